@@ -1,0 +1,1 @@
+"""Interactive segmentation of medical images: prompts in, labelmaps out."""

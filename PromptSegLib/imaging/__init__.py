@@ -1,0 +1,1 @@
+"""Image operations shared by the predictors: normalise, crop, resample, rasterise, clean up."""

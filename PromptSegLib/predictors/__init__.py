@@ -1,0 +1,1 @@
+"""Systems that turn prompts into masks, one file each."""
