@@ -1,1 +1,1 @@
-"""The MRML scene: nodes in, segments out. Takes nodes and scenes as arguments; knows neither Qt nor the application."""
+"""The MRML scene: nodes in, segments out; nodes and scenes come as arguments, Qt and the application never."""

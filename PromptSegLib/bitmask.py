@@ -1,0 +1,138 @@
+"""Masks as bits: a whole volume's mask in an eighth of a byte a voxel, read and written by boxes."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from PromptSegLib.errors import GeometryError
+from PromptSegLib.geometry import Extent
+
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """New values for the voxels of a box; the target's mask stays as it is outside of it.
+
+    mask_kji: bool, of the extent's shape.
+    """
+
+    extent: Extent
+    mask_kji: BoolArray
+
+    def __post_init__(self) -> None:
+        if self.mask_kji.shape != self.extent.shape_kji or self.mask_kji.dtype != bool:
+            raise GeometryError(
+                f"expected a bool mask of shape {self.extent.shape_kji}, got {self.mask_kji.dtype} of shape "
+                f"{self.mask_kji.shape}"
+            )
+
+
+class BitMask:
+    """A mask over `shape_kji`, packed along i: 512 x 512 x 300 voxels take 9.4 MiB."""
+
+    def __init__(self, shape_kji: tuple[int, int, int]) -> None:
+        self.shape_kji = shape_kji
+        k, j, i = shape_kji
+        self._bits = np.zeros((k, j, (i + 7) // 8), dtype=np.uint8)
+
+    @property
+    def nbytes(self) -> int:
+        return self._bits.nbytes
+
+    def read(self, extent: Extent | None = None) -> BoolArray:
+        """Return the voxels of `extent` (all, by default) as a new bool array (k, j, i)."""
+        extent = extent or Extent.of_shape(self.shape_kji)
+        rows, first_bit = self._rows(extent)
+        length = extent.shape_kji[2]
+        unpacked = np.unpackbits(self._bits[rows], axis=2, bitorder="little")
+        return unpacked[..., first_bit : first_bit + length].astype(bool)
+
+    def write(self, extent: Extent, mask_kji: BoolArray) -> None:
+        """Set the voxels of `extent` to `mask_kji`, of the extent's shape; the others stay."""
+        if mask_kji.shape != extent.shape_kji:
+            raise GeometryError(f"expected a mask of shape {extent.shape_kji}, got {mask_kji.shape}")
+        rows, first_bit = self._rows(extent)
+        unpacked = np.unpackbits(self._bits[rows], axis=2, bitorder="little")
+        unpacked[..., first_bit : first_bit + mask_kji.shape[2]] = mask_kji
+        self._bits[rows] = np.packbits(unpacked, axis=2, bitorder="little")
+
+    def bounds(self) -> Extent | None:
+        """Return the bounding box of what is set, or None."""
+        coarse = Extent.of_mask(self._bits)
+        if coarse is None:
+            return None
+        start, stop = coarse.start_kji, coarse.stop_kji
+        coarse = Extent((start[0], start[1], start[2] * 8), (stop[0], stop[1], min(stop[2] * 8, self.shape_kji[2])))
+        fine = Extent.of_mask(self.read(coarse))
+        return fine.shifted(coarse.start_kji) if fine else None
+
+    def any(self) -> bool:
+        """Tell whether a voxel is set."""
+        return bool(self._bits.any())
+
+    def count(self) -> int:
+        """Return the number of voxels set."""
+        return int(np.bitwise_count(self._bits).sum(dtype=np.int64))
+
+    def copy(self) -> BitMask:
+        other = BitMask(self.shape_kji)
+        other._bits[...] = self._bits
+        return other
+
+    def _rows(self, extent: Extent) -> tuple[tuple[slice, slice, slice], int]:
+        if not Extent.of_shape(self.shape_kji).contains(extent):
+            raise GeometryError(f"expected a box inside {self.shape_kji}, got {extent}")
+        k, j, i = extent.slices
+        return (k, j, slice(i.start // 8, (i.stop + 7) // 8)), i.start % 8
+
+
+@dataclass(frozen=True)
+class MaskDelta:
+    """What one step changed in one mask: the voxels it added and the ones it removed, compressed.
+
+    Applied to a mask it touches no other voxel, so an edit made elsewhere in between survives undo and redo.
+    """
+
+    extent: Extent
+    _packed: bytes
+
+    @classmethod
+    def between(cls, extent: Extent, before_kji: BoolArray, after_kji: BoolArray) -> MaskDelta | None:
+        """Return what turns `before_kji` into `after_kji`, both of the extent's shape; None when equal."""
+        changed = Extent.of_mask(before_kji != after_kji)
+        if changed is None:
+            return None
+        before, after = before_kji[changed.slices], after_kji[changed.slices]
+        bits = np.packbits(np.stack([after & ~before, before & ~after]))
+        # Level 1: a step is stored while somebody waits; level 6 takes 5 times as long for 10 % less.
+        return cls(changed.shifted(extent.start_kji), zlib.compress(bits.tobytes(), 1))
+
+    @property
+    def nbytes(self) -> int:
+        return len(self._packed)
+
+    def apply(self, mask_kji: BoolArray) -> BoolArray:
+        """Return `mask_kji`, the voxels of this delta's extent, as the step made it."""
+        added, removed = self._added_removed()
+        return (mask_kji | added) & ~removed
+
+    def revert(self, mask_kji: BoolArray) -> BoolArray:
+        """Return `mask_kji`, the voxels of this delta's extent, as it was before the step."""
+        added, removed = self._added_removed()
+        return (mask_kji & ~added) | removed
+
+    def changed_voxels(self) -> int:
+        added, removed = self._added_removed()
+        return int(added.sum()) + int(removed.sum())
+
+    def _added_removed(self) -> tuple[BoolArray, BoolArray]:
+        bits = np.unpackbits(
+            np.frombuffer(zlib.decompress(self._packed), dtype=np.uint8), count=2 * self.extent.size
+        )
+        added, removed = bits.astype(bool).reshape(2, *self.extent.shape_kji)
+        return added, removed

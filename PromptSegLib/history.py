@@ -1,0 +1,116 @@
+"""What a session can undo and redo: prompts and masks together, masks as the voxels that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from PromptSegLib.bitmask import MaskDelta
+from PromptSegLib.geometry import Extent
+from PromptSegLib.prompts import Prompt
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What is kept of a prediction.
+
+    extent: the box that changed, None when nothing did. changed_voxels: how many were set or cleared, in all
+    targets. score: expected quality, 0 to 1, None when the predictor does not say. timings_ms: by stage, "total"
+    from the question to the written mask. feedback: for the next question to the same predictor.
+    """
+
+    predictor: str
+    extent: Extent | None
+    changed_voxels: int
+    score: float | None
+    timings_ms: Mapping[str, float]
+    note: str = ""
+    feedback: Any = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class TargetRecord:
+    """The prompts of a target, and the newest answer to them. is_answered: whether the mask reflects them all."""
+
+    prompts: tuple[Prompt, ...] = ()
+    answer: Answer | None = None
+    is_answered: bool = True
+
+
+@dataclass(eq=False)
+class Step:
+    """One thing that undo takes back. is_edit: the mask was set or approved by the user, and not predicted."""
+
+    label: str
+    target: str
+    before: TargetRecord
+    after: TargetRecord
+    deltas: list[tuple[str, MaskDelta]] = field(default_factory=list)
+    is_edit: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        return sum(delta.nbytes for _, delta in self.deltas) + 256
+
+
+class History:
+    """Steps done, steps undone. The oldest are forgotten when all take more than `budget_bytes`."""
+
+    def __init__(self, budget_bytes: int = 256 * 2**20) -> None:
+        self.budget_bytes = budget_bytes
+        self._done: list[Step] = []
+        self._undone: list[Step] = []
+
+    @property
+    def newest(self) -> Step | None:
+        return self._done[-1] if self._done else None
+
+    @property
+    def next_redo(self) -> Step | None:
+        return self._undone[-1] if self._undone else None
+
+    @property
+    def nbytes(self) -> int:
+        return sum(step.nbytes for step in (*self._done, *self._undone))
+
+    def push(self, step: Step) -> Step:
+        """Add `step`; what was undone before can no longer be redone."""
+        self._undone.clear()
+        self._done.append(step)
+        self._trim()
+        return step
+
+    def undo(self) -> Step | None:
+        """Move the newest step to those undone and return it; the caller takes its changes back."""
+        if not self._done:
+            return None
+        self._undone.append(self._done.pop())
+        return self._undone[-1]
+
+    def redo(self) -> Step | None:
+        """Move the step undone last to those done and return it; the caller makes its changes again."""
+        if not self._undone:
+            return None
+        self._done.append(self._undone.pop())
+        return self._done[-1]
+
+    def forget_newest(self) -> None:
+        """Drop the newest step for good, as if it had never been."""
+        self._done.pop()
+
+    def predicted_deltas(self, target: str) -> Iterator[MaskDelta]:
+        """Yield, newest first, what predictions changed in the mask of `target` since it was last set otherwise."""
+        for step in reversed(self._done):
+            mine = [delta for key, delta in reversed(step.deltas) if key == target]
+            if (step.is_edit and step.target == target) or (mine and step.target != target):
+                return
+            yield from mine
+
+    def clear(self) -> None:
+        self._done.clear()
+        self._undone.clear()
+
+    def _trim(self) -> None:
+        while len(self._done) > 1 and self.nbytes > self.budget_bytes:
+            del self._done[0]

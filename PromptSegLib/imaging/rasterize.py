@@ -1,0 +1,179 @@
+"""Prompts as voxels: which ones a click, a box, a scribble, a lasso or a mask stands for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+
+from PromptSegLib.bitmask import BoolArray, Patch
+from PromptSegLib.errors import PromptError
+from PromptSegLib.geometry import Extent, FloatArray, Grid, apply_affine, flip_axes
+from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Prompt, Scribble, VoxelScribble
+
+
+def rasterize(prompt: Prompt, grid: Grid) -> Patch:
+    """Return the voxels of `grid` that `prompt` marks, in a box that holds them all.
+
+    Point, scribble: the voxels that hold their positions, a scribble's brush around them. Box: voxels whose centre
+    is inside; a 2D box marks one slice. Lasso: voxels whose centre it surrounds, one slice thick. Mask: see
+    `mask_on_grid`. What lies outside of the grid is left out. Raises PromptError for prompts without a place.
+    """
+    if isinstance(prompt, Point | VoxelScribble):
+        return _voxels_at(prompt.positions_ras(), grid)
+    if isinstance(prompt, Scribble):
+        return _stroke(prompt, grid)
+    if isinstance(prompt, Box):
+        return _box(prompt, grid)
+    if isinstance(prompt, Lasso):
+        return _lasso(prompt, grid)
+    if isinstance(prompt, MaskPrompt):
+        return mask_on_grid(prompt, grid)
+    raise PromptError(f"expected a prompt with a place, got a {prompt.kind}")
+
+
+def mask_on_grid(prompt: MaskPrompt, grid: Grid) -> Patch:
+    """Return the mask on `grid`: the voxel of the mask in which each voxel's centre lies decides.
+
+    Exact where the mask's own grid is a permutation, flip or crop of `grid`.
+    """
+    source = prompt.grid
+    extent = _clipped(Extent.of_points(grid.to_ijk(_corners_ras(source))).padded(1), grid)
+
+    def is_set(centres_ras: FloatArray) -> BoolArray:
+        index = source.nearest_kji(centres_ras)
+        inside = np.asarray(((index >= 0) & (index < prompt.mask_kji.shape)).all(axis=-1))
+        inside[inside] = prompt.mask_kji[tuple(index[inside].T)]
+        return inside
+
+    return _evaluated(is_set, extent, grid)
+
+
+def _voxels_at(positions_ras: FloatArray, grid: Grid) -> Patch:
+    index = grid.nearest_kji(positions_ras[grid.contains(positions_ras)])
+    # A position on the outermost face belongs to the last voxel.
+    index = np.clip(index, 0, np.array(grid.shape_kji) - 1)
+    if len(index) == 0:
+        return Patch(Extent((0, 0, 0), (0, 0, 0)), np.zeros((0, 0, 0), dtype=bool))
+    extent = Extent.of_points(flip_axes(index))
+    mask = np.zeros(extent.shape_kji, dtype=bool)
+    mask[tuple((index - extent.start_kji).T)] = True
+    return Patch(extent, mask)
+
+
+def _stroke(scribble: Scribble, grid: Grid) -> Patch:
+    points = scribble.positions_ras()
+    step_mm = grid.spacing_mm.min() / 4
+    passed = [points[:1]]
+    for start, end in itertools.pairwise(points):
+        count = int(np.ceil(np.linalg.norm(end - start) / step_mm))
+        passed.append(start + (end - start) * np.linspace(0, 1, count + 1)[1:, None])
+    line = _voxels_at(np.concatenate(passed), grid)
+    radius = scribble.width_mm / 2
+    if radius == 0 or line.extent.size == 0:
+        return line
+    extent = _clipped(line.extent.padded([int(np.ceil(radius / s)) + 1 for s in grid.spacing_kji_mm]), grid)
+    mask = np.zeros(extent.shape_kji, dtype=bool)
+    mask[line.extent.slices_within(extent)] = line.mask_kji
+    segments = list(itertools.pairwise(points)) or [(points[0], points[0])]
+    for start, end in segments:
+        near = _brush_extent(start, end, radius, grid).intersection(extent)
+        brushed = _evaluated(
+            lambda ras, a=start, b=end: _distance_to_segment(ras, a, b) <= radius + 1e-6, near, grid
+        )
+        mask[near.slices_within(extent)] |= brushed.mask_kji
+    return Patch(extent, mask)
+
+
+def _brush_extent(start: FloatArray, end: FloatArray, radius: float, grid: Grid) -> Extent:
+    reach = _box_corners(np.vstack([start - radius, start + radius, end - radius, end + radius]))
+    return Extent.of_points(grid.to_ijk(reach)).padded(1)
+
+
+def _box(box: Box, grid: Grid) -> Patch:
+    local_from_ras = np.linalg.inv(box.box_to_ras)
+    size = np.array(box.size_mm)
+    # A side of 0 mm marks one layer of voxels; the half-open rule there leaves no tie between two of them.
+    layer = np.abs(np.array(box.axes) @ grid.ijk_to_ras[:3, :3]).max(axis=1)
+    half = np.where(size == 0, layer, size) / 2
+    low, high = -half - 1e-6 * (size > 0) + 1e-6 * (size == 0), half + 1e-6
+    corners = apply_affine(box.box_to_ras, _box_corners(np.stack([-half, half])))
+    extent = _clipped(Extent.of_points(grid.to_ijk(corners)).padded(1), grid)
+
+    def is_inside(centres_ras: FloatArray) -> BoolArray:
+        local = apply_affine(local_from_ras, centres_ras)
+        return np.asarray(((local > low) & (local <= high)).all(axis=-1))
+
+    return _evaluated(is_inside, extent, grid)
+
+
+def _lasso(lasso: Lasso, grid: Grid) -> Patch:
+    points = lasso.positions_ras()
+    normal = lasso.normal_ras
+    centre = points.mean(axis=0)
+    across = points[np.linalg.norm(points - centre, axis=1).argmax()] - centre
+    across -= normal * (across @ normal)
+    u = across / np.linalg.norm(across)
+    v = np.cross(normal, u)
+    outline = np.stack([(points - centre) @ u, (points - centre) @ v], axis=1)
+    half = np.abs(normal @ grid.ijk_to_ras[:3, :3]).max() / 2
+    extent = _clipped(Extent.of_points(grid.to_ijk(points)).padded(1), grid)
+
+    def is_surrounded(centres_ras: FloatArray) -> BoolArray:
+        offsets = centres_ras - centre
+        depth = offsets @ normal
+        near = np.asarray((depth > -half + 1e-6) & (depth <= half + 1e-6))
+        near[near] = _inside_polygon(np.stack([offsets[near] @ u, offsets[near] @ v], axis=1), outline)
+        return near
+
+    patch = _evaluated(is_surrounded, extent, grid)
+    # Drawn around less than a voxel's centre: what it passes is what was meant.
+    return patch if patch.mask_kji.any() else _voxels_at(points, grid)
+
+
+def _inside_polygon(points: FloatArray, corners: FloatArray) -> BoolArray:
+    """Tell for each of `points` : (n, 2) whether it lies inside, by the parity of the edges to its right."""
+    inside = np.zeros(len(points), dtype=bool)
+    x, y = points.T
+    for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        crosses = (y0 > y) != (y1 > y)
+        inside[crosses] ^= x[crosses] < (x1 - x0) * (y[crosses] - y0) / (y1 - y0) + x0
+    return inside
+
+
+def _is_near_segment(points: FloatArray, start: FloatArray, end: FloatArray, radius: float) -> BoolArray:
+    """Tell for each of `points` : (..., 3) whether the segment from `start` to `end` is no farther than `radius`."""
+    direction = end - start
+    length_2 = direction @ direction
+    along = np.clip((points - start) @ direction / length_2, 0, 1) if length_2 > 0 else np.zeros(points.shape[:-1])
+    return np.asarray(np.linalg.norm(points - start - along[..., None] * direction, axis=-1) <= radius)
+
+
+def _evaluated(test: Callable[[FloatArray], BoolArray], extent: Extent, grid: Grid) -> Patch:
+    """Return what `test` says of the voxels of `extent`: called for each k with their centres, (j, i, 3) mm.
+
+    Slice by slice, so that the centres of a large box need not be in memory all at once.
+    """
+    mask = np.zeros(extent.shape_kji, dtype=bool)
+    j, i = (np.arange(a, b) for a, b in zip(extent.start_kji[1:], extent.stop_kji[1:], strict=True))
+    index = np.zeros((len(j), len(i), 3))
+    index[..., 1], index[..., 2] = j[:, None], i
+    for layer, k in enumerate(range(extent.start_kji[0], extent.stop_kji[0])):
+        index[..., 0] = k
+        mask[layer] = test(grid.to_ras(flip_axes(index)))
+    return Patch(extent, mask)
+
+
+def _corners_ras(grid: Grid) -> FloatArray:
+    return grid.to_ras(_box_corners(np.stack([np.full(3, -0.5), flip_axes(grid.shape_kji) - 0.5])))
+
+
+def _box_corners(points: FloatArray) -> FloatArray:
+    """Return the (8, 3) corners of the axis-aligned box around `points` : (n, 3)."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    return np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, -1).T
+
+
+def _clipped(extent: Extent, grid: Grid) -> Extent:
+    return extent.intersection(grid.extent)

@@ -1,0 +1,130 @@
+"""The seam between a session and the systems behind it: what a predictor is asked, and what it answers.
+
+A predictor keeps no history: everything it may use about a target comes in a `TargetState`, and everything that it
+wants to see again goes out in `Prediction.feedback`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from PromptSegLib.bitmask import BitMask, Patch
+from PromptSegLib.cancel import CancelToken, Progress
+from PromptSegLib.prompts import Box, Prompt
+from PromptSegLib.view import View, Window
+from PromptSegLib.volume import Image
+
+PROMPT_FEATURES = (
+    "point+",
+    "point-",
+    "box2d+",
+    "box2d-",
+    "box3d+",
+    "box3d-",
+    "scribble+",
+    "scribble-",
+    "lasso+",
+    "lasso-",
+    "mask",
+    "class",
+    "text",
+)
+
+
+def feature_of(prompt: Prompt) -> str:
+    """Return which of `PROMPT_FEATURES` a predictor must have to take `prompt`."""
+    kind = prompt.kind
+    if isinstance(prompt, Box):
+        kind += "2d" if prompt.is_planar else "3d"
+    return kind + prompt.sign
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a predictor can do, and under which terms; known without loading it.
+
+    name: what `create_predictor` and the command line call it. title, summary: what people read.
+    dimensions: {2}, {3} or both. prompts: out of `PROMPT_FEATURES`.
+    channels: names of the channels it needs; empty when any single one will do.
+    classes: names it knows. weights: entries of the weights catalogue that it needs.
+    devices: where it can run, best first.
+    """
+
+    name: str
+    title: str
+    summary: str
+    dimensions: frozenset[int]
+    prompts: frozenset[str]
+    code_license: str
+    weights_license: str = ""
+    weights: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ("cpu",)
+    citation: str = ""
+    experimental: bool = False
+
+    def __post_init__(self) -> None:
+        if unknown := self.prompts - set(PROMPT_FEATURES):
+            raise ValueError(
+                f"expected prompts out of {', '.join(PROMPT_FEATURES)}, got {', '.join(sorted(unknown))}"
+            )
+
+    def takes(self, prompt: Prompt) -> bool:
+        return feature_of(prompt) in self.prompts
+
+
+@dataclass(frozen=True, eq=False)
+class TargetState:
+    """All that is known about one target when a prediction starts.
+
+    prompts: in the order they were given. mask: what is there now, None when nothing is; a snapshot, read only.
+    feedback: what this predictor returned with exactly that mask, else None. window: intensities that matter,
+    None when nobody said. view: the view the newest prompt came from, None outside of one.
+    """
+
+    target: str
+    prompts: tuple[Prompt, ...]
+    mask: BitMask | None = None
+    feedback: Any = None
+    window: Window | None = None
+    view: View | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """An answer: a patch for each target it speaks of.
+
+    score: the quality that the predictor expects, 0 to 1, None when it does not say. timings_ms: by stage.
+    note: what the user should know, such as a fall-back to the CPU. feedback: handed back with the next state.
+    """
+
+    patches: Mapping[str, Patch]
+    score: float | None = None
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
+    feedback: Any = None
+
+
+class Predictor(Protocol):
+    """A system that turns prompts into masks. Methods run on the executor's thread, one call at a time."""
+
+    capabilities: ClassVar[Capabilities]
+
+    def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> Any:
+        """Do once for `image` what need not be done again for each prompt, and return it.
+
+        Raises Cancelled, VolumeError when the image does not suit the system, WeightsError when they are missing.
+        """
+        ...
+
+    def predict(
+        self, encoding: Any, state: TargetState, cancel: CancelToken, progress: Progress
+    ) -> Iterator[Prediction]:
+        """Answer `state`: one prediction, or several as they come, each to be laid over the one before.
+
+        Raises Cancelled.
+        """
+        ...

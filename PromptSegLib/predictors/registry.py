@@ -1,0 +1,57 @@
+"""Which predictors there are. A new one is a file beside this one, and a line here."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from functools import cache
+
+from PromptSegLib.errors import UnknownPredictorError, UnsupportedPromptError
+from PromptSegLib.predictors.base import Capabilities, Predictor, feature_of
+from PromptSegLib.prompts import Prompt
+
+# Module : class. Modules import torch and the like inside of functions, so that listing them costs nothing.
+_PREDICTORS = {
+    "classical": "PromptSegLib.predictors.classical:ClassicalPredictor",
+}
+
+_ALIASES = {"default": "classical"}
+
+
+def predictor_names() -> tuple[str, ...]:
+    """Return the names of all predictors, "default" first."""
+    return (*_ALIASES, *_PREDICTORS)
+
+
+def capabilities_of(name: str) -> Capabilities:
+    """Return what the predictor `name` can do. Raises UnknownPredictorError."""
+    return _class_of(name).capabilities
+
+
+def create_predictor(name: str) -> Predictor:
+    """Return a new predictor `name`. Raises UnknownPredictorError, WeightsError."""
+    return _class_of(name)()
+
+
+def check_takes(capabilities: Capabilities, prompt: Prompt) -> None:
+    """Raise UnsupportedPromptError, naming the predictors that take it, when `prompt` is not among its prompts."""
+    if capabilities.takes(prompt):
+        return
+    takers = [name for name in _PREDICTORS if capabilities_of(name).takes(prompt)]
+    others = f"; {', '.join(takers)} would" if takers else "; no predictor here does"
+    raise UnsupportedPromptError(
+        f"expected {', '.join(sorted(capabilities.prompts))} for {capabilities.name!r}, got {feature_of(prompt)}: "
+        f"it does not take that{others}"
+    )
+
+
+@cache
+def _class_of(name: str) -> type[Predictor]:
+    location = _PREDICTORS.get(_ALIASES.get(name, name))
+    if location is None:
+        near = difflib.get_close_matches(name, predictor_names(), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UnknownPredictorError(f"expected one of {', '.join(predictor_names())}, got {name!r}{hint}")
+    module, attribute = location.split(":")
+    found: type[Predictor] = getattr(importlib.import_module(module), attribute)
+    return found

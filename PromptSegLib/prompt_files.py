@@ -1,0 +1,164 @@
+"""Prompts as JSON: targets with their prompts, the frame and the unit named in the file.
+
+    {"format": "promptseg-prompts", "version": 1, "frame": "RAS", "unit": "mm",
+     "targets": [{"name": "liver", "prompts": [{"kind": "point", "position_ras": [1.0, 2.0, 3.0],
+                                                "positive": true}]}]}
+
+Masks are kept as their packed bits, zlib-compressed, in base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import math
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from PromptSegLib.errors import PromptError
+from PromptSegLib.prompts import (
+    Box,
+    ClassPrompt,
+    Lasso,
+    MaskPrompt,
+    Point,
+    Prompt,
+    Scribble,
+    TextPrompt,
+    VoxelScribble,
+)
+
+FORMAT = "promptseg-prompts"
+VERSION = 1
+
+_TYPES: dict[str, type[Prompt]] = {
+    "point": Point,
+    "box": Box,
+    "scribble": Scribble,
+    "voxel-scribble": VoxelScribble,
+    "lasso": Lasso,
+    "mask": MaskPrompt,
+    "class": ClassPrompt,
+    "text": TextPrompt,
+}
+_NAMES = {prompt_type: name for name, prompt_type in _TYPES.items()}
+
+
+def prompts_to_json(targets: Mapping[str, Sequence[Prompt]], indent: int | None = None) -> str:
+    """Write `targets`, each a name with its prompts in the order they were given."""
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "frame": "RAS",
+        "unit": "mm",
+        "targets": [
+            {"name": name, "prompts": [prompt_to_record(prompt) for prompt in prompts]}
+            for name, prompts in targets.items()
+        ],
+    }
+    return json.dumps(content, indent=indent, allow_nan=False)
+
+
+def prompts_from_json(text: str) -> dict[str, tuple[Prompt, ...]]:
+    """Read what `prompts_to_json` wrote. Raises PromptError that says what is wrong, and where."""
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise PromptError(f"expected prompts as JSON, got text that is not: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise PromptError(f'expected a prompts file with "format": "{FORMAT}", got {str(content)[:60]}')
+    for key, expected in {"version": VERSION, "frame": "RAS", "unit": "mm"}.items():
+        if content.get(key) != expected:
+            raise PromptError(f"expected prompts with {key} {expected!r}, got {content.get(key)!r}")
+    targets: dict[str, tuple[Prompt, ...]] = {}
+    for target in _list(content, "targets"):
+        if not isinstance(target, dict) or not isinstance(target.get("name"), str):
+            raise PromptError(f"expected targets with a name and prompts, got {str(target)[:60]}")
+        if target["name"] in targets:
+            raise PromptError(f"expected each target once, got {target['name']!r} twice")
+        targets[target["name"]] = tuple(prompt_from_record(record) for record in _list(target, "prompts"))
+    return targets
+
+
+def write_prompts(path: str | os.PathLike[str], targets: Mapping[str, Sequence[Prompt]]) -> None:
+    """Write a prompts file, see `prompts_to_json`."""
+    Path(path).write_text(prompts_to_json(targets, indent=1) + "\n", encoding="utf-8")
+
+
+def read_prompts(path: str | os.PathLike[str]) -> dict[str, tuple[Prompt, ...]]:
+    """Read a prompts file. Raises PromptError when it cannot be read or is none."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(f"expected a readable prompts file, got {os.fspath(path)!r}: {error}") from error
+    try:
+        return prompts_from_json(text)
+    except PromptError as error:
+        raise PromptError(f"{os.fspath(path)}: {error}") from error
+
+
+def prompt_to_record(prompt: Prompt) -> dict[str, Any]:
+    """Return `prompt` as what JSON can hold."""
+    record: dict[str, Any] = {"kind": _NAMES[type(prompt)]}
+    if isinstance(prompt, MaskPrompt):
+        packed = zlib.compress(np.packbits(prompt.mask_kji).tobytes())
+        return record | {
+            "shape_kji": list(prompt.mask_kji.shape),
+            "ijk_to_ras": prompt.ijk_to_ras.tolist(),
+            "bits_zlib_base64": base64.b64encode(packed).decode("ascii"),
+        }
+    return record | {field.name: getattr(prompt, field.name) for field in dataclasses.fields(prompt)}
+
+
+def prompt_from_record(record: Any) -> Prompt:
+    """Return the prompt that `record` describes. Raises PromptError when it describes none."""
+    if not isinstance(record, dict) or record.get("kind") not in _TYPES:
+        known = ", ".join(_TYPES)
+        raise PromptError(f"expected a prompt with a kind out of {known}, got {str(record)[:60]}")
+    prompt_type = _TYPES[record["kind"]]
+    values = {key: value for key, value in record.items() if key != "kind"}
+    if prompt_type is MaskPrompt:
+        return _mask_from_record(values)
+    names = {field.name for field in dataclasses.fields(prompt_type)}
+    if unknown := sorted(set(values) - names):
+        raise PromptError(f"expected {', '.join(sorted(names))} for a {record['kind']}, got {', '.join(unknown)}")
+    if not isinstance(values.get("positive", True), bool):
+        raise PromptError(f"expected true or false for positive, got {values['positive']!r}")
+    try:
+        return prompt_type(**values)
+    except TypeError as error:
+        raise PromptError(f"expected a complete {record['kind']}, got {values}: {error}") from error
+
+
+def _mask_from_record(values: dict[str, Any]) -> MaskPrompt:
+    try:
+        shape = tuple(int(n) for n in values["shape_kji"])
+        size = math.prod(shape)
+        if len(shape) != 3 or min(shape) < 1:
+            raise ValueError(f"shape_kji {shape}")
+        decompressor = zlib.decompressobj()
+        # Bounded by what the shape can hold: a small file must not unpack into all of the memory.
+        packed = decompressor.decompress(base64.b64decode(values["bits_zlib_base64"]), (size + 7) // 8 + 1)
+        bits = np.unpackbits(np.frombuffer(packed, dtype=np.uint8))
+        if not size <= bits.size < size + 8:
+            raise ValueError(f"{bits.size} bits for {size} voxels")
+        return MaskPrompt(bits[:size].reshape(shape).astype(bool), np.array(values["ijk_to_ras"], dtype=np.float64))
+    except (KeyError, TypeError, zlib.error, ValueError) as error:
+        if isinstance(error, PromptError):
+            raise
+        raise PromptError(
+            f"expected a mask prompt with shape_kji, ijk_to_ras and bits_zlib_base64 that fit: {error}"
+        ) from error
+
+
+def _list(mapping: dict[str, Any], key: str) -> list[Any]:
+    value = mapping.get(key)
+    if not isinstance(value, list):
+        raise PromptError(f"expected a list of {key}, got {str(value)[:60]}")
+    return value

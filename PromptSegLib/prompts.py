@@ -1,0 +1,339 @@
+"""What a user can say about a structure: frozen values that validate themselves.
+
+Positions are RAS in mm, in the image's own frame (before any parent transform of a scene). Positions are kept as
+tuples of floats, so that prompts compare, hash and survive JSON exactly; `np.asarray` makes arrays of them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from PromptSegLib.errors import PromptError
+from PromptSegLib.geometry import Extent, FloatArray, Grid, apply_affine, checked_affine, flip_axes
+
+Position = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Base of all prompts. `kind` names it in capabilities, files and messages."""
+
+    kind: ClassVar[str] = "prompt"
+
+    @property
+    def sign(self) -> str:
+        """Return plus or minus, or nothing where the prompt has no polarity."""
+        positive = getattr(self, "positive", None)
+        return "" if positive is None else "+" if positive else "-"
+
+    def positions_ras(self) -> FloatArray:
+        """(n, 3) positions, mm, that must not all lie outside the image; none for prompts without a place."""
+        return np.zeros((0, 3))
+
+
+@dataclass(frozen=True)
+class Point(Prompt):
+    """A click: inside the structure (positive) or outside of it."""
+
+    position_ras: Position
+    positive: bool = True
+    kind: ClassVar[str] = "point"
+
+    def __post_init__(self) -> None:
+        _set(self, position_ras=_position(self.position_ras, "a point's position"), positive=bool(self.positive))
+
+    def positions_ras(self) -> FloatArray:
+        return np.array([self.position_ras])
+
+
+@dataclass(frozen=True)
+class Box(Prompt):
+    """A box around the structure, axis-aligned or oriented; one side may be 0 mm: a 2D box on a slice.
+
+    center_ras: its middle, mm. size_mm: (3,) lengths of its sides, >= 0, two at least > 0.
+    axes: three orthogonal unit vectors in RAS, the direction of each side; the axes of RAS by default.
+    """
+
+    center_ras: Position
+    size_mm: Position
+    axes: tuple[Position, Position, Position] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    positive: bool = True
+    kind: ClassVar[str] = "box"
+
+    def __post_init__(self) -> None:
+        size = _position(self.size_mm, "a box's size")
+        if min(size) < 0 or sum(side > 0 for side in size) < 2:
+            raise PromptError(
+                f"expected a box of sides >= 0 mm, two of them at least > 0, got {_text(size)} mm; "
+                "are its corners swapped?"
+            )
+        axes = np.asarray(self.axes, dtype=np.float64)
+        if axes.shape != (3, 3) or not np.allclose(axes @ axes.T, np.eye(3), atol=1e-4):
+            raise PromptError(f"expected three orthogonal unit vectors as a box's axes, got {axes.tolist()}")
+        rows = [_position(axis, "a box's axis") for axis in axes]
+        _set(self, center_ras=_position(self.center_ras, "a box's center"), size_mm=size)
+        _set(self, axes=(rows[0], rows[1], rows[2]), positive=bool(self.positive))
+
+    @classmethod
+    def from_corners(cls, low_ras: ArrayLike, high_ras: ArrayLike, positive: bool = True) -> Box:
+        """Make a box along the axes of RAS from its lowest and its highest corner, (3,) each, mm."""
+        low, high = (np.array(_position(c, "a box's corner")) for c in (low_ras, high_ras))
+        if (high < low).any():
+            raise PromptError(
+                f"expected a box from its lowest to its highest corner, got {_text(low)} to {_text(high)}"
+            )
+        return cls(_tuple((low + high) / 2), _tuple(high - low), positive=positive)
+
+    @classmethod
+    def from_indices(cls, grid: Grid, low_ijk: ArrayLike, high_ijk: ArrayLike, positive: bool = True) -> Box:
+        """Make a box along the axes of `grid` from voxel centre `low_ijk` to `high_ijk`, (3,) each, inclusive.
+
+        The sides reach the outer faces of these voxels. A box one voxel thick along one axis is a 2D box: it
+        lies on that slice, and its side there is 0 mm.
+        """
+        low, high = (np.array(_position(c, "a box's corner")) for c in (low_ijk, high_ijk))
+        if (high < low).any():
+            raise PromptError(
+                f"expected a box from its lowest to its highest index, got {_text(low)} to {_text(high)} (i, j, k)"
+            )
+        voxels = high - low + 1
+        voxels[voxels == 1] = 0 if (voxels == 1).sum() == 1 else 1
+        axes = _orthonormal_rows(grid.directions)
+        return cls(_tuple(grid.to_ras((low + high) / 2)), _tuple(voxels * grid.spacing_mm), axes, positive)
+
+    @property
+    def is_planar(self) -> bool:
+        """Whether it is a 2D box, on a slice."""
+        return min(self.size_mm) == 0
+
+    @property
+    def box_to_ras(self) -> FloatArray:
+        """4x4 from the box's own frame (mm from its centre, along its axes) to RAS."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.array(self.axes).T
+        matrix[:3, 3] = self.center_ras
+        return matrix
+
+    def corners_ras(self) -> FloatArray:
+        """(8, 3) corners, mm."""
+        signs = np.array(np.meshgrid([-0.5, 0.5], [-0.5, 0.5], [-0.5, 0.5], indexing="ij")).reshape(3, -1).T
+        return apply_affine(self.box_to_ras, signs * self.size_mm)
+
+    def positions_ras(self) -> FloatArray:
+        return self.corners_ras()
+
+
+@dataclass(frozen=True)
+class Scribble(Prompt):
+    """A brush stroke: a polyline with a width.
+
+    points_ras: at least one position, mm. width_mm: the brush's diameter, >= 0; 0 marks just the voxels passed.
+    """
+
+    points_ras: tuple[Position, ...]
+    width_mm: float = 0.0
+    positive: bool = True
+    kind: ClassVar[str] = "scribble"
+
+    def __post_init__(self) -> None:
+        width = float(self.width_mm)
+        if not (math.isfinite(width) and width >= 0):
+            raise PromptError(f"expected a brush width >= 0 mm, got {self.width_mm}")
+        points = _positions(self.points_ras, 1, "a scribble")
+        _set(self, points_ras=points, width_mm=width, positive=bool(self.positive))
+
+    def positions_ras(self) -> FloatArray:
+        return np.array(self.points_ras)
+
+
+@dataclass(frozen=True)
+class VoxelScribble(Prompt):
+    """A scribble given as the centres of the voxels it marks, `points_ras` in mm: at least one, no line between."""
+
+    points_ras: tuple[Position, ...]
+    positive: bool = True
+    kind: ClassVar[str] = "scribble"
+
+    def __post_init__(self) -> None:
+        _set(self, points_ras=_positions(self.points_ras, 1, "a scribble"), positive=bool(self.positive))
+
+    def positions_ras(self) -> FloatArray:
+        return np.array(self.points_ras)
+
+
+@dataclass(frozen=True)
+class Lasso(Prompt):
+    """A closed outline on any plane: what it surrounds belongs to the structure (positive), or does not.
+
+    points_ras: at least three positions in order, mm, on one plane to 1 % of their span. The last is joined to
+    the first.
+    """
+
+    points_ras: tuple[Position, ...]
+    positive: bool = True
+    kind: ClassVar[str] = "lasso"
+
+    def __post_init__(self) -> None:
+        points = _positions(self.points_ras, 3, "a lasso")
+        centred = np.array(points) - np.mean(points, axis=0)
+        spread = np.linalg.svd(centred, compute_uv=False)
+        if spread[1] <= 1e-6 * spread[0] or spread[0] == 0:
+            raise PromptError(f"expected a lasso that surrounds an area, got {len(points)} points on one line")
+        if spread[2] > 0.01 * spread[0]:
+            off_mm = np.abs(centred @ self._normal(centred)).max()
+            raise PromptError(f"expected a lasso on one plane, got points up to {off_mm:.1f} mm off it")
+        _set(self, points_ras=points, positive=bool(self.positive))
+
+    @staticmethod
+    def _normal(centred: FloatArray) -> FloatArray:
+        return np.asarray(np.linalg.svd(centred)[2][2])
+
+    @property
+    def normal_ras(self) -> FloatArray:
+        """(3,) unit normal of its plane, either way round."""
+        return self._normal(np.array(self.points_ras) - np.mean(self.points_ras, axis=0))
+
+    def positions_ras(self) -> FloatArray:
+        return np.array(self.points_ras)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskPrompt(Prompt):
+    """What is there already, to be refined: a mask with its geometry.
+
+    mask_kji: (k, j, i), bool; kept as a read-only copy cropped to what is set. ijk_to_ras: 4x4 of that array.
+    Raises PromptError when nothing is set.
+    """
+
+    mask_kji: NDArray[np.bool_] = field(repr=False)
+    ijk_to_ras: FloatArray
+    kind: ClassVar[str] = "mask"
+
+    def __post_init__(self) -> None:
+        mask = np.asarray(self.mask_kji) != 0
+        if mask.ndim != 3:
+            raise PromptError(f"expected a mask (k, j, i), got an array of shape {mask.shape}")
+        grid = Grid(mask.shape, checked_affine(self.ijk_to_ras))
+        extent = Extent.of_mask(mask)
+        if extent is None:
+            raise PromptError(f"expected a mask with at least one voxel set, got none in {mask.shape}")
+        cropped = np.ascontiguousarray(mask[extent.slices])
+        cropped.setflags(write=False)
+        _set(self, mask_kji=cropped, ijk_to_ras=grid.cropped(extent).ijk_to_ras)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, MaskPrompt)
+            and np.array_equal(self.mask_kji, other.mask_kji)
+            and np.array_equal(self.ijk_to_ras, other.ijk_to_ras)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.mask_kji.tobytes(), self.ijk_to_ras.tobytes()))
+
+    @property
+    def grid(self) -> Grid:
+        k, j, i = self.mask_kji.shape
+        return Grid((k, j, i), self.ijk_to_ras)
+
+    def positions_ras(self) -> FloatArray:
+        k, j, i = np.nonzero(self.mask_kji)
+        return self.grid.to_ras(np.stack([i, j, k], axis=-1))
+
+
+@dataclass(frozen=True)
+class ClassPrompt(Prompt):
+    """The structure's name in the predictor's own list, such as "liver"."""
+
+    name: str
+    kind: ClassVar[str] = "class"
+
+    def __post_init__(self) -> None:
+        _set(self, name=_words(self.name, "a class name"))
+
+
+@dataclass(frozen=True)
+class TextPrompt(Prompt):
+    """The structure in free words."""
+
+    text: str
+    kind: ClassVar[str] = "text"
+
+    def __post_init__(self) -> None:
+        _set(self, text=_words(self.text, "a text"))
+
+
+def check_inside(prompt: Prompt, grid: Grid) -> None:
+    """Raise PromptError, naming the image's bounds, when `prompt` lies outside `grid`."""
+    positions = prompt.positions_ras()
+    if len(positions) == 0:
+        return
+    inside = grid.contains(positions)
+    # A click has to be on a voxel; a lasso may reach over the edge, a box lie around the whole image.
+    if inside.any() or (isinstance(prompt, Box) and _overlaps(prompt, grid)):
+        return
+    first = _text(prompt.center_ras if isinstance(prompt, Box) else positions[0])
+    where = f"{first} mm" if len(positions) == 1 else f"{first} mm and {len(positions) - 1} more positions"
+    raise PromptError(
+        f"expected a {prompt.kind} inside the image ({grid.describe_bounds()}, RAS), got {where}: outside of it"
+    )
+
+
+def _overlaps(box: Box, grid: Grid) -> bool:
+    corners_ijk = grid.to_ijk(box.corners_ras())
+    reaches = (corners_ijk.max(axis=0) >= -0.5) & (corners_ijk.min(axis=0) <= flip_axes(grid.shape_kji) - 0.5)
+    return bool(reaches.all())
+
+
+def _set(prompt: Prompt, **values: object) -> None:
+    for name, value in values.items():
+        object.__setattr__(prompt, name, value)
+
+
+def _tuple(values: ArrayLike) -> Position:
+    x, y, z = (float(v) for v in np.asarray(values, dtype=np.float64).ravel())
+    return x, y, z
+
+
+def _text(values: ArrayLike) -> str:
+    return "(" + ", ".join(f"{v:.4g}" for v in np.asarray(values, dtype=np.float64).ravel()) + ")"
+
+
+def _position(values: ArrayLike, what: str) -> Position:
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise PromptError(f"expected three numbers for {what}, got {values!r}") from error
+    if array.shape != (3,) or not np.isfinite(array).all():
+        raise PromptError(f"expected three finite numbers for {what}, got {values!r}")
+    return _tuple(array)
+
+
+def _positions(values: ArrayLike, at_least: int, what: str) -> tuple[Position, ...]:
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise PromptError(f"expected positions (n, 3) for {what}, got {values!r}") from error
+    if array.ndim != 2 or array.shape[1:] != (3,) or len(array) < at_least or not np.isfinite(array).all():
+        raise PromptError(
+            f"expected at least {at_least} finite positions (n, 3) for {what}, got an array of shape {array.shape}"
+        )
+    return tuple((float(x), float(y), float(z)) for x, y, z in array)
+
+
+def _words(text: str, what: str) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise PromptError(f"expected {what} of at least one letter, got {text!r}")
+    return " ".join(text.split())
+
+
+def _orthonormal_rows(directions: FloatArray) -> tuple[Position, Position, Position]:
+    """Return the orthonormal axes nearest to `directions` : (3, 3) columns, as rows; a sheared grid has none."""
+    left, _, right = np.linalg.svd(directions)
+    rows = (left @ right).T
+    return _tuple(rows[0]), _tuple(rows[1]), _tuple(rows[2])
