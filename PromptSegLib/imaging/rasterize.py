@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 
@@ -79,10 +80,8 @@ def _stroke(scribble: Scribble, grid: Grid) -> Patch:
     segments = list(itertools.pairwise(points)) or [(points[0], points[0])]
     for start, end in segments:
         near = _brush_extent(start, end, radius, grid).intersection(extent)
-        brushed = _evaluated(
-            lambda ras, a=start, b=end: _distance_to_segment(ras, a, b) <= radius + 1e-6, near, grid
-        )
-        mask[near.slices_within(extent)] |= brushed.mask_kji
+        is_near = functools.partial(_is_near_segment, start=start, end=end, radius=radius + 1e-6)
+        mask[near.slices_within(extent)] |= _evaluated(is_near, near, grid).mask_kji
     return Patch(extent, mask)
 
 
@@ -143,7 +142,7 @@ def _inside_polygon(points: FloatArray, corners: FloatArray) -> BoolArray:
 
 
 def _is_near_segment(points: FloatArray, start: FloatArray, end: FloatArray, radius: float) -> BoolArray:
-    """Tell for each of `points` : (..., 3) whether the segment from `start` to `end` is no farther than `radius`."""
+    """Tell for each of `points` : (..., 3) whether the segment is no farther than `radius`."""
     direction = end - start
     length_2 = direction @ direction
     along = np.clip((points - start) @ direction / length_2, 0, 1) if length_2 > 0 else np.zeros(points.shape[:-1])
