@@ -63,12 +63,16 @@ class BitMask:
 
     def bounds(self) -> Extent | None:
         """Return the bounding box of what is set, or None."""
-        coarse = Extent.of_mask(self._bits)
+        return self.difference(BitMask(self.shape_kji))
+
+    def difference(self, other: BitMask) -> Extent | None:
+        """Return the smallest box outside of which both masks, of the same shape, are equal; None when they are."""
+        coarse = Extent.of_mask(self._bits ^ other._bits)
         if coarse is None:
             return None
         start, stop = coarse.start_kji, coarse.stop_kji
         coarse = Extent((start[0], start[1], start[2] * 8), (stop[0], stop[1], min(stop[2] * 8, self.shape_kji[2])))
-        fine = Extent.of_mask(self.read(coarse))
+        fine = Extent.of_mask(self.read(coarse) != other.read(coarse))
         return fine.shifted(coarse.start_kji) if fine else None
 
     def any(self) -> bool:

@@ -276,6 +276,69 @@ class Grid:
         return f"{', '.join(ranges)} mm"
 
 
+@dataclass(frozen=True)
+class AxisMap:
+    """An exact map from one voxel lattice to another: axes permuted, flipped and shifted by whole voxels.
+
+    Axis a of the source lies along axis `axes[a]` of the other, in the direction `signs[a]`; `offset_kji` is where
+    the source's voxel (0, 0, 0) lies in the other.
+    """
+
+    axes: tuple[int, int, int]
+    signs: tuple[int, int, int]
+    offset_kji: tuple[int, int, int]
+
+    @classmethod
+    def between(cls, source: Grid, other_ijk_to_ras: ArrayLike, tolerance: float = 1e-3) -> AxisMap | None:
+        """Return the map from `source` to the lattice of `other_ijk_to_ras`, or None where there is no exact one.
+
+        tolerance: how far, in voxels, any voxel of `source` may be from a voxel of the other.
+        """
+        index_map = np.linalg.inv(np.asarray(other_ijk_to_ras, dtype=np.float64)) @ source.ijk_to_ras
+        exact = np.rint(index_map)
+        if not np.array_equal(np.abs(exact[:3, :3]) @ np.ones(3), np.ones(3)) or abs(np.linalg.det(exact)) != 1:
+            return None
+        off = np.abs(index_map - exact)[:3] @ np.append(flip_axes(source.shape_kji), 1)
+        if off.max() > tolerance:
+            return None
+        rotation_kji = flip_axes(exact[2::-1, :3])
+        axes = np.abs(rotation_kji).argmax(axis=0)
+        signs = rotation_kji[axes, range(3)]
+        return cls(_triple(axes), _triple(signs), _triple(flip_axes(exact[:3, 3])))
+
+    def extent(self, extent: Extent) -> Extent:
+        """Return the box of the other lattice that holds the voxels of `extent` of the source."""
+        start, stop = [0, 0, 0], [0, 0, 0]
+        for a, (axis, sign) in enumerate(zip(self.axes, self.signs, strict=True)):
+            first = self.offset_kji[axis] + sign * extent.start_kji[a]
+            last = self.offset_kji[axis] + sign * (extent.stop_kji[a] - 1)
+            start[axis], stop[axis] = min(first, last), max(first, last) + 1
+        return Extent(_triple(start), _triple(stop))
+
+    def to_source(self, array: NDArray[Any]) -> NDArray[Any]:
+        """View an array of the other lattice in the source's order of axes; writing to it writes to `array`."""
+        return np.flip(array.transpose(self.axes), self._flipped)
+
+    def from_source(self, array: NDArray[Any]) -> NDArray[Any]:
+        """View an array of the source in the other lattice's order of axes."""
+        return np.flip(array, self._flipped).transpose(self.inverse.axes)
+
+    @property
+    def inverse(self) -> AxisMap:
+        """The map back, from the other lattice to the source."""
+        axes = _triple(np.argsort(self.axes))
+        offset = [-sign * self.offset_kji[axis] for axis, sign in zip(self.axes, self.signs, strict=True)]
+        return AxisMap(axes, _triple([self.signs[a] for a in axes]), _triple(offset))
+
+    @property
+    def is_identity(self) -> bool:
+        return self == AxisMap((0, 1, 2), (1, 1, 1), (0, 0, 0))
+
+    @property
+    def _flipped(self) -> tuple[int, ...]:
+        return tuple(a for a, sign in enumerate(self.signs) if sign < 0)
+
+
 def _triple(values: Iterable[float]) -> tuple[int, int, int]:
     k, j, i = (int(v) for v in values)
     return k, j, i

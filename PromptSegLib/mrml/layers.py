@@ -1,0 +1,104 @@
+"""The labelmaps of a segmentation, box by box: which voxels belong to which segment, on which layer.
+
+Slicer keeps segments that do not overlap in one shared labelmap, a layer, each under its label value. A layer holds
+a box of voxels (its extent) of a lattice; outside of it nothing is set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from PromptSegLib.bitmask import BoolArray
+from PromptSegLib.geometry import Extent, FloatArray, flip_axes
+from PromptSegLib.mrml.transforms import array_from_matrix, matrix_from_array
+
+BINARY_LABELMAP = "Binary labelmap"
+CLOSED_SURFACE = "Closed surface"
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One labelmap of a segmentation. array: the voxels of `extent`, (k, j, i), shared with the node."""
+
+    image: Any
+    extent: Extent
+    array: NDArray[Any]
+    segment_ids: tuple[str, ...]
+
+    @property
+    def ijk_to_ras(self) -> FloatArray:
+        """4x4 from the lattice's indices to the segmentation's own RAS."""
+        return image_matrix(self.image)
+
+    def read(self, extent: Extent) -> NDArray[Any]:
+        """Return a copy of the labels within `extent`, which may reach beyond the layer's own."""
+        labels = np.zeros(extent.shape_kji, dtype=self.array.dtype)
+        common = extent.intersection(self.extent)
+        if common.size:
+            labels[common.slices_within(extent)] = self.array[common.slices_within(self.extent)]
+        return labels
+
+
+def layer_of(segmentation: Any, segment_id: str) -> Layer | None:
+    """Return the layer that holds the segment, or None when it has no labelmap, or an empty one."""
+    image = segmentation.GetSegment(segment_id).GetRepresentation(BINARY_LABELMAP)
+    if image is None or image.GetPointData().GetScalars() is None:
+        return None
+    i0, i1, j0, j1, k0, k1 = image.GetExtent()
+    extent = Extent((k0, j0, i0), (k1 + 1, j1 + 1, i1 + 1))
+    if extent.size == 0:
+        return None
+    array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(extent.shape_kji)
+    ids = segmentation.GetSegmentIDsForDataObject(image, BINARY_LABELMAP)
+    return Layer(image, extent, array, tuple(ids))
+
+
+def all_layers(segmentation: Any) -> list[Layer]:
+    """Return every layer that holds voxels, each once."""
+    found: dict[int, Layer] = {}
+    for segment_id in segmentation.GetSegmentIDs():
+        layer = layer_of(segmentation, segment_id)
+        if layer is not None:
+            found.setdefault(id(layer.image), layer)
+    return list(found.values())
+
+
+def label_of(segmentation: Any, segment_id: str) -> int:
+    return int(segmentation.GetSegment(segment_id).GetLabelValue())
+
+
+def read_segment(segmentation: Any, segment_id: str, extent: Extent) -> BoolArray:
+    """Return the voxels of `extent`, in the lattice of the segment's layer, that belong to the segment."""
+    layer = layer_of(segmentation, segment_id)
+    if layer is None:
+        return np.zeros(extent.shape_kji, dtype=bool)
+    return np.asarray(layer.read(extent) == label_of(segmentation, segment_id))
+
+
+def oriented_image(mask_kji: BoolArray, extent: Extent, ijk_to_ras: FloatArray) -> Any:
+    """Return `mask_kji`, the voxels of `extent`, as vtkOrientedImageData of 0 and 1 in the lattice `ijk_to_ras`."""
+    image = slicer.vtkOrientedImageData()
+    image.SetExtent(*vtk_extent(extent))
+    image.SetGeometryFromImageToWorldMatrix(matrix_from_array(ijk_to_ras))
+    values = np.ascontiguousarray(mask_kji, dtype=np.uint8).ravel()
+    image.GetPointData().SetScalars(numpy_to_vtk(values, deep=True))
+    return image
+
+
+def vtk_extent(extent: Extent) -> tuple[int, ...]:
+    """Return `extent` as VTK writes it: i0, i1, j0, j1, k0, k1, the last voxels included."""
+    starts, stops = flip_axes(extent.start_kji), flip_axes(extent.stop_kji)
+    return tuple(int(v) for pair in zip(starts, stops - 1, strict=True) for v in pair)
+
+
+def image_matrix(image: Any) -> FloatArray:
+    """Return the 4x4 from a vtkOrientedImageData's indices to its frame."""
+    matrix = matrix_from_array(np.eye(4))
+    image.GetImageToWorldMatrix(matrix)
+    return array_from_matrix(matrix)
