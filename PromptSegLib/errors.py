@@ -16,6 +16,10 @@ class VolumeError(PromptSegError, ValueError):
     """An array or a file that is no usable image."""
 
 
+class SceneFileError(PromptSegError, OSError):
+    """A scene that could not be written to a file, or a file from which no scene could be read."""
+
+
 class PromptError(PromptSegError, ValueError):
     """A prompt that is malformed, or lies where it can mean nothing."""
 
