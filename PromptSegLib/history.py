@@ -38,6 +38,15 @@ class TargetRecord:
     is_answered: bool = True
 
 
+@dataclass(frozen=True, eq=False)
+class Change:
+    """A delta of one target's mask within a step: made, or, where `is_reverted`, an earlier one taken back."""
+
+    target: str
+    delta: MaskDelta
+    is_reverted: bool = False
+
+
 @dataclass(eq=False)
 class Step:
     """One thing that undo takes back. is_edit: the mask was set or approved by the user, and not predicted."""
@@ -46,12 +55,12 @@ class Step:
     target: str
     before: TargetRecord
     after: TargetRecord
-    deltas: list[tuple[str, MaskDelta]] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
     is_edit: bool = False
 
     @property
     def nbytes(self) -> int:
-        return sum(delta.nbytes for _, delta in self.deltas) + 256
+        return sum(change.delta.nbytes for change in self.changes) + 256
 
 
 class History:
@@ -99,13 +108,15 @@ class History:
         """Drop the newest step for good, as if it had never been."""
         self._done.pop()
 
-    def predicted_deltas(self, target: str) -> Iterator[MaskDelta]:
-        """Yield, newest first, what predictions changed in the mask of `target` since it was last set otherwise."""
+    def predicted_changes(self, target: str) -> Iterator[Change]:
+        """Yield, newest first, what predictions for `target` changed since its mask was last set otherwise."""
         for step in reversed(self._done):
-            mine = [delta for key, delta in reversed(step.deltas) if key == target]
-            if (step.is_edit and step.target == target) or (mine and step.target != target):
+            if step.target == target:
+                if step.is_edit:
+                    return
+                yield from reversed(step.changes)
+            elif any(change.target == target for change in step.changes):
                 return
-            yield from mine
 
     def clear(self) -> None:
         self._done.clear()

@@ -11,6 +11,9 @@ from PromptSegLib.geometry import Extent
 class MaskStore(Protocol):
     """The masks of all targets on one grid. What it holds after a write is the truth, not what was written."""
 
+    revision: int
+    """Changes when the store's voxels come to lie elsewhere: changes from before can then not be undone."""
+
     def add(self, name: str) -> str:
         """Make an empty mask and return its key: `name`, or another where that one is taken."""
         ...
@@ -35,6 +38,10 @@ class MaskStore(Protocol):
         """Make or undo the change `delta`, exactly, whatever rules `write` follows."""
         ...
 
+    def image_extent(self, extent: Extent) -> Extent:
+        """Return the box of the image's grid for the box of a change, which may be on a grid of the store's own."""
+        ...
+
     def foreign_edits(self) -> dict[str, MaskDelta]:
         """Return what somebody else changed since the last call, the last write or the last `apply`."""
         ...
@@ -42,6 +49,8 @@ class MaskStore(Protocol):
 
 class MemoryMaskStore:
     """Masks as bits in memory; targets overlap freely, nobody else edits them."""
+
+    revision = 0
 
     def __init__(self, shape_kji: tuple[int, int, int]) -> None:
         self._shape_kji = shape_kji
@@ -74,14 +83,8 @@ class MemoryMaskStore:
         before = self.read(key, delta.extent)
         self._masks[key].write(delta.extent, delta.revert(before) if revert else delta.apply(before))
 
+    def image_extent(self, extent: Extent) -> Extent:
+        return extent
+
     def foreign_edits(self) -> dict[str, MaskDelta]:
         return {}
-
-
-def apply_all(store: MaskStore, deltas: list[tuple[str, MaskDelta]], revert: bool) -> dict[str, Extent]:
-    """Make `deltas` in order, or undo them in reverse, and return the box that changed in each target."""
-    changed: dict[str, Extent] = {}
-    for key, delta in reversed(deltas) if revert else deltas:
-        store.apply(key, delta, revert)
-        changed[key] = delta.extent.union(changed.get(key))
-    return changed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,9 +13,9 @@ from PromptSegLib.engine import Engine
 from PromptSegLib.errors import Cancelled, PredictionError, PromptError, PromptSegError, VolumeError
 from PromptSegLib.executor import Executor, ImmediateExecutor, Job
 from PromptSegLib.geometry import Extent
-from PromptSegLib.history import Answer, History, Step, TargetRecord
+from PromptSegLib.history import Answer, Change, History, Step, TargetRecord
 from PromptSegLib.imaging.rasterize import mask_on_grid
-from PromptSegLib.mask_store import MaskStore, MemoryMaskStore, apply_all
+from PromptSegLib.mask_store import MaskStore, MemoryMaskStore
 from PromptSegLib.predictors.base import Capabilities, Prediction, Predictor, TargetState
 from PromptSegLib.predictors.registry import check_takes, create_predictor
 from PromptSegLib.prompts import MaskPrompt, Prompt, check_inside
@@ -73,6 +73,7 @@ class Session:
         self.error: PromptSegError | None = None
         self._executor = executor or ImmediateExecutor()
         self._store = store or MemoryMaskStore(self.image.grid.shape_kji)
+        self._revision = self._store.revision
         self._history = History(history_budget_bytes)
         self._records: dict[str, TargetRecord] = {}
         self._engines: dict[str, Engine] = {}
@@ -320,48 +321,52 @@ class Session:
         return step
 
     def _write(self, step: Step, patches: Mapping[str, Patch]) -> None:
-        changed: dict[str, Extent] = {}
+        first_new = len(step.changes)
         for target, patch in patches.items():
             for key, delta in self._store.write(target, patch).items():
-                step.deltas.append((key, delta))
-                changed[key] = delta.extent.union(changed.get(key))
-        if changed:
-            self.observer.masks_changed(changed)
+                step.changes.append(Change(key, delta))
+        self._tell_masks_changed(step.changes[first_new:])
+
+    def _tell_masks_changed(self, changes: Iterable[Change]) -> None:
+        boxes: dict[str, Extent] = {}
+        for change in changes:
+            boxes[change.target] = self._store.image_extent(change.delta.extent).union(boxes.get(change.target))
+        if boxes:
+            self.observer.masks_changed(boxes)
 
     def _take_back_predictions(self, step: Step) -> None:
-        """Within `step`, return the mask of its target to what it was before predictions changed it."""
-        mask = self._store.snapshot(step.target)
-        deltas = list(self._history.predicted_deltas(step.target))
+        """Within `step`, return the masks to what they were before predictions for its target changed them."""
+        for change in self._history.predicted_changes(step.target):
+            self._store.apply(change.target, change.delta, revert=not change.is_reverted)
+            step.changes.append(Change(change.target, change.delta, not change.is_reverted))
         self._set_answer(step, TargetRecord(step.after.prompts, None, step.after.is_answered))
-        if mask is None or not deltas:
-            return
-        extent = deltas[0].extent
-        for delta in deltas:
-            mask.write(delta.extent, delta.revert(mask.read(delta.extent)))
-            extent = extent.union(delta.extent)
-        self._write(step, {step.target: Patch(extent, mask.read(extent))})
+        self._tell_masks_changed(step.changes)
 
     def _set_answer(self, step: Step, after: TargetRecord) -> None:
         step.after = after
         self._records[step.target] = after
 
     def _replay(self, step: Step, revert: bool) -> str:
-        changed = apply_all(self._store, step.deltas, revert)
+        for change in reversed(step.changes) if revert else step.changes:
+            self._store.apply(change.target, change.delta, revert != change.is_reverted)
         self._records[step.target] = step.before if revert else step.after
-        self._target = step.target
+        if step.target in self.targets:
+            self._target = step.target
         self.observer.prompts_changed(step.target)
-        if changed:
-            self.observer.masks_changed(changed)
+        self._tell_masks_changed(step.changes)
         return step.label
 
     def _sync(self) -> dict[str, MaskDelta]:
         """Take what somebody else changed in the masks into the history, as steps of their own."""
         edits = self._store.foreign_edits()
+        if self._store.revision != self._revision:
+            self._revision = self._store.revision
+            self._history.clear()
         for target, delta in edits.items():
             record = self._record(target)
             step = self._push("edit", target, TargetRecord(record.prompts, None, record.is_answered))
             step.is_edit = True
-            step.deltas.append((target, delta))
+            step.changes.append(Change(target, delta))
         return edits
 
     def _start(self, step: Step | None, view: View | None = None) -> None:
@@ -417,18 +422,18 @@ class _Run:
         if step is None or session._history.newest is not step:
             step = self._step = session._push("predict", self._target, session._record(self._target))
         started = time.perf_counter()
-        first_new = len(step.deltas)
+        first_new = len(step.changes)
         for target in prediction.patches:
             if target not in session.targets:
                 session._store.add(target)
         session._write(step, prediction.patches)
-        deltas = step.deltas[first_new:]
+        deltas = [change.delta for change in step.changes[first_new:]]
         now = time.perf_counter()
         timings = {**prediction.timings_ms, "write": 1000 * (now - started), "total": 1000 * (now - self._started)}
         answer = Answer(
             self._predictor,
-            _union_of([delta.extent for _, delta in deltas]),
-            sum(delta.changed_voxels() for _, delta in deltas),
+            _union_of([session._store.image_extent(delta.extent) for delta in deltas]),
+            sum(delta.changed_voxels() for delta in deltas),
             prediction.score,
             timings,
             prediction.note,
@@ -462,7 +467,7 @@ def _explained(error: BaseException, predictor: str) -> PromptSegError:
     return wrapped
 
 
-def _union_of(extents: list[Extent | None]) -> Extent | None:
+def _union_of(extents: Iterable[Extent | None]) -> Extent | None:
     union: Extent | None = None
     for extent in extents:
         union = extent.union(union) if extent else union

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+from numpy.typing import NDArray
 
 from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.geometry import Extent, FloatArray
@@ -126,7 +127,7 @@ class SegmentWriter:
         may_overwrite = self._overwritten_segments(segment_id)
         own = label_of(self._segmentation, segment_id)
         free = {0, own, *(label_of(self._segmentation, i) for i in layer.segment_ids if i in may_overwrite)}
-        if not free.issuperset(np.unique(layer.read(extent)[added]).tolist()):
+        if not free.issuperset(_labels_among(layer.read(extent), added)):
             return False
         for other in all_layers(self._segmentation):
             labels = [label_of(self._segmentation, i) for i in other.segment_ids if i in may_overwrite]
@@ -159,8 +160,8 @@ class SegmentWriter:
         """Tell whether `added` can be set on this layer without taking a voxel from another segment."""
         if not layer.extent.contains(_within(extent, added)):
             return False
-        labels = np.unique(layer.read(extent)[added])
-        return bool(np.isin(labels, [0, label_of(self._segmentation, segment_id)]).all())
+        own = label_of(self._segmentation, segment_id)
+        return {0, own}.issuperset(_labels_among(layer.read(extent), added))
 
     def _set_labels(
         self, layer: Layer, segment_id: str, extent: Extent, added: BoolArray, removed: BoolArray
@@ -201,6 +202,12 @@ class SegmentWriter:
         finally:
             for segment, surface in aside:
                 segment.AddRepresentation(CLOSED_SURFACE, surface)
+
+
+def _labels_among(labels: NDArray[Any], voxels: BoolArray) -> list[int]:
+    """Return which values `labels` has where `voxels` is set; by counting: sorting 100^3 labels takes 20 ms."""
+    values: list[int] = np.flatnonzero(np.bincount(labels[voxels])).tolist()
+    return values
 
 
 def _within(extent: Extent, voxels: BoolArray) -> Extent:

@@ -10,12 +10,11 @@ import numpy as np
 import slicer
 
 from PromptSegLib.bitmask import BitMask, BoolArray, MaskDelta, Patch
-from PromptSegLib.errors import GeometryError
 from PromptSegLib.geometry import Extent, FloatArray, Grid
-from PromptSegLib.mrml.layers import Layer, all_layers, image_matrix, label_of, layer_of, read_segment
+from PromptSegLib.mrml.layers import Layer, all_layers, image_matrix, label_of, layer_of, read_segment, vtk_extent
 from PromptSegLib.mrml.placement import Placement, placement_of
 from PromptSegLib.mrml.segment_writer import SegmentWriter
-from PromptSegLib.mrml.transforms import matrix_between
+from PromptSegLib.mrml.transforms import matrix_between, matrix_from_array
 from PromptSegLib.mrml.volumes import volume_from_node
 
 _log = logging.getLogger(__name__)
@@ -176,7 +175,9 @@ class SegmentMaskStore:
     def _set_reference_geometry(self, placed: Grid) -> None:
         """Give a segmentation that has no voxels yet the volume's grid, where the transforms put it."""
         converter = slicer.vtkSegmentationConverter
-        image = oriented_frame(placed)
+        image = slicer.vtkOrientedImageData()
+        image.SetExtent(*vtk_extent(placed.extent))
+        image.SetGeometryFromImageToWorldMatrix(matrix_from_array(placed.ijk_to_ras))
         name = converter.GetReferenceImageGeometryParameterName()
         geometry = converter.SerializeImageGeometry(image)
         if self._segmentation.GetConversionParameter(name) != geometry:
@@ -253,22 +254,3 @@ class SegmentMaskStore:
                 mask.write(common.shifted(origin), read_segment(self._segmentation, key, common))
         for key, known in self._known.items():
             known.signature = self._signature(key)
-
-
-def oriented_frame(grid: Grid) -> Any:
-    """Return the geometry of `grid` as vtkOrientedImageData without scalars."""
-    from PromptSegLib.mrml.layers import vtk_extent
-    from PromptSegLib.mrml.transforms import matrix_from_array
-
-    image = slicer.vtkOrientedImageData()
-    image.SetExtent(*vtk_extent(grid.extent))
-    image.SetGeometryFromImageToWorldMatrix(matrix_from_array(grid.ijk_to_ras))
-    return image
-
-
-def check_same_space(volume_node: Any, segmentation_node: Any) -> None:
-    """Raise GeometryError when masks of the volume cannot be written into the segmentation."""
-    try:
-        matrix_between(volume_node, segmentation_node)
-    except GeometryError as error:
-        raise GeometryError(f"cannot write segments: {error}") from error
