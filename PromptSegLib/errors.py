@@ -45,3 +45,7 @@ class PredictionError(PromptSegError, RuntimeError):
 
 class Cancelled(PromptSegError):  # noqa: N818 - an outcome that the caller asked for, not a fault
     """The prediction was cancelled, or a newer prompt took its place."""
+
+
+class SceneError(PromptSegError, RuntimeError):
+    """A node that is gone, or is not what it has to be."""

@@ -81,6 +81,12 @@ def checked_affine(matrix: ArrayLike) -> FloatArray:
     return affine
 
 
+def orthonormal_axes(directions: ArrayLike) -> FloatArray:
+    """Return the right angles nearest to `directions` : (3, 3), columns; unit vectors as rows: (3, 3)."""
+    left, _, right = np.linalg.svd(np.asarray(directions, dtype=np.float64))
+    return np.asarray((left @ right).T, dtype=np.float64)
+
+
 @dataclass(frozen=True)
 class Extent:
     """A box of voxels, half open: `start_kji` inside, `stop_kji` just outside."""

@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from PromptSegLib.errors import PromptError
-from PromptSegLib.geometry import Extent, FloatArray, Grid, apply_affine, checked_affine, flip_axes
+from PromptSegLib.geometry import (
+    Extent,
+    FloatArray,
+    Grid,
+    apply_affine,
+    checked_affine,
+    flip_axes,
+    orthonormal_axes,
+)
 
 Position = tuple[float, float, float]
 
@@ -103,8 +111,8 @@ class Box(Prompt):
             )
         voxels = high - low + 1
         voxels[voxels == 1] = 0 if (voxels == 1).sum() == 1 else 1
-        axes = _orthonormal_rows(grid.directions)
-        return cls(_tuple(grid.to_ras((low + high) / 2)), _tuple(voxels * grid.spacing_mm), axes, positive)
+        i, j, k = (_tuple(axis) for axis in orthonormal_axes(grid.directions))
+        return cls(_tuple(grid.to_ras((low + high) / 2)), _tuple(voxels * grid.spacing_mm), (i, j, k), positive)
 
     @property
     def is_planar(self) -> bool:
@@ -330,10 +338,3 @@ def _words(text: str, what: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise PromptError(f"expected {what} of at least one letter, got {text!r}")
     return " ".join(text.split())
-
-
-def _orthonormal_rows(directions: FloatArray) -> tuple[Position, Position, Position]:
-    """Return the orthonormal axes nearest to `directions` : (3, 3) columns, as rows; a sheared grid has none."""
-    left, _, right = np.linalg.svd(directions)
-    rows = (left @ right).T
-    return _tuple(rows[0]), _tuple(rows[1]), _tuple(rows[2])

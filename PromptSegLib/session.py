@@ -108,10 +108,16 @@ class Session:
             self._engines[capabilities.name] = Engine(made, self.image)
         self._engine = self._engines[capabilities.name]
 
-    def image_changed(self) -> None:
-        """Take note that the voxels changed: cancels what runs and forgets what was computed from them."""
+    def image_changed(self, image: Image | Volume | None = None) -> None:
+        """Take note that the voxels changed: cancels what runs and forgets what was computed from them.
+
+        image: what to use from now on, when it is not the same arrays.
+        """
         self.cancel()
+        if image is not None:
+            self.image = as_image(image)
         for engine in self._engines.values():
+            engine.image = self.image
             engine.drop_encoding()
 
     # Targets
@@ -159,24 +165,26 @@ class Session:
         elif self.auto:
             self._start(step, view)
 
+    def replace(self, old: Prompt, new: Prompt) -> None:
+        """Put `new` in the place of `old`, in one step, as when a point is dragged. Raises as `add` does."""
+        check_takes(self.capabilities, new)
+        check_inside(new, self.image.grid)
+        prompts = self._prompts_with(old)
+        prompts[prompts.index(old)] = new
+        self._start_over(f"move {new.kind}{new.sign}", tuple(prompts))
+
     def remove(self, prompt: Prompt) -> None:
         """Take `prompt` back from the selected target: the mask becomes what the others make of it.
 
         What was there before the first prompt stays; so does what was edited by hand since.
         """
-        prompts = list(self._record(self._target).prompts)
-        if prompt not in prompts:
-            raise PromptError(f"expected one of the {len(prompts)} prompts of {self._target!r}, got {prompt}")
+        prompts = self._prompts_with(prompt)
         prompts.remove(prompt)
-        step = self._change_prompts(f"remove {prompt.kind}{prompt.sign}", tuple(prompts))
-        self._take_back_predictions(step)
-        if prompts and self.auto:
-            self._start(step)
+        self._start_over(f"remove {prompt.kind}{prompt.sign}", tuple(prompts))
 
     def reset(self) -> None:
         """Drop all prompts of the selected target, and what was predicted from them."""
-        step = self._change_prompts("reset", ())
-        self._take_back_predictions(step)
+        self._start_over("reset", ())
 
     def accept(self) -> None:
         """Drop the prompts of the selected target and keep its mask: it is right."""
@@ -311,6 +319,19 @@ class Session:
         step = self._history.push(Step(label, target, self._record(target), after))
         self._records[target] = after
         return step
+
+    def _prompts_with(self, prompt: Prompt) -> list[Prompt]:
+        prompts = list(self._record(self._target).prompts)
+        if prompt not in prompts:
+            raise PromptError(f"expected one of the {len(prompts)} prompts of {self._target!r}, got {prompt}")
+        return prompts
+
+    def _start_over(self, label: str, prompts: tuple[Prompt, ...]) -> None:
+        """Make `prompts` the selected target's, and its mask what they, and no earlier ones, make of it."""
+        step = self._change_prompts(label, prompts)
+        self._take_back_predictions(step)
+        if prompts and self.auto:
+            self._start(step)
 
     def _change_prompts(self, label: str, prompts: tuple[Prompt, ...]) -> Step:
         self.cancel()

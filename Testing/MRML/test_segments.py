@@ -98,9 +98,7 @@ CASES = st.builds(
     volume_moved=st.booleans(),
     segmentation_moved=st.booleans(),
     shared=st.booleans(),
-    overwrite=st.sampled_from(
-        [EDITOR.OverwriteNone, EDITOR.OverwriteVisibleSegments, EDITOR.OverwriteAllSegments]
-    ),
+    overwrite=st.sampled_from([EDITOR.OverwriteNone, EDITOR.OverwriteVisibleSegments, EDITOR.OverwriteAllSegments]),
     masking=st.sampled_from(["", "", "inside segment", "outside all", "intensity"]),
 )
 

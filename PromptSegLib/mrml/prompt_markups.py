@@ -1,0 +1,197 @@
+"""The prompts of the selected segment as markups in the views: placed, dragged and deleted there by the user."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from PromptSegLib.mrml.markups import box_from_roi, defined_control_points
+from PromptSegLib.mrml.state_node import StateNode
+from PromptSegLib.mrml.transforms import matrix_from_array, node_to_world, world_to_node
+from PromptSegLib.prompts import Box, Point, Prompt
+
+_POSITIVE_COLOR = (0.2, 0.85, 0.3)
+_NEGATIVE_COLOR = (0.95, 0.25, 0.2)
+_THIN_MM = 1e-3
+
+Change = Callable[[Prompt | None, Prompt | None], None]
+"""Called with the prompt as it was and as it is now: None, prompt: placed. Prompt, None: deleted. Both: moved."""
+
+
+class PromptMarkups:
+    """Point lists for points, one for each sign, and an ROI for each box, in the volume's frame.
+
+    The nodes hang under the volume's transform, are hidden from editors, and are saved with the scene. `changed` is
+    called for what the user does with them; `show` makes them what the session says.
+    """
+
+    def __init__(self, state: StateNode, volume_node: Any, changed: Change) -> None:
+        self._state = state
+        self._volume_node = volume_node
+        self._changed = changed
+        self._shown: dict[bool, dict[str, Point]] = {True: {}, False: {}}
+        self._boxes: list[tuple[Any, Box]] = []
+        self._is_showing = False
+        self._observed: list[tuple[Any, int]] = []
+        state.remove_box_nodes()
+        self._points = {sign: self._make_point_list(sign) for sign in (True, False)}
+
+    def point_node(self, positive: bool = True) -> Any:
+        """Return the point list for positive or negative points: the node to place points in."""
+        return self._points[positive]
+
+    def show(self, prompts: tuple[Prompt, ...]) -> None:
+        """Make the nodes show `prompts`, and nothing else."""
+        with self._showing():
+            self._follow_transform()
+            for sign, node in self._points.items():
+                wanted = [p for p in prompts if isinstance(p, Point) and p.positive == sign]
+                self._show_points(node, self._shown[sign], wanted)
+            self._show_boxes([p for p in prompts if isinstance(p, Box)])
+
+    def node_removed(self, node: Any) -> None:
+        """Take note that somebody removed `node` from the scene: what it showed is deleted."""
+        for index, (roi_node, box) in enumerate(self._boxes):
+            if roi_node is node:
+                del self._boxes[index]
+                self._changed(box, None)
+                return
+        for sign, point_list in self._points.items():
+            if point_list is node:
+                points = list(self._shown[sign].values())
+                self._shown[sign].clear()
+                self._points[sign] = self._make_point_list(sign)
+                for point in points:
+                    self._changed(point, None)
+
+    def close(self) -> None:
+        """Stop following the nodes; they stay in the scene."""
+        for node, tag in self._observed:
+            node.RemoveObserver(tag)
+        self._observed.clear()
+
+    # From the session to the nodes
+
+    def _make_point_list(self, positive: bool) -> Any:
+        role = "PromptSeg.PositivePoints" if positive else "PromptSeg.NegativePoints"
+        sign = "+" if positive else "-"
+        node = self._state.helper(role, "vtkMRMLMarkupsFiducialNode", f"PromptSeg {sign}")
+        node.CreateDefaultDisplayNodes()
+        node.SetControlPointLabelFormat(sign)
+        display = node.GetDisplayNode()
+        display.SetSelectedColor(_POSITIVE_COLOR if positive else _NEGATIVE_COLOR)
+        display.SetColor(_POSITIVE_COLOR if positive else _NEGATIVE_COLOR)
+        display.SetGlyphScale(1.5)
+        display.SetTextScale(0.0)
+        with self._showing():
+            node.RemoveAllControlPoints()
+        for event in (node.PointPositionDefinedEvent, node.PointEndInteractionEvent, node.PointRemovedEvent):
+            self._observe(node, event, lambda *_: self._points_changed(positive))
+        return node
+
+    def _show_points(self, node: Any, shown: dict[str, Point], wanted: list[Point]) -> None:
+        missing = list(wanted)
+        for point_id, point in list(shown.items()):
+            if point in missing and node.GetNthControlPointIndexByID(point_id) >= 0:
+                missing.remove(point)
+                self._move(node, point_id, point)
+                continue
+            del shown[point_id]
+            index = node.GetNthControlPointIndexByID(point_id)
+            if index >= 0:
+                node.RemoveNthControlPoint(index)
+        for point in missing:
+            world = node_to_world([point.position_ras], self._volume_node)[0]
+            index = node.AddControlPointWorld(world.tolist())
+            shown[node.GetNthControlPointID(index)] = point
+
+    def _move(self, node: Any, point_id: str, point: Point) -> None:
+        index = node.GetNthControlPointIndexByID(point_id)
+        world = node_to_world([point.position_ras], self._volume_node)[0]
+        if not np.allclose(node.GetNthControlPointPositionWorld(index), world, atol=1e-6):
+            node.SetNthControlPointPositionWorld(index, world.tolist())
+
+    def _show_boxes(self, wanted: list[Box]) -> None:
+        missing = list(wanted)
+        for node, box in list(self._boxes):
+            if box in missing and node.GetScene() is not None:
+                missing.remove(box)
+                continue
+            self._boxes.remove((node, box))
+            if node.GetScene() is not None:
+                self._state.node.GetScene().RemoveNode(node)
+        for box in missing:
+            self._boxes.append((self._make_roi(box), box))
+
+    def _make_roi(self, box: Box) -> Any:
+        node = self._state.add_box_node()
+        node.CreateDefaultDisplayNodes()
+        color = _POSITIVE_COLOR if box.positive else _NEGATIVE_COLOR
+        node.GetDisplayNode().SetSelectedColor(color)
+        node.GetDisplayNode().SetFillVisibility(False)
+        self._put_under_volume(node)
+        # An ROI of no thickness counts as not placed, so a 2D box is shown as a very thin one.
+        size = np.where(np.array(box.size_mm) == 0, _THIN_MM, box.size_mm)
+        node.SetAndObserveObjectToNodeMatrix(matrix_from_array(box.box_to_ras))
+        node.SetSize(*size.tolist())
+        self._observe(node, node.PointEndInteractionEvent, lambda *_: self._box_changed(node))
+        return node
+
+    def _follow_transform(self) -> None:
+        for node in [*self._points.values(), *(node for node, _ in self._boxes)]:
+            self._put_under_volume(node)
+
+    def _put_under_volume(self, node: Any) -> None:
+        if node.GetTransformNodeID() != self._volume_node.GetTransformNodeID():
+            node.SetAndObserveTransformNodeID(self._volume_node.GetTransformNodeID())
+
+    # From the nodes to the session
+
+    def _points_changed(self, positive: bool) -> None:
+        if self._is_showing:
+            return
+        shown = self._shown[positive]
+        placed = dict(defined_control_points(self._points[positive]))
+        positions = world_to_node(list(placed.values()), self._volume_node) if placed else np.zeros((0, 3))
+        now = {
+            point_id: Point((float(x), float(y), float(z)), positive)
+            for point_id, (x, y, z) in zip(placed, positions, strict=True)
+        }
+        for point_id in [i for i in shown if i not in now]:
+            self._changed(shown.pop(point_id), None)
+        for point_id, point in now.items():
+            before = shown.get(point_id)
+            if before is None:
+                shown[point_id] = point
+                self._changed(None, point)
+            elif not np.allclose(before.position_ras, point.position_ras, atol=1e-6):
+                shown[point_id] = point
+                self._changed(before, point)
+
+    def _box_changed(self, roi_node: Any) -> None:
+        if self._is_showing:
+            return
+        for index, (node, before) in enumerate(self._boxes):
+            if node is roi_node:
+                box = box_from_roi(node, self._volume_node, before.positive)
+                if before.is_planar:
+                    x, y, z = (0.0 if side == min(box.size_mm) else side for side in box.size_mm)
+                    box = dataclasses.replace(box, size_mm=(x, y, z))
+                self._boxes[index] = (node, box)
+                self._changed(before, box)
+
+    def _observe(self, node: Any, event: int, callback: Callable[..., None]) -> None:
+        self._observed.append((node, node.AddObserver(event, callback)))
+
+    @contextmanager
+    def _showing(self) -> Iterator[None]:
+        """Take what happens to the nodes within the block for our own doing."""
+        before, self._is_showing = self._is_showing, True
+        try:
+            yield
+        finally:
+            self._is_showing = before

@@ -1,0 +1,281 @@
+"""A session in a scene: a volume node in, segments out, prompts as markups, all of it saved with the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import vtk
+
+from PromptSegLib.errors import PromptError, PromptSegError, SceneError
+from PromptSegLib.executor import Executor
+from PromptSegLib.geometry import Extent
+from PromptSegLib.history import TargetRecord
+from PromptSegLib.mrml.layers import CLOSED_SURFACE
+from PromptSegLib.mrml.markups import prompts_from_markups
+from PromptSegLib.mrml.prompt_markups import PromptMarkups
+from PromptSegLib.mrml.segments import SegmentMaskStore
+from PromptSegLib.mrml.state_node import StateNode
+from PromptSegLib.mrml.transforms import world_to_node
+from PromptSegLib.mrml.volumes import volume_from_node
+from PromptSegLib.predictors.base import Predictor
+from PromptSegLib.prompts import Point, Prompt
+from PromptSegLib.session import Session, SessionObserver
+from PromptSegLib.view import View, Window
+
+Later = Callable[[Callable[[], None]], None]
+"""Runs a function some time soon; calls that come before it ran may be made one."""
+
+
+class SceneSession(Session):
+    """A `Session` on nodes: targets are the segments of `segmentation_node`, by their IDs.
+
+    volume_node: scalar or RGB volume; its voxels are shared, not copied. segmentation_node: made, on the volume's
+    grid and under its transform, when None. segment_id: the segment to work on; None takes the first, or makes one.
+    editor_node: a vtkMRMLSegmentEditorNode whose masking and overwrite mode are followed; without one there is no
+    masking and nothing is overwritten. later: how the host runs something when it is idle; surfaces shown in 3D are
+    made anew by it.
+
+    Prompts are in the volume's own RAS; `add_world` and `add_markups` take what is in the world. Points and boxes
+    of the selected segment show as markups that can be dragged and deleted in the views. Prompts are saved with
+    the scene: a session on the same two nodes goes on where the last one stopped.
+
+    Raises GeometryError when a nonlinear transform lies between the nodes, SceneError for nodes of another kind.
+    """
+
+    def __init__(
+        self,
+        volume_node: Any,
+        segmentation_node: Any = None,
+        segment_id: str | None = None,
+        predictor: str | Predictor = "default",
+        *,
+        executor: Executor | None = None,
+        observer: SessionObserver | None = None,
+        editor_node: Any = None,
+        auto: bool = True,
+        window: Window | None = None,
+        later: Later = lambda function: function(),
+    ) -> None:
+        volume = volume_from_node(_checked(volume_node, "vtkMRMLVolumeNode"))
+        if segmentation_node is None:
+            segmentation_node = add_segmentation_node(volume_node)
+        self.volume_node = volume_node
+        self.segmentation_node = _checked(segmentation_node, "vtkMRMLSegmentationNode")
+        self._state = StateNode.of(volume_node, segmentation_node)
+        self._rules = self._make_rules(editor_node)
+        self._segment_store = SegmentMaskStore(volume_node, segmentation_node, self._rules)
+        self._later = later
+        self._refresh_is_due = False
+        self._markups: PromptMarkups | None = None
+        self._observed: list[tuple[Any, int]] = []
+        self._voxels = _voxel_signature(volume_node)
+        super().__init__(
+            volume,
+            predictor,
+            executor=executor,
+            observer=_SceneObserver(self, observer or SessionObserver()),
+            store=self._segment_store,
+            auto=auto,
+            window=window,
+        )
+        self._resume(segment_id)
+        self._markups = PromptMarkups(self._state, volume_node, self._markup_changed)
+        self._markups.show(self.prompts())
+        self._observe_nodes()
+
+    # What a scene adds to a session
+
+    def add_world(self, position_world: Any, positive: bool = True, view: View | None = None) -> None:
+        """Add a point at `position_world` : (3,), mm, in world RAS, as views show it."""
+        x, y, z = world_to_node([position_world], self.volume_node)[0]
+        self.add(Point((float(x), float(y), float(z)), positive), view)
+
+    def add_markups(self, markups_node: Any, positive: bool = True) -> None:
+        """Add what a markups node of the user's says, see `prompts_from_markups`; the node stays as it is."""
+        prompts = prompts_from_markups(markups_node, self.volume_node, positive)
+        if not prompts:
+            raise PromptError(f"expected at least one placed control point, got none in {markups_node.GetName()!r}")
+        for prompt in prompts:
+            self.add(prompt)
+
+    def point_node(self, positive: bool = True) -> Any:
+        """Return the point list to place points in: each one placed there is added to the session."""
+        assert self._markups is not None
+        return self._markups.point_node(positive)
+
+    def select(self, target: str) -> None:
+        super().select(target)
+        self._show()
+
+    def add_target(self, name: str = "segment") -> str:
+        key = super().add_target(name)
+        self._show()
+        return key
+
+    def refresh_surfaces(self) -> None:
+        """Make the 3D surfaces of the segments that changed anew, where surfaces are shown."""
+        self._refresh_is_due = False
+        if self.segmentation_node.GetScene() is not None:
+            self._segment_store.writer.refresh_surfaces()
+
+    def close(self) -> None:
+        """Stop what runs and let go of the nodes; prompts and segments stay in the scene."""
+        for node, tag in self._observed:
+            node.RemoveObserver(tag)
+        self._observed.clear()
+        if self._markups is not None:
+            self._markups.close()
+        super().close()
+
+    # Within
+
+    def _make_rules(self, editor_node: Any) -> Any:
+        """Return a segment editor node of our own: writing selects segments in it, and the user's must not move."""
+        self._editor_node = editor_node
+        rules = self._state.helper("PromptSeg.Rules", "vtkMRMLSegmentEditorNode", "PromptSeg rules")
+        rules.SetAndObserveSegmentationNode(self.segmentation_node)
+        rules.SetAndObserveSourceVolumeNode(self.volume_node)
+        rules.SetOverwriteMode(rules.OverwriteNone)
+        return rules
+
+    def _follow_rules(self) -> None:
+        source = self._editor_node
+        if source is None:
+            return
+        self._rules.SetOverwriteMode(source.GetOverwriteMode())
+        self._rules.SetMaskMode(source.GetMaskMode())
+        self._rules.SetMaskSegmentID(source.GetMaskSegmentID())
+        self._rules.SetSourceVolumeIntensityMask(source.GetSourceVolumeIntensityMask())
+        self._rules.SetSourceVolumeIntensityMaskRange(*source.GetSourceVolumeIntensityMaskRange())
+
+    def _resume(self, segment_id: str | None) -> None:
+        """Take up the prompts that the scene was saved with."""
+        prompts, selected = self._state.read()
+        for key, saved in prompts.items():
+            if key in self.targets:
+                self._records[key] = TargetRecord(saved)
+        if segment_id is not None:
+            super().select(segment_id)
+        elif selected in self.targets:
+            super().select(selected)
+
+    def _sync(self) -> Any:
+        if self.volume_node.GetScene() is None or self.segmentation_node.GetScene() is None:
+            raise SceneError("expected a volume and a segmentation in a scene, got one that was removed")
+        self._follow_rules()
+        edits = super()._sync()
+        if self._target not in self.targets:
+            self._target = self.targets[0] if self.targets else self._store.add("segment")
+        return edits
+
+    def _show(self) -> None:
+        """Bring markups and saved state in line with the session."""
+        if self._markups is not None:
+            self._markups.show(self.prompts())
+            self._state.write({key: self.prompts(key) for key in self.targets}, self.target)
+
+    def _markup_changed(self, before: Prompt | None, now: Prompt | None) -> None:
+        try:
+            if before is None and now is not None:
+                self.add(now)
+            elif before is not None and now is None:
+                self.remove(before)
+            elif before is not None and now is not None:
+                self.replace(before, now)
+        except PromptSegError as error:
+            self._show()
+            self.error = error
+            self.observer.failed(error)
+
+    def _masks_changed(self) -> None:
+        if (
+            self.segmentation_node.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE)
+            and not self._refresh_is_due
+        ):
+            self._refresh_is_due = True
+            self._later(self.refresh_surfaces)
+
+    # The nodes
+
+    def _observe_nodes(self) -> None:
+        scene = self.volume_node.GetScene()
+        for event in (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent):
+            self._observe(self.volume_node, event, lambda *_: self._volume_modified())
+        self._observe(
+            self.volume_node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, lambda *_: self._show()
+        )
+        self._observe(scene, scene.NodeRemovedEvent, self._node_removed)
+        self._observe(scene, scene.StartCloseEvent, lambda *_: self.close())
+
+    def _observe(self, node: Any, event: int, callback: Callable[..., None]) -> None:
+        self._observed.append((node, node.AddObserver(event, callback)))
+
+    def _volume_modified(self) -> None:
+        """Start afresh when the voxels or their place changed; a new name or display changes nothing."""
+        signature = _voxel_signature(self.volume_node)
+        if signature == self._voxels:
+            return
+        self._voxels = signature
+        self.cancel()
+        with suppress(PromptSegError):
+            self.image_changed(volume_from_node(self.volume_node))
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)  # type: ignore[untyped-decorator]
+    def _node_removed(self, scene: Any, event: str, node: Any) -> None:
+        if node is self.volume_node or node is self.segmentation_node:
+            self.close()
+        elif self._markups is not None:
+            self._markups.node_removed(node)
+
+
+class _SceneObserver(SessionObserver):
+    """Brings the scene in line with the session, then tells the host's own observer."""
+
+    def __init__(self, session: SceneSession, then: SessionObserver) -> None:
+        self._session = session
+        self._then = then
+
+    def prompts_changed(self, target: str) -> None:
+        self._session._show()
+        self._then.prompts_changed(target)
+
+    def masks_changed(self, boxes: Mapping[str, Extent]) -> None:
+        self._session._masks_changed()
+        self._then.masks_changed(boxes)
+
+    def busy_changed(self, busy: bool) -> None:
+        self._then.busy_changed(busy)
+
+    def progress(self, fraction: float, what: str) -> None:
+        self._then.progress(fraction, what)
+
+    def failed(self, error: PromptSegError) -> None:
+        self._then.failed(error)
+
+
+def add_segmentation_node(volume_node: Any) -> Any:
+    """Add a segmentation on the grid, and under the transform, of `volume_node`."""
+    node = volume_node.GetScene().AddNewNodeByClass(
+        "vtkMRMLSegmentationNode", f"{volume_node.GetName()} segmentation"
+    )
+    node.CreateDefaultDisplayNodes()
+    node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+    return node
+
+
+def _checked(node: Any, class_name: str) -> Any:
+    if node is None or not hasattr(node, "IsA") or not node.IsA(class_name) or node.GetScene() is None:
+        kind = type(node).__name__ if not hasattr(node, "GetClassName") else node.GetClassName()
+        raise SceneError(f"expected a {class_name} that is in a scene, got {kind}")
+    return node
+
+
+def _voxel_signature(volume_node: Any) -> tuple[Any, ...]:
+    image = volume_node.GetImageData()
+    matrix = vtk.vtkMatrix4x4()
+    volume_node.GetIJKToRASMatrix(matrix)
+    values = tuple(matrix.GetElement(row, column) for row in range(3) for column in range(4))
+    return (None, values) if image is None else (image.GetAddressAsString(""), image.GetMTime(), values)

@@ -1,0 +1,99 @@
+"""What a session leaves in the scene, so that a reopened one goes on where it stopped.
+
+One hidden text node holds all prompts as JSON, and refers to the volume, the segmentation and the markups that show
+the prompts. It is found again by what it refers to, not by its name.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from PromptSegLib.prompt_files import prompts_from_json, prompts_to_json
+from PromptSegLib.prompts import Prompt
+
+_MARK = "PromptSeg.Session"
+_VOLUME = "PromptSeg.Volume"
+_SEGMENTATION = "PromptSeg.Segmentation"
+_BOXES = "PromptSeg.Boxes"
+
+
+class StateNode:
+    """The saved state of the session of one volume and one segmentation."""
+
+    def __init__(self, node: Any) -> None:
+        self.node = node
+
+    @classmethod
+    def of(cls, volume_node: Any, segmentation_node: Any) -> StateNode:
+        """Return the state of the session of these two nodes, a new one when there never was any."""
+        for state in cls.find_all(volume_node.GetScene()):
+            if state.volume_node is volume_node and state.segmentation_node is segmentation_node:
+                return state
+        node = hidden_node(volume_node.GetScene(), "vtkMRMLTextNode", f"PromptSeg {segmentation_node.GetName()}")
+        node.SetAttribute(_MARK, "1")
+        node.SetNodeReferenceID(_VOLUME, volume_node.GetID())
+        node.SetNodeReferenceID(_SEGMENTATION, segmentation_node.GetID())
+        return cls(node)
+
+    @classmethod
+    def find_all(cls, scene: Any) -> list[StateNode]:
+        """Return all states in `scene` whose volume and segmentation are there."""
+        count = scene.GetNumberOfNodesByClass("vtkMRMLTextNode")
+        nodes = [scene.GetNthNodeByClass(index, "vtkMRMLTextNode") for index in range(count)]
+        states = [cls(node) for node in nodes if node.GetAttribute(_MARK)]
+        return [state for state in states if state.volume_node and state.segmentation_node]
+
+    @property
+    def volume_node(self) -> Any:
+        return self.node.GetNodeReference(_VOLUME)
+
+    @property
+    def segmentation_node(self) -> Any:
+        return self.node.GetNodeReference(_SEGMENTATION)
+
+    def helper(self, role: str, class_name: str, name: str) -> Any:
+        """Return the helper node that is referred to as `role`, made when there is none."""
+        node = self.node.GetNodeReference(role)
+        if node is None:
+            node = hidden_node(self.node.GetScene(), class_name, name)
+            self.node.SetNodeReferenceID(role, node.GetID())
+        return node
+
+    def add_box_node(self) -> Any:
+        """Add an ROI node that goes with the session."""
+        node = hidden_node(self.node.GetScene(), "vtkMRMLMarkupsROINode", "PromptSeg box")
+        self.node.AddNodeReferenceID(_BOXES, node.GetID())
+        return node
+
+    def remove_box_nodes(self) -> None:
+        """Remove the ROI nodes that a session before this one left."""
+        nodes = [
+            self.node.GetNthNodeReference(_BOXES, n) for n in range(self.node.GetNumberOfNodeReferences(_BOXES))
+        ]
+        self.node.RemoveNodeReferenceIDs(_BOXES)
+        for node in filter(None, nodes):
+            self.node.GetScene().RemoveNode(node)
+
+    def write(self, prompts: dict[str, tuple[Prompt, ...]], selected: str) -> None:
+        """Keep the prompts of all segments, by segment ID, and which segment is selected."""
+        content = json.loads(prompts_to_json({key: value for key, value in prompts.items() if value}))
+        text = json.dumps(content | {"selected": selected})
+        if self.node.GetText() != text:
+            self.node.SetText(text)
+
+    def read(self) -> tuple[dict[str, tuple[Prompt, ...]], str]:
+        """Return what `write` kept. Raises PromptError when it was damaged since."""
+        text = self.node.GetText()
+        if not text:
+            return {}, ""
+        return prompts_from_json(text), str(json.loads(text).get("selected", ""))
+
+
+def hidden_node(scene: Any, class_name: str, name: str) -> Any:
+    """Add a node that is saved with the scene and that no editor lists."""
+    node = scene.CreateNodeByClass(class_name)
+    node.UnRegister(None)
+    node.SetName(scene.GenerateUniqueName(name))
+    node.SetHideFromEditors(True)
+    return scene.AddNode(node)
