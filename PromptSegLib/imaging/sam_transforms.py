@@ -38,7 +38,8 @@ class LongestSideFrame:
     def resized_hw(self) -> tuple[int, int]:
         """Height and width of the part of the square that holds the image."""
         scale = self.side / max(self.image_hw)
-        return int(self.image_hw[0] * scale + 0.5), int(self.image_hw[1] * scale + 0.5)
+        height, width = (max(int(length * scale + 0.5), 1) for length in self.image_hw)
+        return height, width
 
     def image(self, image: NDArray[np.uint8]) -> Tensor:
         """The network's input (1, 3, side, side), float32, of an RGB image (H, W, 3), uint8."""
@@ -100,8 +101,8 @@ def checked(image: NDArray[np.uint8], image_hw: tuple[int, int]) -> NDArray[np.u
 
 def normalised(image: NDArray[np.uint8]) -> Tensor:
     """An RGB image (H, W, 3) as (1, 3, H, W), float32, less the mean and in standard deviations."""
-    pixels = (torch.from_numpy(image) - torch.tensor(PIXEL_MEAN)) / torch.tensor(PIXEL_STD)
-    return pixels.permute(2, 0, 1)[None]
+    pixels = torch.from_numpy(np.array(image, dtype=np.float32, order="C"))
+    return ((pixels - torch.tensor(PIXEL_MEAN)) / torch.tensor(PIXEL_STD)).permute(2, 0, 1)[None]
 
 
 def scaled_points(points_xy: Tensor, from_hw: Sequence[int], to_hw: Sequence[int]) -> Tensor:

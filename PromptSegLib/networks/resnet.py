@@ -34,9 +34,7 @@ class ResNet(nn.Module):
         before = (64, *self.channels)
         for stage, (blocks, width) in enumerate(zip(BLOCKS_OF_STAGES, widths, strict=True), start=1):
             layers = [ResidualBlock(before[stage - 1], width, 1 if stage == 1 else 2, bottleneck=bottleneck)]
-            layers += [
-                ResidualBlock(before[stage], width, 1, bottleneck=bottleneck) for _ in range(blocks - 1)
-            ]
+            layers += [ResidualBlock(before[stage], width, 1, bottleneck=bottleneck) for _ in range(blocks - 1)]
             self.add_module(f"stage{stage}", nn.Sequential(*layers))
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -58,9 +56,7 @@ class ResidualBlock(nn.Module):
         out = 4 * width if bottleneck else width
         # (kernel, channels out, stride) of each convolution.
         shapes = (
-            [(1, width, 1), (3, width, stride), (1, out, 1)]
-            if bottleneck
-            else [(3, width, stride), (3, width, 1)]
+            [(1, width, 1), (3, width, stride), (1, out, 1)] if bottleneck else [(3, width, stride), (3, width, 1)]
         )
         self.convolutions = len(shapes)
         before = channels

@@ -29,52 +29,15 @@ The image is encoded once and prompted often; what lies before and after is in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
+from PromptSegLib.networks.sam_config import SamConfig
 from PromptSegLib.networks.sam_decoder import MaskDecoder
 from PromptSegLib.networks.sam_encoder import ImageEncoder
 from PromptSegLib.networks.sam_prompt import PromptEncoder
-
-
-@dataclass(frozen=True)
-class SamConfig:
-    """The shape of a SAM network; the defaults are ViT-B's.
-
-    Attributes:
-        image_size: side in pixels of the images it was trained on.
-        patch: side in pixels of a patch.
-        width, depth, heads: of the image encoder.
-        window: side of its attention windows, in patches.
-        global_blocks: indices of its blocks that attend to the whole image.
-        embedding: channels of image and prompt embeddings.
-        adapters: SAM-Med2D's adapter in every block of the image encoder.
-    """
-
-    image_size: int = 1024
-    patch: int = 16
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    window: int = 14
-    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
-    embedding: int = 256
-    adapters: bool = False
-
-    def image_encoder(self) -> ImageEncoder:
-        return ImageEncoder(
-            image_size=self.image_size,
-            patch=self.patch,
-            width=self.width,
-            depth=self.depth,
-            heads=self.heads,
-            window=self.window,
-            global_blocks=self.global_blocks,
-            out=self.embedding,
-            adapters=self.adapters,
-        )
 
 
 class Sam(nn.Module):
@@ -83,7 +46,7 @@ class Sam(nn.Module):
     def __init__(self, config: SamConfig) -> None:
         super().__init__()
         self.config = config
-        self.image_encoder = config.image_encoder()
+        self.image_encoder = ImageEncoder(config)
         self.prompt_encoder = PromptEncoder(width=config.embedding, patch=config.patch)
         self.mask_decoder = MaskDecoder(width=config.embedding)
 

@@ -26,9 +26,7 @@ class MaskDecoder(nn.Module):
         self.iou_token = nn.Embedding(1, width)
         self.mask_tokens = nn.Embedding(masks, width)
         self.output_upscaling = upscale_4x(width, width // 4, width // 8, last_activation=True)
-        self.output_hypernetworks_mlps = nn.ModuleList(
-            Perceptron(width, width, width // 8) for _ in range(masks)
-        )
+        self.output_hypernetworks_mlps = nn.ModuleList(Perceptron(width, width, width // 8) for _ in range(masks))
         self.iou_prediction_head = Perceptron(width, iou_hidden, masks)
 
     def forward(
@@ -89,9 +87,7 @@ class TwoWayTransformer(nn.Module):
 
     def __init__(self, width: int, *, depth: int = 2, heads: int = 8, hidden: int = 2048) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            TwoWayBlock(width, heads, hidden, first=index == 0) for index in range(depth)
-        )
+        self.layers = nn.ModuleList(TwoWayBlock(width, heads, hidden, first=index == 0) for index in range(depth))
         self.final_attn_token_to_image = Attention(width, heads, downsample=2)
         self.norm_final_attn = nn.LayerNorm(width)
 

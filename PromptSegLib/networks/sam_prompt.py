@@ -58,28 +58,29 @@ class PromptEncoder(nn.Module):
         mask_shape = (1, 4 * grid_hw[0], 4 * grid_hw[1])
         if mask is not None and mask.shape[1:] != mask_shape:
             raise PromptError(f"the mask must have shape (B, *{mask_shape}), got {tuple(mask.shape)}")
+        check_shapes(points, labels, boxes)
         device = self.no_mask_embed.weight.device
-        sparse = self.sparse(*points_and_corners(points, labels, boxes, device), grid_hw)
-        return sparse, self.dense(mask, grid_hw)
+        here = (None if prompt is None else prompt.to(device) for prompt in (points, labels, boxes))
+        return self.sparse(*points_and_corners(*here), grid_hw), self.dense(mask, grid_hw)
 
     def sparse(self, points: Tensor, labels: Tensor, grid_hw: Sequence[int]) -> Tensor:
         """(B, N, 2) points (x, y), in pixels of the network's input, and (B, N) labels as (B, N, width)."""
-        height, width = grid_hw
-        input_size = torch.tensor([width, height], device=points.device) * self.patch  # as x, y
-        positions: Tensor = self.pe_layer(
-            (points.float() + 0.5) / input_size
-        )  # centres of pixels, (B, N, width)
+        weight = self.not_a_point_embed.weight
+        points, labels = points.to(weight.device), labels.to(weight.device, torch.long)
+        input_xy = torch.tensor([grid_hw[1], grid_hw[0]], device=weight.device) * self.patch
+        positions: Tensor = self.pe_layer((points.float() + 0.5) / input_xy)  # centres of pixels, (B, N, width)
         placed = positions.masked_fill((labels == PADDING)[..., None], 0)
         kinds = torch.cat(
             [cast(nn.Embedding, kind).weight for kind in (self.not_a_point_embed, *self.point_embeddings)]
         )
-        return placed + kinds[labels.long() + 1]
+        return placed + kinds[labels + 1]
 
     def dense(self, mask: Tensor | None, grid_hw: Sequence[int]) -> Tensor:
         """A (B, 1, 4h, 4w) mask as (B, width, h, w); without one, (1, width, 1, 1) for all places."""
+        weight = self.no_mask_embed.weight
         if mask is None:
-            return self.no_mask_embed.weight[:, :, None, None]
-        embedded: Tensor = self.mask_downscaling(mask.to(self.no_mask_embed.weight.dtype))
+            return weight[:, :, None, None]
+        embedded: Tensor = self.mask_downscaling(mask.to(weight.device, weight.dtype))
         return embedded
 
     def positions(self, grid_hw: Sequence[int]) -> Tensor:
@@ -93,30 +94,38 @@ class PromptEncoder(nn.Module):
         return positions
 
 
-def points_and_corners(
-    points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def points_and_corners(points: Tensor | None, labels: Tensor | None, boxes: Tensor | None) -> tuple[Tensor, Tensor]:
     """Points (B, N, 2) and labels (B, N) of all that is given: points (B, K, 2), labels (B, K), boxes (B, 4).
 
     The corners of the box come last; a point of padding stands for a missing box, as in training.
     """
-    parts = []
-    if points is not None:
-        if labels is None or points.ndim != 3 or points.shape[2] != 2 or labels.shape != points.shape[:2]:
-            came = f"{tuple(points.shape)} and {None if labels is None else tuple(labels.shape)}"
-            raise PromptError(f"points and labels must have shapes (B, N, 2) and (B, N), got {came}")
-        parts.append((points, labels))
     if boxes is not None:
-        if boxes.ndim != 2 or boxes.shape[1] != 4:
-            raise PromptError(f"boxes must have shape (B, 4), got {tuple(boxes.shape)}")
-        corners = torch.tensor([FIRST_CORNER, LAST_CORNER], device=boxes.device)
-        parts.append((boxes.view(-1, 2, 2), corners.expand(len(boxes), 2)))
+        last = boxes.reshape(-1, 2, 2)
+        last_labels = torch.tensor([FIRST_CORNER, LAST_CORNER], device=boxes.device).expand(len(boxes), 2)
     elif points is not None:
-        parts.append((points.new_zeros(len(points), 1, 2), points.new_full((len(points), 1), PADDING)))
-    if not parts:
-        return torch.zeros(1, 0, 2, device=device), torch.zeros(1, 0, device=device)
+        last = points.new_zeros(len(points), 1, 2)
+        last_labels = torch.full((len(points), 1), PADDING, device=points.device)
+    else:
+        return torch.zeros(1, 0, 2), torch.zeros(1, 0)
+    if points is None or labels is None:
+        return last, last_labels
+    return torch.cat([points, last], dim=1), torch.cat([labels, last_labels], dim=1)
 
-    return torch.cat([xy for xy, _ in parts], dim=1), torch.cat([label for _, label in parts], dim=1)
+
+def check_shapes(points: Tensor | None, labels: Tensor | None, boxes: Tensor | None) -> None:
+    """Raise a PromptError unless points are (B, N, 2), labels (B, N) and boxes (B, 4), of one B."""
+    of_points, of_labels, of_boxes = (
+        None if prompt is None else tuple(prompt.shape) for prompt in (points, labels, boxes)
+    )
+    fitting = None if of_labels is None else (*of_labels, 2)
+    if of_points != fitting or (fitting and len(fitting) != 3):
+        raise PromptError(
+            f"points and labels must have shapes (B, N, 2) and (B, N), got {of_points} and {of_labels}"
+        )
+    if of_boxes and (len(of_boxes) != 2 or of_boxes[1] != 4):
+        raise PromptError(f"boxes must have shape (B, 4), got {of_boxes}")
+    if of_points and of_boxes and of_points[0] != of_boxes[0]:
+        raise PromptError(f"points and boxes must be as many, got {of_points[0]} and {of_boxes[0]}")
 
 
 class FourierPositions(nn.Module):

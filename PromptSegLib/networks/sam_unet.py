@@ -2,9 +2,11 @@
 
 Experimental: no weights are published. Build and load as any network::
 
-    network = SamUNet(34).eval()  # or 50
+    network = SamUNet(34).eval()  # or 50; a smaller one: SamUNet(34, SamConfig(image_size=256, width=96, heads=3))
     network.load_state_dict(state_dict)
-    low_res = network.decode(network.encode(image), boxes=boxes)
+    frame = LongestSideFrame(image.shape[:2], network.config.image_size)  # of PromptSegLib.imaging.sam_transforms
+    encoding = network.encode(frame.image(image))
+    logits = frame.logits(network.decode(encoding, boxes=frame.boxes(boxes_xyxy)))
 """
 
 from __future__ import annotations
@@ -14,9 +16,10 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from PromptSegLib.networks.resnet import ResNet, ResNetDepth
-from PromptSegLib.networks.sam import SamConfig
+from PromptSegLib.networks.sam_config import SamConfig
 from PromptSegLib.networks.sam_decoder import TwoWayTransformer, decode_tokens, filtered
 from PromptSegLib.networks.sam_encoder import ImageEncoder
 from PromptSegLib.networks.sam_layers import LayerNorm2d, Perceptron, upscale_4x
@@ -46,10 +49,8 @@ class SamUNet(nn.Module):
         self.config = config
         width, out = config.embedding, config.embedding // 8
         self.resnet = ResNet(depth)
-        self.image_encoder = nn.ModuleDict({"sam_img_encoder": config.image_encoder()})
-        self.prompt_encoder = nn.ModuleDict(
-            {"sam_prompt_encoder": PromptEncoder(width=width, patch=config.patch)}
-        )
+        self.image_encoder = nn.ModuleDict({"sam_img_encoder": ImageEncoder(config)})
+        self.prompt_encoder = nn.ModuleDict({"sam_prompt_encoder": PromptEncoder(width=width, patch=config.patch)})
         self.mask_decoder = OneMaskDecoder(width)
         self.adapters_in = nn.ModuleList(
             Reshaper(channels, config.width, halvings)
@@ -61,8 +62,10 @@ class SamUNet(nn.Module):
         self.embedding_encoder = upscale_4x(width, width // 4, out, last_activation=False)
 
     def encode(self, image: Tensor) -> SamUNetEncoding:
-        """The encoding of normalised images (B, 3, H, W), H and W multiples of 32."""
+        """The encoding of normalised images (B, 3, H, W), filled with zeros to multiples of 32 pixels."""
         encoder = cast(ImageEncoder, self.image_encoder["sam_img_encoder"])
+        height, width = image.shape[2:]
+        image = functional.pad(image.to(encoder.pos_embed.dtype), (0, -width % 32, 0, -height % 32))
         maps = iter(zip(self.adapters_in, self.resnet(image), strict=True))
         bridges = iter(reversed(self.adapters_bridge))
         bridged = []

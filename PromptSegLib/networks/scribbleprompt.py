@@ -10,13 +10,14 @@ from torch.nn import functional
 class ScribblePromptUNet(nn.Module):
     """A UNet of single convolutions with PReLU, all of one width, and no normalisation.
 
-    The published network is `ScribblePromptUNet()`; its weights are a plain state dict::
+    The published network is `ScribblePromptUNet()`; its weights are a plain state dict. With
+    `PromptSegLib.imaging.scribbleprompt_transforms`::
 
-        network = ScribblePromptUNet().eval()
+        network = ScribblePromptUNet().eval()  # a smaller one: ScribblePromptUNet(width=12)
         network.load_state_dict(torch.load(path, weights_only=True))
-        logits = network(prompt_channels(image, points=…, labels=…))
-
-    with `prompt_channels` of `PromptSegLib.imaging.scribbleprompt_transforms`.
+        frame = ScribblePromptFrame(image.shape[2:])
+        channels = prompt_channels(frame.maps(image), frame.points(points_xy), labels, frame.boxes(boxes_xyxy))
+        logits = frame.logits(network(channels))
 
     Args:
         channels: input maps (image, box, positive, negative, previous logits).
@@ -26,9 +27,7 @@ class ScribblePromptUNet(nn.Module):
 
     def __init__(self, *, channels: int = 5, width: int = 192, levels: int = 4) -> None:
         super().__init__()
-        self.downs = nn.ModuleList(
-            Convolution(channels if level == 0 else width, width) for level in range(levels)
-        )
+        self.downs = nn.ModuleList(Convolution(channels if level == 0 else width, width) for level in range(levels))
         self.bottleneck = Convolution(width, width)
         # The state dict counts the doublings of the size as layers too; `forward` does these itself.
         self.ups = nn.ModuleList(

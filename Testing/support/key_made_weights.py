@@ -19,9 +19,7 @@ import torch
 KeySpec = Mapping[str, Any]
 
 
-def state_dict_from_keys(
-    path_or_spec: str | Path | KeySpec, part: str | None = None
-) -> dict[str, torch.Tensor]:
+def state_dict_from_keys(path_or_spec: str | Path | KeySpec, part: str | None = None) -> dict[str, torch.Tensor]:
     """State dict for a key list `{key: [shape, dtype]}`, given as a mapping or as the path of its JSON file.
 
     A list in which one tensor has several names is `{"keys": {…}, "aliases": {alias: first name}}`; an alias
