@@ -200,12 +200,10 @@ class SceneSession(Session):
     # The nodes
 
     def _observe_nodes(self) -> None:
-        scene = self.volume_node.GetScene()
-        for event in (vtk.vtkCommand.ModifiedEvent, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent):
-            self._observe(self.volume_node, event, lambda *_: self._volume_modified())
-        self._observe(
-            self.volume_node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, lambda *_: self._show()
-        )
+        volume, scene = self.volume_node, self.volume_node.GetScene()
+        for event in (vtk.vtkCommand.ModifiedEvent, volume.ImageDataModifiedEvent):
+            self._observe(volume, event, lambda *_: self._volume_modified())
+        self._observe(volume, volume.TransformModifiedEvent, lambda *_: self._show())
         self._observe(scene, scene.NodeRemovedEvent, self._node_removed)
         self._observe(scene, scene.StartCloseEvent, lambda *_: self.close())
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
-import pytest
 import slicer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,7 +12,6 @@ from scenes import add_segmentation, add_transform, add_volume, affine_of, rotat
 from vtk.util.numpy_support import vtk_to_numpy
 
 from PromptSegLib.bitmask import Patch
-from PromptSegLib.errors import GeometryError
 from PromptSegLib.geometry import Extent, apply_affine, flip_axes
 from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.segments import SegmentMaskStore
@@ -58,7 +55,7 @@ def world_voxels(volume_node, segmentation_node, segment_id):
     if i1 < i0:
         return set()
     labels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k1 - k0 + 1, j1 - j0 + 1, i1 - i0 + 1)
-    index_ijk = flip_axes(np.argwhere(labels == segment.GetLabelValue())) + [i0, j0, k0]
+    index_ijk = flip_axes(np.argwhere(labels == segment.GetLabelValue())) + np.array([i0, j0, k0])
     to_world, matrix = vtk_matrix(np.eye(4)), vtk_matrix(np.eye(4))
     image.GetImageToWorldMatrix(matrix)
     slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
