@@ -39,14 +39,13 @@ def prompts_from_markups(markups_node: Any, volume_node: Any, positive: bool = T
     )
 
 
-def defined_control_points(markups_node: Any) -> list[tuple[str, FloatArray]]:
-    """Return ID and world position, mm, of the control points placed; the preview under the mouse is none."""
-    found = []
-    for index in range(markups_node.GetNumberOfControlPoints()):
-        if markups_node.GetNthControlPointPositionStatus(index) == markups_node.PositionDefined:
-            position = np.array(markups_node.GetNthControlPointPositionWorld(index))
-            found.append((markups_node.GetNthControlPointID(index), position))
-    return found
+def defined_control_points(markups_node: Any) -> list[tuple[int, FloatArray]]:
+    """Return index and world position, mm, of the control points placed; the preview under the mouse is none."""
+    return [
+        (index, np.array(markups_node.GetNthControlPointPositionWorld(index)))
+        for index in range(markups_node.GetNumberOfControlPoints())
+        if markups_node.GetNthControlPointPositionStatus(index) == markups_node.PositionDefined
+    ]
 
 
 def defined_points_world(markups_node: Any) -> FloatArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,7 +34,7 @@ class PromptMarkups:
         self._state = state
         self._volume_node = volume_node
         self._changed = changed
-        self._shown: dict[bool, dict[str, Point]] = {True: {}, False: {}}
+        self._shown: dict[bool, list[Point]] = {True: [], False: []}
         self._boxes: list[tuple[Any, Box]] = []
         self._is_showing = False
         self._observed: list[tuple[Any, int]] = []
@@ -48,9 +49,8 @@ class PromptMarkups:
         """Make the nodes show `prompts`, and nothing else."""
         with self._showing():
             self._follow_transform()
-            for sign, node in self._points.items():
-                wanted = [p for p in prompts if isinstance(p, Point) and p.positive == sign]
-                self._show_points(node, self._shown[sign], wanted)
+            for sign in self._points:
+                self._show_points(sign, [p for p in prompts if isinstance(p, Point) and p.positive == sign])
             self._show_boxes([p for p in prompts if isinstance(p, Box)])
 
     def node_removed(self, node: Any) -> None:
@@ -62,8 +62,7 @@ class PromptMarkups:
                 return
         for sign, point_list in self._points.items():
             if point_list is node:
-                points = list(self._shown[sign].values())
-                self._shown[sign].clear()
+                points, self._shown[sign] = self._shown[sign], []
                 self._points[sign] = self._make_point_list(sign)
                 for point in points:
                     self._changed(point, None)
@@ -93,27 +92,17 @@ class PromptMarkups:
             self._observe(node, event, lambda *_: self._points_changed(positive))
         return node
 
-    def _show_points(self, node: Any, shown: dict[str, Point], wanted: list[Point]) -> None:
+    def _show_points(self, positive: bool, wanted: list[Point]) -> None:
+        """Remove the points that are not wanted and add those that are missing; one being placed stays."""
+        node = self._points[positive]
         missing = list(wanted)
-        for point_id, point in list(shown.items()):
-            if point in missing and node.GetNthControlPointIndexByID(point_id) >= 0:
-                missing.remove(point)
-                self._move(node, point_id, point)
-                continue
-            del shown[point_id]
-            index = node.GetNthControlPointIndexByID(point_id)
-            if index >= 0:
+        for index, point in reversed(self._placed_points(positive)):
+            shown = _taken_from(missing, point)
+            if shown is None:
                 node.RemoveNthControlPoint(index)
         for point in missing:
-            world = node_to_world([point.position_ras], self._volume_node)[0]
-            index = node.AddControlPointWorld(world.tolist())
-            shown[node.GetNthControlPointID(index)] = point
-
-    def _move(self, node: Any, point_id: str, point: Point) -> None:
-        index = node.GetNthControlPointIndexByID(point_id)
-        world = node_to_world([point.position_ras], self._volume_node)[0]
-        if not np.allclose(node.GetNthControlPointPositionWorld(index), world, atol=1e-6):
-            node.SetNthControlPointPositionWorld(index, world.tolist())
+            node.AddControlPointWorld(node_to_world([point.position_ras], self._volume_node)[0].tolist())
+        self._shown[positive] = wanted
 
     def _show_boxes(self, wanted: list[Box]) -> None:
         missing = list(wanted)
@@ -152,25 +141,24 @@ class PromptMarkups:
     # From the nodes to the session
 
     def _points_changed(self, positive: bool) -> None:
+        """Tell what differs from what was shown last. Control points are told apart by where they are: their IDs
+        are used again after one is removed."""
         if self._is_showing:
             return
-        shown = self._shown[positive]
-        placed = dict(defined_control_points(self._points[positive]))
-        positions = world_to_node(list(placed.values()), self._volume_node) if placed else np.zeros((0, 3))
-        now = {
-            point_id: Point((float(x), float(y), float(z)), positive)
-            for point_id, (x, y, z) in zip(placed, positions, strict=True)
-        }
-        for point_id in [i for i in shown if i not in now]:
-            self._changed(shown.pop(point_id), None)
-        for point_id, point in now.items():
-            before = shown.get(point_id)
-            if before is None:
-                shown[point_id] = point
-                self._changed(None, point)
-            elif not np.allclose(before.position_ras, point.position_ras, atol=1e-6):
-                shown[point_id] = point
-                self._changed(before, point)
+        gone = list(self._shown[positive])
+        new = [point for _, point in self._placed_points(positive) if _taken_from(gone, point) is None]
+        self._shown[positive] = [point for _, point in self._placed_points(positive)]
+        for before, now in itertools.zip_longest(gone, new):
+            self._changed(before, now)
+
+    def _placed_points(self, positive: bool) -> list[tuple[int, Point]]:
+        """Return the index of each control point placed, and the point it stands for."""
+        placed = defined_control_points(self._points[positive])
+        positions = world_to_node([position for _, position in placed], self._volume_node)
+        return [
+            (index, Point((float(x), float(y), float(z)), positive))
+            for (index, _), (x, y, z) in zip(placed, positions, strict=True)
+        ]
 
     def _box_changed(self, roi_node: Any) -> None:
         if self._is_showing:
@@ -195,3 +183,11 @@ class PromptMarkups:
             yield
         finally:
             self._is_showing = before
+
+
+def _taken_from(points: list[Point], point: Point) -> Point | None:
+    """Take the one of `points` that lies where `point` does out of the list and return it, or return None."""
+    for index, other in enumerate(points):
+        if np.allclose(other.position_ras, point.position_ras, rtol=0, atol=1e-6):
+            return points.pop(index)
+    return None
