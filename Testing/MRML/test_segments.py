@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 import slicer
+import vtk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scenes import add_segmentation, add_transform, add_volume, affine_of, rotation, vtk_matrix
+from scenes import (
+    add_segmentation,
+    add_transform,
+    add_volume,
+    affine_of,
+    oriented_image,
+    rotation,
+    vtk_matrix,
+)
 from vtk.util.numpy_support import vtk_to_numpy
 
 from PromptSegLib.bitmask import Patch
+from PromptSegLib.errors import GeometryError
 from PromptSegLib.geometry import Extent, apply_affine, flip_axes
 from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.segments import SegmentMaskStore
@@ -199,3 +211,122 @@ def test_every_voxel_lies_in_the_world_where_it_was_predicted_and_neighbours_fol
                 stage.store.apply(key, delta, revert=False)
             stage.masks = after
             stage.check()
+
+
+def other_grid(affine, kind):
+    """Return shape (k, j, i) and affine of a grid on the lattice of `affine` : axes permuted, flipped, cropped."""
+    matrix, shape = np.array(affine), list(SHAPE)
+    if kind in ("permuted", "all"):
+        matrix[:3, :3] = matrix[:3, [1, 2, 0]]
+        shape = [SHAPE[2], SHAPE[0], SHAPE[1]]
+    if kind in ("flipped", "all"):
+        matrix[:3, 3] += matrix[:3, 0] * (shape[2] - 1) + matrix[:3, 2] * (shape[0] - 1)
+        matrix[:3, [0, 2]] *= -1
+    if kind in ("cropped", "all"):
+        matrix[:3, 3] += matrix[:3, :3] @ [2, 1, 3]
+        shape = [shape[0] - 3, shape[1] - 1, shape[2] - 2]
+    return tuple(shape), matrix
+
+
+@pytest.mark.parametrize("kind", ["permuted", "flipped", "cropped", "all"])
+@pytest.mark.parametrize("has_neighbour", [False, True])
+def test_a_segmentation_on_a_permuted_flipped_or_cropped_grid_is_written_exactly(kind, has_neighbour, caplog):
+    rng = np.random.default_rng(5)
+    affine = oblique_affine(5)
+    with start_scene() as standalone:
+        volume = add_volume(standalone.scene, np.zeros(SHAPE, np.int16), affine)
+        shape, matrix = other_grid(affine, kind)
+        other = add_volume(standalone.scene, np.zeros(shape, np.int16), matrix)
+        neighbour = np.zeros(shape, dtype=bool)
+        neighbour[:2, :2, :2] = has_neighbour
+        segmentation = add_segmentation(standalone.scene, other, {"neighbour": neighbour} if has_neighbour else {})
+        editor = standalone.scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+        editor.SetOverwriteMode(EDITOR.OverwriteNone)
+        store = SegmentMaskStore(volume, segmentation, editor)
+        key = store.add("target")
+        mask = rng.random(SHAPE) < 0.4
+        deltas = store.write(key, Patch(Extent.of_shape(SHAPE), mask))
+        assert world_voxels(volume, segmentation, key) == voxels_of(mask)
+        assert np.array_equal(store.snapshot(key).read(), mask)
+        assert store.image_extent(deltas[key].extent) == Extent.of_mask(mask)
+        assert not caplog.records
+        store.apply(key, deltas[key], revert=True)
+        assert not store.read(key, Extent.of_shape(SHAPE)).any()
+
+
+def test_another_grid_is_resampled_to_the_nearest_voxel_with_a_warning(caplog):
+    with start_scene() as standalone:
+        volume = add_volume(standalone.scene, np.zeros((30, 32, 34), np.int16))
+        coarse = add_volume(
+            standalone.scene,
+            np.zeros((12, 12, 12), np.int16),
+            np.diag([2.5, 2.5, 2.5, 1]) @ rotation(20, (0, 0, 1)),
+        )
+        segmentation = add_segmentation(standalone.scene, coarse, {"neighbour": np.ones((12, 12, 12), bool)})
+        editor = standalone.scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+        editor.SetOverwriteMode(EDITOR.OverwriteNone)
+        with caplog.at_level(logging.WARNING):
+            store = SegmentMaskStore(volume, segmentation, editor)
+        assert "nearest" in caplog.text
+        key = store.add("target")
+        k, j, i = np.ogrid[:30, :32, :34]
+        ball = (k - 14) ** 2 + (j - 16) ** 2 + (i - 8) ** 2 <= 49
+        delta = store.write(key, Patch(Extent.of_shape(ball.shape), ball))[key]
+        written = store.read(key, Extent.of_shape(ball.shape))
+        assert 2 * (written & ball).sum() / (written.sum() + ball.sum()) > 0.85
+        store.apply(key, delta, revert=True)
+        assert not store.read(key, Extent.of_shape(ball.shape)).any()
+
+
+def test_a_nonlinear_transform_is_refused_with_the_way_out():
+    with start_scene() as standalone:
+        volume = add_volume(standalone.scene, np.zeros(SHAPE, np.int16))
+        segmentation = add_segmentation(standalone.scene, volume, {})
+        warp = standalone.scene.AddNewNodeByClass("vtkMRMLTransformNode", "warp")
+        spline = vtk.vtkThinPlateSplineTransform()
+        points = vtk.vtkPoints()
+        for corner in np.argwhere(np.ones((2, 2, 2))) * 10.0:
+            points.InsertNextPoint(*corner)
+        moved = vtk.vtkPoints()
+        moved.DeepCopy(points)
+        moved.SetPoint(0, 3, 1, 2)
+        spline.SetSourceLandmarks(points)
+        spline.SetTargetLandmarks(moved)
+        warp.SetAndObserveTransformToParent(spline)
+        volume.SetAndObserveTransformNodeID(warp.GetID())
+        editor = standalone.scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+        with pytest.raises(GeometryError, match=r"nonlinear.*'warp'.*harden"):
+            SegmentMaskStore(volume, segmentation, editor)
+        segmentation.SetAndObserveTransformNodeID(warp.GetID())
+        SegmentMaskStore(volume, segmentation, editor)
+
+
+def test_an_edit_by_somebody_else_is_noticed_to_the_voxel():
+    with start_scene() as standalone:
+        stage = Stage(standalone.scene, Case(3, True, False, True, EDITOR.OverwriteNone, ""))
+        stage.check()
+        box = np.zeros(SHAPE, dtype=bool)
+        box[3:6, 3:6, 3:6] = True
+        stage.store.writer._editor.ModifySegmentByLabelmap(
+            stage.segmentation,
+            stage.ids["target"],
+            oriented_image(box, stage.store._ijk_to_ras),
+            stage.store.writer._editor.ModificationModeRemove,
+            False,
+            False,
+        )
+        edits = stage.store.foreign_edits()
+        assert set(edits) == {stage.ids["target"]}
+        delta = edits[stage.ids["target"]]
+        assert delta.changed_voxels() == (stage.masks["target"] & box).sum()
+        stage.store.apply(stage.ids["target"], delta, revert=True)
+        stage.check()
+
+
+def test_when_the_segmentation_is_moved_against_the_volume_earlier_changes_are_given_up():
+    with start_scene() as standalone:
+        stage = Stage(standalone.scene, Case(4, False, False, True, EDITOR.OverwriteNone, ""))
+        before = stage.store.revision
+        add_transform(standalone.scene, random_motion(9), stage.segmentation)
+        stage.store.foreign_edits()
+        assert stage.store.revision == before + 1
