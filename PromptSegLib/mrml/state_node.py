@@ -96,4 +96,12 @@ def hidden_node(scene: Any, class_name: str, name: str) -> Any:
     node.UnRegister(None)
     node.SetName(scene.GenerateUniqueName(name))
     node.SetHideFromEditors(True)
-    return scene.AddNode(node)
+    selection = scene.GetNodeByID("vtkMRMLSelectionNodeSingleton")
+    place_id = selection.GetActivePlaceNodeID() if selection else None
+    place_class = selection.GetActivePlaceNodeClassName() if selection else None
+    added = scene.AddNode(node)
+    # A new markups node becomes the one that the user's next click goes to; here nobody asked for that.
+    if selection and selection.GetActivePlaceNodeID() != place_id:
+        selection.SetReferenceActivePlaceNodeID(place_id)
+        selection.SetReferenceActivePlaceNodeClassName(place_class)
+    return added
