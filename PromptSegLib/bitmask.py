@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,17 +64,12 @@ class BitMask:
 
     def bounds(self) -> Extent | None:
         """Return the bounding box of what is set, or None."""
-        return self.difference(BitMask(self.shape_kji))
+        return self._fine_extent(Extent.of_mask(self._bits), self.read)
 
     def difference(self, other: BitMask) -> Extent | None:
         """Return the smallest box outside of which both masks, of the same shape, are equal; None when they are."""
         coarse = Extent.of_mask(self._bits ^ other._bits)
-        if coarse is None:
-            return None
-        start, stop = coarse.start_kji, coarse.stop_kji
-        coarse = Extent((start[0], start[1], start[2] * 8), (stop[0], stop[1], min(stop[2] * 8, self.shape_kji[2])))
-        fine = Extent.of_mask(self.read(coarse) != other.read(coarse))
-        return fine.shifted(coarse.start_kji) if fine else None
+        return self._fine_extent(coarse, lambda box: self.read(box) != other.read(box))
 
     def any(self) -> bool:
         """Tell whether a voxel is set."""
@@ -85,8 +81,17 @@ class BitMask:
 
     def copy(self) -> BitMask:
         other = BitMask(self.shape_kji)
-        other._bits[...] = self._bits
+        other._bits = self._bits.copy()
         return other
+
+    def _fine_extent(self, of_bytes: Extent | None, read: Callable[[Extent], BoolArray]) -> Extent | None:
+        """Return the box, in voxels, of what `read` says is set, given the box in bytes that holds it."""
+        if of_bytes is None:
+            return None
+        start, stop = of_bytes.start_kji, of_bytes.stop_kji
+        coarse = Extent((start[0], start[1], start[2] * 8), (stop[0], stop[1], min(stop[2] * 8, self.shape_kji[2])))
+        fine = Extent.of_mask(read(coarse))
+        return fine.shifted(coarse.start_kji) if fine else None
 
     def _rows(self, extent: Extent) -> tuple[tuple[slice, slice, slice], int]:
         if not Extent.of_shape(self.shape_kji).contains(extent):

@@ -69,6 +69,16 @@ def all_layers(segmentation: Any) -> list[Layer]:
     return list(found.values())
 
 
+def grown_layer(segmentation: Any, layer: Layer, extent: Extent) -> Layer:
+    """Make room on `layer` for the voxels of `extent`, and return it as it is then."""
+    union = layer.extent.union(extent)
+    labels = layer.read(union)
+    layer.image.SetExtent(*vtk_extent(union))
+    layer.image.GetPointData().SetScalars(numpy_to_vtk(labels.ravel(), deep=True))
+    grown = layer_of(segmentation, layer.segment_ids[0])
+    return layer if grown is None else grown
+
+
 def label_of(segmentation: Any, segment_id: str) -> int:
     return int(segmentation.GetSegment(segment_id).GetLabelValue())
 

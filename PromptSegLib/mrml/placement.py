@@ -18,6 +18,8 @@ class Placement(Protocol):
     """Carries boxes of voxels to the segmentation's lattice and back."""
 
     is_exact: bool
+    is_identity: bool
+    """Whether both have the very same indices."""
     box_s: Extent
     """Where the volume lies in the lattice: nothing is written outside of it."""
 
@@ -53,6 +55,7 @@ class ExactPlacement:
 
     def __init__(self, placed_grid: Grid, axis_map: AxisMap) -> None:
         self._map = axis_map
+        self.is_identity = axis_map.is_identity
         self._grid = placed_grid
         self.box_s = axis_map.extent(placed_grid.extent)
 
@@ -74,6 +77,7 @@ class NearestPlacement:
     """The lattices differ: each voxel takes the value of the nearest voxel of the other."""
 
     is_exact = False
+    is_identity = False
 
     def __init__(self, placed_grid: Grid, ijk_to_ras_s: FloatArray) -> None:
         self._grid = placed_grid

@@ -8,7 +8,7 @@ overwritten, and the voxels are set in place: 1 ms for a box of 100 x 100 x 100.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from PromptSegLib.mrml.layers import (
     CLOSED_SURFACE,
     Layer,
     all_layers,
+    grown_layer,
     label_of,
     layer_of,
     oriented_image,
@@ -86,11 +87,12 @@ class SegmentWriter:
                 image = oriented_image(values, extent, ijk_to_ras)
                 if mode == logic.MODE_MERGE_MASK or layer is not None:
                     logic.SetBinaryLabelmapToSegment(image, self._node, segment_id, mode, image.GetExtent())
-        self._outdated_surfaces.add(segment_id)
+        self.mark_outdated([segment_id])
 
-    def mark_outdated(self, segment_ids: Any) -> None:
-        """Take note that the surfaces of these segments no longer show their voxels."""
-        self._outdated_surfaces.update(segment_ids)
+    def mark_outdated(self, segment_ids: Iterable[str]) -> None:
+        """Take note that the surfaces of these segments, where there are any, no longer show their voxels."""
+        if self._segmentation.ContainsRepresentation(CLOSED_SURFACE):
+            self._outdated_surfaces.update(segment_ids)
 
     def refresh_surfaces(self) -> None:
         """Make the surfaces anew of the segments that changed, where surfaces are shown at all."""
@@ -122,7 +124,7 @@ class SegmentWriter:
     def _write_in_place(self, segment_id: str, extent: Extent, added: BoolArray, removed: BoolArray) -> bool:
         """Write without the editor's logic, and return whether that could be done."""
         layer = layer_of(self._segmentation, segment_id)
-        if layer is None or not layer.extent.contains(_within(extent, added)):
+        if layer is None:
             return False
         may_overwrite = self._overwritten_segments(segment_id)
         own = label_of(self._segmentation, segment_id)
@@ -158,14 +160,16 @@ class SegmentWriter:
 
     def _has_room(self, layer: Layer, segment_id: str, extent: Extent, added: BoolArray) -> bool:
         """Tell whether `added` can be set on this layer without taking a voxel from another segment."""
-        if not layer.extent.contains(_within(extent, added)):
-            return False
         own = label_of(self._segmentation, segment_id)
         return {0, own}.issuperset(_labels_among(layer.read(extent), added))
 
     def _set_labels(
         self, layer: Layer, segment_id: str, extent: Extent, added: BoolArray, removed: BoolArray
     ) -> None:
+        needed = _within(extent, added)
+        if not layer.extent.contains(needed):
+            with self._surfaces_put_aside():
+                layer = grown_layer(self._segmentation, layer, needed)
         own = label_of(self._segmentation, segment_id)
         common = extent.intersection(layer.extent)
         voxels = layer.array[common.slices_within(layer.extent)]
@@ -173,7 +177,7 @@ class SegmentWriter:
         voxels[removed[inside] & (voxels == own)] = 0
         voxels[added[inside]] = own
         layer.image.GetPointData().GetScalars().Modified()
-        self._outdated_surfaces.add(segment_id)
+        self.mark_outdated([segment_id])
 
     def _mark_started(self, segment_id: str) -> None:
         """Set the segment's status as the Segment Editor does when it first paints in it."""

@@ -69,6 +69,8 @@ class SegmentMaskStore:
     def snapshot(self, key: str) -> BitMask | None:
         placement = self._place()
         known = self._seen(key).mask
+        if placement.is_identity:
+            return known.copy() if known.any() else None
         bounds = known.bounds()
         if bounds is None:
             return None
