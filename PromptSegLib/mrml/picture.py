@@ -27,15 +27,15 @@ def scene_picture(
 ) -> NDArray[np.uint8]:
     """Return a picture of a volume with its segments and whatever else the scene shows, prompts among it.
 
-    point_ras: (3,) world, mm, where the slices meet: the centre of the segmentation when not given, and without one
-        that of the volume.
+    point_ras: (3,) world, mm, where the slices meet; when not given, the middle of the segments, or of the volume
+        when there are none.
     view_size: pixels of each view's side.
 
     Segments without a surface get one for as long as the picture takes; the scene is left as it was.
 
     Upper row: axial, 3D; lower row: coronal, sagittal. (2 * view_size + 2, same, 3) uint8, the top row first.
     """
-    point = np.asarray(_centre_of(segmentation_node or volume_node) if point_ras is None else point_ras)
+    point = _middle_of(segmentation_node, volume_node) if point_ras is None else point_ras
     size = (view_size, view_size)
     with ExitStack() as views:
         slices = {}
@@ -51,11 +51,15 @@ def scene_picture(
         return _tiled([[images["Axial"], space.image()], [images["Coronal"], images["Sagittal"]]])
 
 
-def _centre_of(node: Any) -> FloatArray:
-    """Return the middle of a displayable node's bounds, world, mm."""
-    bounds = [0.0] * 6
-    node.GetRASBounds(bounds)
-    return np.asarray(bounds, dtype=np.float64).reshape(3, 2) @ (0.5, 0.5)
+def _middle_of(*nodes: Any) -> FloatArray:
+    """Return the middle (3,), world, mm, of the first of `nodes` that holds anything; else the origin."""
+    for node in filter(None, nodes):
+        bounds = [0.0] * 6
+        node.GetRASBounds(bounds)
+        lows_highs = np.reshape(bounds, (3, 2))
+        if (lows_highs[:, 0] < lows_highs[:, 1]).all():
+            return np.asarray(lows_highs.mean(axis=1), dtype=np.float64)
+    return np.zeros(3)
 
 
 def _tiled(rows: list[list[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
