@@ -39,7 +39,7 @@ class StandaloneScene:
     scene: vtkMRMLScene with the colour tables, the units, the default slice orientations and the singletons of
         selection, interaction and crosshair.
     application_logic: vtkSlicerApplicationLogic that knows the logics.
-    logics: Volumes, Segmentations, Markups and others, by the name of their module in Slicer.
+    logics: Colors, Volumes, Segmentations, Markups and others, by the name of their module in Slicer.
     """
 
     scene: Any
@@ -69,10 +69,8 @@ def start_scene() -> StandaloneScene:
     application_logic.SetSliceLogics(vtk.vtkCollection())
     application_logic.SetViewLogics(vtk.vtkCollection())
     color_logic = application_logic.GetColorLogic()
-    color_logic.SetMRMLScene(scene)
-    color_logic.AddDefaultColorNodes()
-
     logics = {
+        "Colors": color_logic,
         "Terminologies": slicer.vtkSlicerTerminologiesModuleLogic(),
         "SubjectHierarchy": slicer.vtkSlicerSubjectHierarchyModuleLogic(),
         "Units": slicer.vtkSlicerUnitsLogic(),
@@ -92,6 +90,7 @@ def start_scene() -> StandaloneScene:
             logic.SetMRMLScene(scene)
             application_logic.SetModuleLogic(name, logic)
 
+    color_logic.AddDefaultColorNodes()
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
     crosshair = slicer.vtkMRMLCrosshairNode()
     crosshair.SetCrosshairName("default")

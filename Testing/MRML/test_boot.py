@@ -86,6 +86,20 @@ def test_two_scenes_at_a_time_know_nothing_of_each_other():
         assert first.logics["Markups"].GetMRMLScene() is first.scene
 
 
+def test_a_volume_read_from_a_file_gets_its_colours(tmp_path, capfd):
+    with start_scene() as host:
+        written = add_volume(host.scene, np.arange(60, dtype=np.int16).reshape(3, 4, 5))
+        storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+        storage.SetFileName(str(tmp_path / "volume.nrrd"))
+        assert storage.WriteData(written)
+
+        read = host.logics["Volumes"].AddArchetypeVolume(str(tmp_path / "volume.nrrd"), "read")
+
+        np.testing.assert_array_equal(volume_array(read), volume_array(written))
+        assert read.GetDisplayNode().GetColorNodeID() == "vtkMRMLColorTableNodeGrey"
+    assert capfd.readouterr().err == ""
+
+
 def test_starting_a_scene_leaves_the_slicer_package_as_it_was():
     before = set(vars(slicer))
     with start_scene():

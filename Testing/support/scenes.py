@@ -29,6 +29,42 @@ def rotation(angle_deg, axis):
     return affine_of(transform.GetMatrix())
 
 
+def placed(affine, position):
+    """Return `affine` with voxel (0, 0, 0) at `position` : (3,)."""
+    result = np.array(affine, dtype=np.float64)
+    result[:3, 3] = position
+    return result
+
+
+# IJK to RAS, and the linear transform above the volume, by what is special about them.
+GEOMETRIES = {
+    "isotropic": (placed(np.diag([-1.0, -1.0, 1.0, 1.0]), (20, 30, -10)), None),
+    "anisotropic": (placed(np.diag([-0.6, -0.9, 2.5, 1.0]), (12, 22, -40)), None),
+    "flipped": (placed(np.diag([0.8, -1.0, -1.5, 1.0]), (-70, 15, 25)), None),
+    "permuted": (placed([[0, 0, 1.5, 0], [-0.8, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], (0, 9, 60)), None),
+    "oblique": (placed(rotation(30, (1, 2, 3)) @ np.diag([0.8, 1.1, -2.5, 1.0]), (10, -20, 30)), None),
+    "transformed": (
+        placed(rotation(20, (0, 1, 3)) @ np.diag([-1.0, -1.0, 2.0, 1.0]), (5, 5, 5)),
+        placed(rotation(50, (3, 1, -1)) @ np.diag([1.2, 0.9, 1.0, 1.0]), (7, -3, 11)),
+    ),
+}
+
+
+def add_volume_of(scene, geometry, array_kji, **options):
+    """Add a volume with one of the GEOMETRIES."""
+    ijk_to_ras, parent = GEOMETRIES[geometry]
+    node = add_volume(scene, array_kji, ijk_to_ras, **options)
+    if parent is not None:
+        add_transform(scene, parent, node)
+    return node
+
+
+def ijk_to_world_of(geometry):
+    """Return the 4x4 from the voxels of a volume with one of the GEOMETRIES to world."""
+    ijk_to_ras, parent = GEOMETRIES[geometry]
+    return ijk_to_ras if parent is None else parent @ ijk_to_ras
+
+
 def add_volume(scene, array_kji, ijk_to_ras=None, name="image", window_level=None):
     """Add a vtkMRMLScalarVolumeNode with a copy of `array_kji` and, when asked for, a fixed (window, level)."""
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
