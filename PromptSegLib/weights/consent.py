@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from PromptSegLib.weights.catalogue import Checkpoint, WeightFile
+from PromptSegLib.weights.instructions import megabytes
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Question:
     def text(self) -> str:
         """The question in full, for a dialog or a terminal."""
         checkpoint = self.checkpoint
-        lines = [f"{checkpoint.title}, from {checkpoint.code}"]
+        size = f", about {megabytes(checkpoint.likely_bytes)}" if checkpoint.likely_bytes else ""
+        lines = [f"{checkpoint.title}{size}, from {checkpoint.code}"]
         if self.about_license:
             lines += [f"License of the weights: {checkpoint.weights_license}.", f"Cite: {checkpoint.citation}."]
         if self.unverified:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,7 +13,23 @@ from numpy.typing import NDArray
 
 from PromptSegLib.errors import WeightsError
 
+_DAMAGE = (
+    *(OSError, ValueError, EOFError, LookupError, RuntimeError, SyntaxError),
+    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
+"""What zipfile and numpy raise for damaged files."""
+
 _MOST_COMPRESSED = 50  # deflate shrinks weights to no less than a third; a bomb reaches 1000
+
+
+def is_npz(path: Path) -> bool:
+    """Whether the file is a zip archive of .npy files and nothing else."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except _DAMAGE:
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -29,7 +47,7 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
             return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
     except WeightsError:
         raise
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise WeightsError(f"{path} is no .npz file of plain arrays: {error}") from error
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PromptSegLib.errors import WeightsError
 from PromptSegLib.weights.layout import Layout
-from PromptSegLib.weights.npz import read_npz
+from PromptSegLib.weights.npz import is_npz, read_npz
 from PromptSegLib.weights.safetensors_copy import read_safetensors
 from PromptSegLib.weights.torchfile import is_torch_file, open_torch_file
 
@@ -33,7 +32,7 @@ def read_state_dict(path: Path | str, layout: Layout | None = None) -> dict[str,
     path, layout = Path(path), layout or Layout()
     if not path.is_file():
         raise WeightsError(f"there is no file {path}")
-    if _is_npz(path):
+    if is_npz(path):
         import torch
 
         return layout.rename({key: torch.from_numpy(array) for key, array in read_npz(path).items()})
@@ -68,14 +67,3 @@ def _listed(title: str, keys: list[str]) -> str:
     """One line: how many, and the first few."""
     more = f", and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
     return f"{len(keys)} {title}: {', '.join(keys[:_SHOWN])}{more}" if keys else ""
-
-
-def _is_npz(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise WeightsError(f"{path} is damaged: {error}") from error
-    return bool(names) and all(name.endswith(".npy") for name in names)

@@ -16,7 +16,7 @@ from PromptSegLib.weights.layout import Layout
 if TYPE_CHECKING:
     import torch
 
-_PICKLE_LIMIT = 64 << 20  # the pickles of real checkpoints have less than 1 MB; only the storages are large
+_PICKLE_LIMIT = 16 << 20  # the pickles of real checkpoints have about 1 MB; only the storages are large
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first object of the format before torch 1.6
 _LEGACY_START = b"\x80\x02\x8a\x0a" + _LEGACY_MAGIC.to_bytes(10, "little")
 _ZIP_START = b"PK\x03\x04"

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import json
 import random
 import shutil
 import subprocess
@@ -94,6 +95,28 @@ def test_a_damaged_beginning_is_found_by_the_hash_and_fetched_again(server, targ
     fetch(target, server.serve("f", DATA))
     assert target.read_bytes() == DATA
     assert server.ranges == ["bytes=7000-", None]
+
+
+def test_without_a_hash_only_what_was_surely_on_the_disk_is_kept(server, target):
+    """As after a power cut: the part file is longer than what was synced, and its end is not to be trusted."""
+    url = server.serve("f", DATA)
+    target.parent.mkdir()
+    target.with_name("file.pth.part").write_bytes(DATA[:1_000_000] + bytes(len(DATA)))
+    note = {"url": url, "validator": '"1"', "synced_bytes": 1_000_000}
+    target.with_name("file.pth.part.json").write_text(json.dumps(note))
+    fetch(target, url, **UNKNOWN)
+    assert target.read_bytes() == DATA
+    assert server.ranges == ["bytes=1000000-"]
+
+
+@pytest.mark.parametrize("note", ["", "[]", "{}", '{"url": 1, "validator": 2, "synced_bytes": "3"}'])
+def test_a_damaged_note_starts_the_download_anew(note, server, target):
+    target.parent.mkdir()
+    target.with_name("file.pth.part").write_bytes(b"?" * 1000)
+    target.with_name("file.pth.part.json").write_text(note)
+    fetch(target, server.serve("f", DATA), **UNKNOWN)
+    assert target.read_bytes() == DATA
+    assert server.ranges == [None]
 
 
 def test_a_beginning_longer_than_the_file_is_dropped(server, target):

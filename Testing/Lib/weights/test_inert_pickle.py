@@ -219,6 +219,16 @@ def test_many_storages_on_the_same_bytes_are_a_bomb(tmp_path):
         read_state_dict(path)
 
 
+def test_an_entry_larger_than_the_file_is_refused(tmp_path):
+    path = torch_zip(tmp_path / "f", tensor_pickle(count=10**8, shape=(10**8,), stride=(1,)), s0=RAW)
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(b"PK\x01\x02")
+    struct.pack_into("<II", data, entry + 20, 4 * 10**8, 4 * 10**8)
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=r"data/0' claims 400,000,000 of"):
+        read_state_dict(path)
+
+
 def test_a_compressed_archive_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "f", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", tensor_pickle(count=10**9, shape=(10**9,), stride=(1,)))
