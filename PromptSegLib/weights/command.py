@@ -164,7 +164,10 @@ def _consent(arguments: argparse.Namespace) -> Callable[[Question], bool]:
         if not sys.stdin.isatty():
             print("Nobody is here to answer: say --accept-license, or --yes to accept all.", file=sys.stderr)
             return False
-        return input("[y/N] ").strip().lower() in ("y", "yes")
+        try:
+            return input("[y/N] ").strip().lower() in ("y", "yes")
+        except EOFError:
+            return False
 
     return answer
 

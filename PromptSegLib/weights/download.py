@@ -116,11 +116,10 @@ class _Download:
         With a known hash everything may be kept: the hash decides in the end. Without one, only what a
         validator ties to the same version of the file and what is surely on the disk.
         """
-        note = _Note.read(self.note_path)
         have = self.part.path.stat().st_size if self.part.path.exists() else 0
         if self.expected_sha256 is None:
-            same = note is not None and note.url == self.url and note.validator is not None
-            have = min(have, note.synced_bytes) if note is not None and same else 0
+            note = _Note.read(self.note_path)
+            have = min(have, note.synced_bytes) if note is not None and self._known_validator() else 0
         if self.expected_bytes is not None and have > self.expected_bytes:
             have = 0
         self.part.open(have, self.cancel)
@@ -131,8 +130,7 @@ class _Download:
         if self.part.size and self.part.size == self.expected_bytes:
             return
         headers = {"User-Agent": "PromptSeg", "Accept-Encoding": "identity"}
-        note = _Note.read(self.note_path)
-        validator = note.validator if note is not None and note.url == self.url else None
+        validator = self._known_validator()
         if validator is None and self.expected_sha256 is None:
             self.part.open()  # nothing could tell whether two pieces are of one version
         if self.part.size:
@@ -156,6 +154,9 @@ class _Download:
         start, total = 0, _integer(answer.headers.get("Content-Length"))
         if answer.status == 206:
             start, total = _content_range(answer.headers.get("Content-Range", ""))
+            if self.expected_sha256 is None and _validator(answer.headers) != self._known_validator():
+                self.part.discard()
+                raise TransferError("the server went on with another version of the file", again=True)
         if start not in (0, self.part.size):
             raise TransferError(f"the server went on at byte {start}, not at {self.part.size}", again=False)
         if start < self.part.size:  # the server begins anew: it knows no ranges, or the file has changed
@@ -204,15 +205,18 @@ class _Download:
 
     def _write_note(self, headers: Mapping[str, str]) -> None:
         """Say what is on the disk; where that fails, a later call just starts from the first byte."""
-        tag = headers.get("ETag")
-        validator = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
         with suppress(OSError):
             if not self.part.is_open:  # it was taken back, and so is its note
                 self.note_path.unlink(missing_ok=True)
                 return
             self.part.sync()
-            note = _Note(self.url, validator, self.part.size)
+            note = _Note(self.url, _validator(headers), self.part.size)
             self.note_path.write_text(json.dumps(asdict(note)), encoding="utf-8")
+
+    def _known_validator(self) -> str | None:
+        """What this address said of the version that the part file belongs to."""
+        note = _Note.read(self.note_path)
+        return note.validator if note is not None and note.url == self.url else None
 
     def _wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -220,6 +224,12 @@ class _Download:
             if self.cancel is not None and self.cancel.cancelled:
                 raise Cancelled("the download was cancelled; it goes on from here when it is asked for again")
             time.sleep(min(left, 0.05))
+
+
+def _validator(headers: Mapping[str, str]) -> str | None:
+    """What tells one version of a file from another: a strong ETag, else the date."""
+    tag = headers.get("ETag")
+    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
 
 
 def _integer(text: str | None) -> int | None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -190,8 +191,8 @@ def _stop_if(cancel: CancelToken | None) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the new name to the disk too, where the system lets a folder be opened (not on Windows)."""
-    if os.name == "posix":
+    """Bring the new name to the disk too, where the system knows how (Windows and some network disks do not)."""
+    with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)

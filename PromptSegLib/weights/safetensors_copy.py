@@ -71,8 +71,10 @@ def read_safetensors_copy(path: Path, layout: Layout, source_sha256: str) -> dic
 
 def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """(tensors as views of the memory-mapped file, metadata)."""
-    from safetensors import SafetensorError, safe_open
-
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise WeightsError(f"reading {path} needs the package safetensors, or it is no checkpoint") from error
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118

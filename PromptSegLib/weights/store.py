@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -246,7 +247,8 @@ class WeightsStore:
     ) -> dict[str, torch.Tensor]:
         """The state dict of a checkpoint, by the network's own names.
 
-        After the first reading a safetensors copy is kept, and memory-mapped from then on.
+        After the first reading a safetensors copy is kept, and memory-mapped from then on (where the package
+        safetensors is installed).
 
         Raises:
             WeightsError: as `path`, or the file is damaged, malicious or holds no state dict.
@@ -254,7 +256,7 @@ class WeightsStore:
         checkpoint = self.checkpoint(name)
         wanted = checkpoint.file(file)
         record = self._checked(checkpoint, wanted, cancel)
-        if not is_torch_file(Path(record.path)):
+        if not is_torch_file(Path(record.path)) or find_spec("safetensors") is None:
             return read_state_dict(record.path, wanted.layout)
         tensors = self._read_copy(checkpoint, wanted, record)
         if tensors is None:
@@ -291,9 +293,11 @@ class WeightsStore:
         sha256 = sha256_of(path, cancel)
         if pinned not in (None, sha256):
             by = "when it was first used" if pinned != file.sha256 else "by the catalogue"
+            ours = path == self._places.here(checkpoint, file)
+            advice = f"Remove it (promptseg weights remove {checkpoint.name})" if ours else "Remove it from there"
             raise WeightsError(
                 f"{path} is damaged or another file: SHA-256 {pinned} is expected ({by}), it has {sha256}. "
-                f"Remove it (promptseg weights remove {checkpoint.name}) and get it again.{doubt(file)}"
+                f"{advice} and get it again.{doubt(file)}"
             )
         origin = record.origin if record is not None else str(path)
         return self._remember(checkpoint, file, path, sha256, origin, record)

@@ -25,6 +25,7 @@ class Page:
     data: bytes
     etag: str | None = '"1"'
     ranges: bool = True
+    heeds_conditions: bool = True
     cuts: list[int] = field(default_factory=list)
     hang_after: int | None = None
     pause_s: float = 0.0
@@ -103,7 +104,8 @@ class Handler(BaseHTTPRequestHandler):
     def wanted_start(self, page):
         """First byte to send: 0 without a range or when the file is not the one that the client has."""
         asked, condition = self.headers.get("Range"), self.headers.get("If-Range")
-        if asked is None or not page.ranges or (condition is not None and condition != page.etag):
+        outdated = condition is not None and condition != page.etag and page.heeds_conditions
+        if asked is None or not page.ranges or outdated:
             return 0
         start = int(asked.removeprefix("bytes=").removesuffix("-"))
         return start if start < len(page.data) else None

@@ -82,6 +82,16 @@ def test_two_versions_of_a_file_are_never_mixed(server, target):
     assert server.requests[-1][1]["If-Range"] == '"1"'
 
 
+def test_a_server_that_ignores_if_range_cannot_mix_versions_either(server, target):
+    url = server.serve("f", b"x" * len(DATA), cuts=[1_000_000])
+    with pytest.raises(WeightsError):
+        fetch(target, url, attempts=1, **UNKNOWN)
+    server.serve("f", DATA, etag='"2"', heeds_conditions=False)
+    fetch(target, url, **UNKNOWN)
+    assert target.read_bytes() == DATA
+    assert server.ranges == [None, "bytes=1000000-", None]
+
+
 @pytest.mark.parametrize("etag", [None, 'W/"1"'])
 def test_without_a_hash_and_without_a_strong_tag_nothing_is_resumed(server, target, etag):
     fetch(target, server.serve("f", DATA, etag=etag, cuts=[1_000_000]), **UNKNOWN)

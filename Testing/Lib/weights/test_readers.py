@@ -1,6 +1,7 @@
 """Checkpoints of every layout give the tensors that torch would give, by the network's own names."""
 
 import json
+import sys
 import zipfile
 
 import numpy as np
@@ -185,6 +186,13 @@ def test_a_copy_of_another_file_or_layout_is_not_used(tmp_path):
 def test_safetensors_are_read_with_prefixes_stripped(tmp_path):
     save_file({f"module.{key}": tensor for key, tensor in SMALL.items()}, tmp_path / "f")
     same(by_key(read_state_dict(tmp_path / "f")), by_key(SMALL))
+
+
+def test_safetensors_without_their_package_say_what_is_missing(tmp_path, monkeypatch):
+    save_file(SMALL, tmp_path / "f")
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(WeightsError, match="needs the package safetensors"):
+        read_state_dict(tmp_path / "f")
 
 
 def test_npz_is_read_in_the_types_it_was_saved_in(tmp_path):

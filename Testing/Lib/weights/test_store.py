@@ -365,6 +365,13 @@ def test_without_room_for_a_copy_the_checkpoint_is_read_as_it_is(a_network_store
     assert "no safetensors copy" in caplog.text
 
 
+def test_without_safetensors_the_checkpoint_is_read_as_it_is(a_network_store, monkeypatch):
+    """PyTorch's extension for Slicer installs torch alone."""
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    assert a_network_store.state_dict("demo")["w"].tolist() == STATE["w"].tolist()
+    assert not list(a_network_store.folder.rglob("*.safetensors"))
+
+
 def test_weights_that_are_safetensors_already_get_no_copy(a_store, a_file, tmp_path):
     from safetensors.torch import save
 
