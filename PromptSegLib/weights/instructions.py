@@ -17,8 +17,8 @@ def how_to_get(
     if not by_hand and all(file.urls for file in missing):
         lines += [f"Download them: promptseg weights get {name}{_size(checkpoint.likely_bytes)}", "Or by hand:"]
     for file in missing:
-        save = "" if file.saved_as_published else f", and save it as {Path(file.path).name}"
-        what = file.path if file.saved_as_published else "the checkpoint"
+        save = "" if file.saved_as_published else ", and save it under this name"
+        what = file.path if file.saved_as_published else f"the file for {Path(file.path).name}"
         lines.append(f"  fetch {what}{_size(file.likely_bytes)} from {(file.urls or (file.page,))[0]}{save}")
     single = len(checkpoint.files) == 1
     what = Path(missing[0].path).name if single else "THE_FOLDER_WITH_THESE_FILES"

@@ -72,7 +72,8 @@ def test_missing_weights_say_what_to_fetch_from_where_and_where_to_put_it(a_stor
         a_store(file).path("demo")
     assert str(caught.value) == (
         "The weights demo (Demo) are not here.\n"
-        "  fetch the checkpoint (about 200.0 kB) from https://example.org/page, and save it as model_b.pth\n"
+        "  fetch the file for model_b.pth (about 200.0 kB) from https://example.org/page, "
+        "and save it under this name\n"
         "  then run: promptseg weights import demo model_b.pth\n"
         "  or put it into the folder that the environment variable PROMPTSEG_WEIGHTS_DIR names, as demo/model_b.pth"
     )
