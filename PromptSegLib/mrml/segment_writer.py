@@ -57,7 +57,6 @@ class SegmentWriter:
         self._editor_node.SetSelectedSegmentID(segment_id)
         if not self._is_masked and self._write_in_place(segment_id, extent, added, removed):
             self._mark_started(segment_id)
-            self._tell_changed()
             return
         self._editor.UpdateReferenceGeometryImage()
         with self._surfaces_put_aside():
@@ -79,7 +78,6 @@ class SegmentWriter:
         layer = layer_of(self._segmentation, segment_id)
         if layer is not None and self._has_room(layer, segment_id, extent, added):
             self._set_labels(layer, segment_id, extent, added, removed)
-            self._tell_changed()
             return
         logic = slicer.vtkSlicerSegmentationsModuleLogic
         with self._surfaces_put_aside():
@@ -143,7 +141,7 @@ class SegmentWriter:
                 hit = added[common.slices_within(extent)] & np.isin(voxels, labels)
                 if hit.any():
                     voxels[hit] = 0
-                    other.image.GetPointData().GetScalars().Modified()
+                    self._tell_changed(other, other.segment_ids)
         self._set_labels(layer, segment_id, extent, added, removed)
         return True
 
@@ -167,17 +165,19 @@ class SegmentWriter:
         self, layer: Layer, segment_id: str, extent: Extent, added: BoolArray, removed: BoolArray
     ) -> None:
         needed = _within(extent, added)
+        shown_anew: tuple[str, ...] = (segment_id,)
         if not layer.extent.contains(needed):
             with self._surfaces_put_aside():
                 layer = grown_layer(self._segmentation, layer, needed)
+            shown_anew = layer.segment_ids
         own = label_of(self._segmentation, segment_id)
         common = extent.intersection(layer.extent)
         voxels = layer.array[common.slices_within(layer.extent)]
         inside = common.slices_within(extent)
         voxels[removed[inside] & (voxels == own)] = 0
         voxels[added[inside]] = own
-        layer.image.GetPointData().GetScalars().Modified()
         self.mark_outdated([segment_id])
+        self._tell_changed(layer, shown_anew)
 
     def _mark_started(self, segment_id: str) -> None:
         """Set the segment's status as the Segment Editor does when it first paints in it."""
@@ -186,9 +186,13 @@ class SegmentWriter:
         if logic.GetSegmentStatus(segment) == logic.NotStarted:
             logic.SetSegmentStatus(segment, logic.InProgress)
 
-    def _tell_changed(self) -> None:
+    def _tell_changed(self, layer: Layer, segment_ids: Iterable[str]) -> None:
+        """Let views and others that observe the segmentation know that the voxels of these segments changed."""
         # The image's own ModifiedEvent would tell too, but throws away every surface on its way.
-        self._segmentation.InvokeEvent(self._segmentation.SourceRepresentationModified)
+        layer.image.GetPointData().GetScalars().Modified()
+        for segment_id in segment_ids:
+            self._segmentation.InvokeEvent(self._segmentation.SourceRepresentationModified, segment_id)
+            self._segmentation.InvokeEvent(self._segmentation.RepresentationModified, segment_id)
 
     @contextlib.contextmanager
     def _surfaces_put_aside(self) -> Iterator[None]:

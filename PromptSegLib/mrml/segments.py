@@ -45,7 +45,8 @@ class SegmentMaskStore:
         self._grid = volume_from_node(volume_node).grid
         self.writer = SegmentWriter(segmentation_node, editor_node)
         self._known: dict[str, _Known] = {}
-        self._frames: tuple[bytes, bytes] | None = None
+        self._shape: tuple[int, int, int] | None = None
+        self._frames = np.zeros((2, 4, 4))
         self.revision = 0
         self._placement = self._place()
 
@@ -142,10 +143,11 @@ class SegmentMaskStore:
         self._grid = volume_from_node(self._volume_node).grid
         placed = Grid(self._grid.shape_kji, from_volume @ self._grid.ijk_to_ras)
         lattice = self._lattice(placed)
-        frames = (placed.ijk_to_ras.tobytes(), lattice.tobytes())
-        if frames != self._frames:
-            self.revision += self._frames is not None
-            self._frames = frames
+        frames = np.stack([placed.ijk_to_ras, lattice])
+        # Slicer keeps a matrix as spacing and directions: it comes back with another last bit.
+        if self._shape != placed.shape_kji or not np.allclose(frames, self._frames, rtol=0, atol=1e-7):
+            self.revision += self._shape is not None
+            self._shape, self._frames = placed.shape_kji, frames
             self._ijk_to_ras = lattice
             self._known.clear()
             self._placement = placement_of(placed, lattice)
