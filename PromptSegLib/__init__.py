@@ -1,1 +1,83 @@
-"""Interactive segmentation of medical images: prompts in, labelmaps out."""
+"""Interactive segmentation of medical images: prompts in, labelmaps out.
+
+    import PromptSegLib as psl
+
+    session = psl.Session(psl.Volume(array_kji, ijk_to_ras))
+    session.add(psl.Point((12.0, -30.5, 101.0)))
+    session.mask_kji
+
+Names are imported when they are first used: `import PromptSegLib` loads nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PromptSegLib.errors import PromptSegError
+    from PromptSegLib.geometry import Extent, Grid
+    from PromptSegLib.predictors.registry import capabilities_of, create_predictor, predictor_names
+    from PromptSegLib.prompt_files import read_prompts, write_prompts
+    from PromptSegLib.prompts import (
+        Box,
+        ClassPrompt,
+        Lasso,
+        MaskPrompt,
+        Point,
+        Scribble,
+        TextPrompt,
+        VoxelScribble,
+    )
+    from PromptSegLib.session import Session, SessionObserver
+    from PromptSegLib.view import View, Window
+    from PromptSegLib.volume import Image, Volume
+
+__all__ = [
+    "Box",
+    "ClassPrompt",
+    "Extent",
+    "Grid",
+    "Image",
+    "Lasso",
+    "MaskPrompt",
+    "Point",
+    "PromptSegError",
+    "Scribble",
+    "Session",
+    "SessionObserver",
+    "TextPrompt",
+    "View",
+    "Volume",
+    "VoxelScribble",
+    "Window",
+    "capabilities_of",
+    "create_predictor",
+    "predictor_names",
+    "read_prompts",
+    "write_prompts",
+]
+
+_NAMES_BY_MODULE = {
+    "errors": ("PromptSegError",),
+    "geometry": ("Extent", "Grid"),
+    "predictors.registry": ("capabilities_of", "create_predictor", "predictor_names"),
+    "prompt_files": ("read_prompts", "write_prompts"),
+    "prompts": ("Box", "ClassPrompt", "Lasso", "MaskPrompt", "Point", "Scribble", "TextPrompt", "VoxelScribble"),
+    "session": ("Session", "SessionObserver"),
+    "view": ("View", "Window"),
+    "volume": ("Image", "Volume"),
+}
+_MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'PromptSegLib' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"PromptSegLib.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ class BitMask:
         return int(np.bitwise_count(self._bits).sum(dtype=np.int64))
 
     def copy(self) -> BitMask:
-        other = BitMask(self.shape_kji)
+        other = copy.copy(self)
         other._bits = self._bits.copy()
         return other
 

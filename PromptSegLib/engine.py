@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from PromptSegLib.cancel import CancelToken, Progress
+from PromptSegLib.errors import PredictionError
 from PromptSegLib.predictors.base import Prediction, Predictor, TargetState
 from PromptSegLib.volume import Image
 
@@ -18,22 +19,37 @@ class Engine:
     def __init__(self, predictor: Predictor, image: Image) -> None:
         self.predictor = predictor
         self.image = image
-        self._encoding: Any = None
-        self._is_encoded = False
+        self.revision = 0
+        self._encoded: tuple[int, Any] | None = None
 
     def drop_encoding(self) -> None:
-        """Forget the encoding, because the image changed: the next question encodes anew."""
-        self._encoding, self._is_encoded = None, False
+        """Forget the encoding, because the image changed: the next question encodes anew.
+
+        May be called in any thread: an encoding that is being made meanwhile is not kept.
+        """
+        self.revision += 1
+        self._encoded = None
 
     def predict(self, state: TargetState, cancel: CancelToken, progress: Progress) -> Iterator[Prediction]:
         """Answer `state`, see `Predictor.predict`; an encoding that had to be made is in the timings."""
         encode_ms = 0.0
-        if not self._is_encoded:
+        revision, encoded = self.revision, self._encoded
+        if encoded is None or encoded[0] != revision:
             started = time.perf_counter()
-            encoding = self.predictor.encode(self.image, cancel, progress)
-            self._encoding, self._is_encoded = encoding, True
+            encoded = self._encoded = revision, self.predictor.encode(self.image, cancel, progress)
             encode_ms = 1000 * (time.perf_counter() - started)
-        for prediction in self.predictor.predict(self._encoding, state, cancel, progress):
+        cancel.check()
+        for prediction in self.predictor.predict(encoded[1], state, cancel, progress):
             cancel.check()
+            self._check(prediction)
             yield dataclasses.replace(prediction, timings_ms={"encode": encode_ms, **prediction.timings_ms})
             encode_ms = 0.0
+
+    def _check(self, prediction: Prediction) -> None:
+        whole = self.image.grid.extent
+        for target, patch in prediction.patches.items():
+            if not whole.contains(patch.extent):
+                name = self.predictor.capabilities.name
+                raise PredictionError(
+                    f"expected {name!r} to answer inside {whole}, got {patch.extent} for {target!r}"
+                )

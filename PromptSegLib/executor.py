@@ -7,6 +7,7 @@ window are only ever touched by one thread.
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 import threading
 from collections.abc import Callable
@@ -14,11 +15,16 @@ from typing import Protocol
 
 from PromptSegLib.cancel import CancelToken
 from PromptSegLib.engine import Engine
+from PromptSegLib.errors import Cancelled
 from PromptSegLib.predictors.base import Prediction, TargetState
 
 
 class Listener(Protocol):
     """Told what becomes of a job, on the draining thread."""
+
+    def on_start(self, job: Job) -> None:
+        """Take the job, to cancel it by; comes first, from within `submit`."""
+        ...
 
     def on_progress(self, fraction: float, what: str) -> None: ...
 
@@ -47,7 +53,7 @@ class Executor(Protocol):
     """Runs predictions, one after the other."""
 
     def submit(self, engine: Engine, state: TargetState, listener: Listener) -> Job:
-        """Start to answer `state` with `engine`."""
+        """Start to answer `state` with `engine`. Whatever goes wrong reaches the listener, in time."""
         ...
 
     def drain(self, timeout_s: float = 0.0) -> None:
@@ -55,7 +61,7 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """Cancel what runs and release the thread or process. Jobs not yet delivered are dropped."""
+        """End what runs as cancelled and release the thread or process; the next job starts another."""
         ...
 
 
@@ -64,6 +70,7 @@ class ImmediateExecutor:
 
     def submit(self, engine: Engine, state: TargetState, listener: Listener) -> Job:
         job = Job(engine, state, listener)
+        listener.on_start(job)
         error: BaseException | None = None
         try:
             for prediction in engine.predict(state, job.token, listener.on_progress):
@@ -80,8 +87,8 @@ class ImmediateExecutor:
         pass
 
 
-class ThreadExecutor:
-    """Runs predictions in one long-lived thread: some libraries keep plans and caches by thread.
+class BackgroundExecutor:
+    """What executors share that work elsewhere: jobs under way, and what has come for them but is not delivered.
 
     host_is_needed: called with True when work starts and with False when all of it is delivered. While it is
     needed, the host calls `drain` now and then: Slicer from a timer, whose slot also lets the worker run.
@@ -89,70 +96,89 @@ class ThreadExecutor:
 
     def __init__(self, host_is_needed: Callable[[bool], None] = lambda needed: None) -> None:
         self._host_is_needed = host_is_needed
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._deliveries: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._deliveries: queue.SimpleQueue[tuple[Job, Callable[[], None]]] = queue.SimpleQueue()
         self._unfinished: list[Job] = []
-        self._thread: threading.Thread | None = None
-
-    def submit(self, engine: Engine, state: TargetState, listener: Listener) -> Job:
-        job = Job(engine, state, listener)
-        self._unfinished.append(job)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="PromptSeg predictions", daemon=True)
-            self._thread.start()
-        self._jobs.put(job)
-        if len(self._unfinished) == 1:
-            self._host_is_needed(True)
-        return job
 
     def drain(self, timeout_s: float = 0.0) -> None:
         while True:
             try:
-                delivery = (
-                    self._deliveries.get(timeout=timeout_s) if timeout_s > 0 else self._deliveries.get_nowait()
-                )
+                job, delivery = self._deliveries.get(block=timeout_s > 0, timeout=timeout_s)
             except queue.Empty:
                 return
             timeout_s = 0.0
-            delivery()
+            if job in self._unfinished:
+                delivery()
+
+    def _begin(self, job: Job) -> None:
+        self._unfinished.append(job)
+        job.listener.on_start(job)
+        if len(self._unfinished) == 1:
+            self._host_is_needed(True)
+
+    def _deliver(self, job: Job, delivery: Callable[[], None]) -> None:
+        """Have `delivery` called when the executor is drained, unless `job` has ended by then. From any thread."""
+        self._deliveries.put((job, delivery))
+
+    def _deliver_end(self, job: Job, error: BaseException | None) -> None:
+        self._deliver(job, lambda: self._end(job, error))
+
+    def _end(self, job: Job, error: BaseException | None) -> None:
+        self._unfinished.remove(job)
+        if not self._unfinished:
+            self._host_is_needed(False)
+        job.listener.on_end(error)
+
+    def _end_all(self) -> None:
+        for job in tuple(self._unfinished):
+            job.cancel()
+            self._end(job, Cancelled("the executor was closed"))
+
+
+class ThreadExecutor(BackgroundExecutor):
+    """Runs predictions in one long-lived thread: some libraries keep plans and caches by thread."""
+
+    def __init__(self, host_is_needed: Callable[[bool], None] = lambda needed: None) -> None:
+        super().__init__(host_is_needed)
+        self._thread: threading.Thread | None = None
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+
+    def submit(self, engine: Engine, state: TargetState, listener: Listener) -> Job:
+        job = Job(engine, state, listener)
+        self._begin(job)
+        if self._thread is None:
+            self._jobs = queue.SimpleQueue()
+            self._thread = threading.Thread(
+                target=self._work, args=[self._jobs], name="PromptSeg predictions", daemon=True
+            )
+            self._thread.start()
+        self._jobs.put(job)
+        return job
 
     def close(self) -> None:
-        for job in self._unfinished:
-            job.cancel()
-        if self._unfinished:
-            self._unfinished.clear()
-            self._host_is_needed(False)
+        self._end_all()
         if self._thread is not None:
             self._jobs.put(None)
             self._thread.join(timeout=2.0)
             self._thread = None
-        self._deliveries = queue.SimpleQueue()
 
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
+    def _work(self, jobs: queue.SimpleQueue[Job | None]) -> None:
+        while (job := jobs.get()) is not None:
             error: BaseException | None = None
             try:
                 self._answer(job)
             except BaseException as caught:  # noqa: BLE001 - a thread that died silently would hang the session
                 error = caught
-            self._deliveries.put(lambda job=job, error=error: self._finish(job, error))  # type: ignore[misc]
-            del job
+            self._deliver_end(job, error)
+            del job, error
 
     def _answer(self, job: Job) -> None:
         listener = job.listener
         job.token.check()
 
         def progress(fraction: float, what: str) -> None:
-            self._deliveries.put(lambda: listener.on_progress(fraction, what))
+            self._deliver(job, lambda: listener.on_progress(fraction, what))
 
         predictions = job.engine.predict(job.state, job.token, progress)
         with contextlib.closing(predictions) as answers:  # type: ignore[type-var]
             for prediction in answers:
-                self._deliveries.put(lambda answer=prediction: listener.on_prediction(answer))  # type: ignore[misc]
-
-    def _finish(self, job: Job, error: BaseException | None) -> None:
-        if job in self._unfinished:
-            self._unfinished.remove(job)
-        if not self._unfinished:
-            self._host_is_needed(False)
-        job.listener.on_end(error)
+                self._deliver(job, functools.partial(listener.on_prediction, prediction))

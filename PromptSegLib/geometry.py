@@ -67,7 +67,7 @@ def checked_affine(matrix: ArrayLike) -> FloatArray:
 
     Raises GeometryError when it is not 4x4, not finite, not affine, or maps space onto a plane.
     """
-    affine = np.array(matrix, dtype=np.float64)
+    affine = np.array(matrix, dtype=np.float64) + 0.0  # makes -0.0 to 0.0: equal affines hash alike
     if affine.shape != (4, 4):
         raise GeometryError(f"expected a 4x4 affine from IJK to RAS, got an array of shape {affine.shape}")
     if not np.isfinite(affine).all():
@@ -186,7 +186,11 @@ class Grid:
         object.__setattr__(self, "ijk_to_ras", checked_affine(self.ijk_to_ras))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Grid) and self.matches(other, tolerance_mm=0.0)
+        return (
+            isinstance(other, Grid)
+            and self.shape_kji == other.shape_kji
+            and np.array_equal(self.ijk_to_ras, other.ijk_to_ras)
+        )
 
     def __hash__(self) -> int:
         return hash((self.shape_kji, self.ijk_to_ras.tobytes()))

@@ -70,6 +70,7 @@ class History:
         self.budget_bytes = budget_bytes
         self._done: list[Step] = []
         self._undone: list[Step] = []
+        self._dropped: list[Step] = []
 
     @property
     def newest(self) -> Step | None:
@@ -81,11 +82,11 @@ class History:
 
     @property
     def nbytes(self) -> int:
-        return sum(step.nbytes for step in (*self._done, *self._undone))
+        return sum(step.nbytes for step in (*self._done, *self._undone, *self._dropped))
 
     def push(self, step: Step) -> Step:
         """Add `step`; what was undone before can no longer be redone."""
-        self._undone.clear()
+        self._dropped, self._undone = self._undone, []
         self._done.append(step)
         self._trim()
         return step
@@ -105,22 +106,37 @@ class History:
         return self._done[-1]
 
     def forget_newest(self) -> None:
-        """Drop the newest step for good, as if it had never been."""
+        """Drop the newest step for good, as if it had never been pushed: what it kept from redo can be redone."""
         self._done.pop()
+        self._undone, self._dropped = self._dropped, []
+
+    def is_current(self, target: str, answer: Answer) -> bool:
+        """Tell whether nothing has changed the mask of `target` since `answer` was laid over it."""
+        for step in reversed(self._done):
+            if step.target == target and step.after.answer is answer and step.before.answer is not answer:
+                return True
+            if any(change.target == target for change in step.changes):
+                return False
+        return True
 
     def predicted_changes(self, target: str) -> Iterator[Change]:
-        """Yield, newest first, what predictions for `target` changed since its mask was last set otherwise."""
+        """Yield, newest first, what predictions for `target` changed since its mask was last set otherwise.
+
+        Changes of other targets' masks are among them, unless these were set otherwise since.
+        """
+        edited: set[str] = set()
         for step in reversed(self._done):
-            if step.target == target:
-                if step.is_edit:
+            if step.target == target and not step.is_edit:
+                yield from [change for change in reversed(step.changes) if change.target not in edited]
+            else:
+                edited.update(change.target for change in step.changes)
+                if target in edited or step.target == target:
                     return
-                yield from reversed(step.changes)
-            elif any(change.target == target for change in step.changes):
-                return
 
     def clear(self) -> None:
         self._done.clear()
         self._undone.clear()
+        self._dropped.clear()
 
     def _trim(self) -> None:
         while len(self._done) > 1 and self.nbytes > self.budget_bytes:

@@ -118,10 +118,10 @@ def prompt_to_record(prompt: Prompt) -> dict[str, Any]:
 
 def prompt_from_record(record: Any) -> Prompt:
     """Return the prompt that `record` describes. Raises PromptError when it describes none."""
-    if not isinstance(record, dict) or record.get("kind") not in _TYPES:
+    if not isinstance(record, dict) or str(record.get("kind")) not in _TYPES:
         known = ", ".join(_TYPES)
         raise PromptError(f"expected a prompt with a kind out of {known}, got {str(record)[:60]}")
-    prompt_type = _TYPES[record["kind"]]
+    prompt_type = _TYPES[str(record["kind"])]
     values = {key: value for key, value in record.items() if key != "kind"}
     if prompt_type is MaskPrompt:
         return _mask_from_record(values)
@@ -149,7 +149,7 @@ def _mask_from_record(values: dict[str, Any]) -> MaskPrompt:
         if not size <= bits.size < size + 8:
             raise ValueError(f"{bits.size} bits for {size} voxels")
         return MaskPrompt(bits[:size].reshape(shape).astype(bool), np.array(values["ijk_to_ras"], dtype=np.float64))
-    except (KeyError, TypeError, zlib.error, ValueError) as error:
+    except (KeyError, TypeError, OverflowError, zlib.error, ValueError) as error:
         if isinstance(error, PromptError):
             raise
         raise PromptError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -80,12 +81,11 @@ class Box(Prompt):
                 f"expected a box of sides >= 0 mm, two of them at least > 0, got {_text(size)} mm; "
                 "are its corners swapped?"
             )
-        axes = np.asarray(self.axes, dtype=np.float64)
-        if axes.shape != (3, 3) or not np.allclose(axes @ axes.T, np.eye(3), atol=1e-4):
-            raise PromptError(f"expected three orthogonal unit vectors as a box's axes, got {axes.tolist()}")
-        rows = [_position(axis, "a box's axis") for axis in axes]
+        axes = _positions(self.axes, 3, "three orthogonal unit vectors, a box's axes")
+        if len(axes) != 3 or not np.allclose(np.array(axes) @ np.transpose(axes), np.eye(3), atol=1e-4):
+            raise PromptError(f"expected three orthogonal unit vectors as a box's axes, got {axes}")
         _set(self, center_ras=_position(self.center_ras, "a box's center"), size_mm=size)
-        _set(self, axes=(rows[0], rows[1], rows[2]), positive=bool(self.positive))
+        _set(self, axes=axes, positive=bool(self.positive))
 
     @classmethod
     def from_corners(cls, low_ras: ArrayLike, high_ras: ArrayLike, positive: bool = True) -> Box:
@@ -149,11 +149,11 @@ class Scribble(Prompt):
     kind: ClassVar[str] = "scribble"
 
     def __post_init__(self) -> None:
-        width = float(self.width_mm)
-        if not (math.isfinite(width) and width >= 0):
-            raise PromptError(f"expected a brush width >= 0 mm, got {self.width_mm}")
+        width = self.width_mm
+        if not (isinstance(width, Real) and math.isfinite(width) and width >= 0):
+            raise PromptError(f"expected a brush width >= 0 mm, got {width!r}")
         points = _positions(self.points_ras, 1, "a scribble")
-        _set(self, points_ras=points, width_mm=width, positive=bool(self.positive))
+        _set(self, points_ras=points, width_mm=float(width), positive=bool(self.positive))
 
     def positions_ras(self) -> FloatArray:
         return np.array(self.points_ras)
@@ -199,7 +199,7 @@ class Lasso(Prompt):
 
     @staticmethod
     def _normal(centred: FloatArray) -> FloatArray:
-        return np.asarray(np.linalg.svd(centred)[2][2])
+        return np.asarray(np.linalg.svd(centred, full_matrices=False)[2][2])
 
     @property
     def normal_ras(self) -> FloatArray:
@@ -278,12 +278,15 @@ class TextPrompt(Prompt):
 
 def check_inside(prompt: Prompt, grid: Grid) -> None:
     """Raise PromptError, naming the image's bounds, when `prompt` lies outside `grid`."""
-    positions = prompt.positions_ras()
-    if len(positions) == 0:
-        return
-    inside = grid.contains(positions)
-    # A click has to be on a voxel; a lasso may reach over the edge, a box lie around the whole image.
-    if inside.any() or (isinstance(prompt, Box) and _overlaps(prompt, grid)):
+    if isinstance(prompt, MaskPrompt):
+        positions = prompt.grid.to_ras(flip_axes(np.subtract(prompt.mask_kji.shape, 1)) / 2)[None]
+        is_inside = _mask_reaches(prompt, grid)
+    else:
+        positions = prompt.positions_ras()
+        # A click has to be on a voxel; the others may reach over the edge, or lie around the whole image.
+        is_extended = isinstance(prompt, Box | Lasso | Scribble)
+        is_inside = _overlaps(positions, grid) if is_extended else bool(grid.contains(positions).any())
+    if is_inside or len(positions) == 0:
         return
     first = _text(prompt.center_ras if isinstance(prompt, Box) else positions[0])
     where = f"{first} mm" if len(positions) == 1 else f"{first} mm and {len(positions) - 1} more positions"
@@ -292,10 +295,21 @@ def check_inside(prompt: Prompt, grid: Grid) -> None:
     )
 
 
-def _overlaps(box: Box, grid: Grid) -> bool:
-    corners_ijk = grid.to_ijk(box.corners_ras())
-    reaches = (corners_ijk.max(axis=0) >= -0.5) & (corners_ijk.min(axis=0) <= flip_axes(grid.shape_kji) - 0.5)
+def _overlaps(positions_ras: FloatArray, grid: Grid) -> bool:
+    """Tell whether the box around `positions_ras` : (n, 3), along the grid's axes, meets the grid."""
+    positions_ijk = grid.to_ijk(positions_ras)
+    reaches = (positions_ijk.max(axis=0) >= -0.5) & (positions_ijk.min(axis=0) <= flip_axes(grid.shape_kji) - 0.5)
     return bool(reaches.all())
+
+
+def _mask_reaches(prompt: MaskPrompt, grid: Grid) -> bool:
+    """Tell whether a voxel of the mask has its centre in `grid`; looks at one slice at a time."""
+    source = prompt.grid
+    for k, layer in enumerate(prompt.mask_kji):
+        j, i = np.nonzero(layer)
+        if grid.contains(source.to_ras(np.stack([i, j, np.full_like(i, k)], axis=-1))).any():
+            return True
+    return False
 
 
 def _set(prompt: Prompt, **values: object) -> None:

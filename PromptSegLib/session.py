@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -78,6 +79,7 @@ class Session:
         self._records: dict[str, TargetRecord] = {}
         self._engines: dict[str, Engine] = {}
         self._running: _Run | None = None
+        self._keys_of_names: dict[str, str] = {}
         self.use(predictor)
         keys = self._store.keys()
         self._target = keys[0] if keys else self._store.add("segment")
@@ -151,17 +153,19 @@ class Session:
     def add(self, prompt: Prompt, view: View | None = None) -> None:
         """Add `prompt` to the selected target, and predict when the session does so by itself.
 
+        A mask prompt becomes the target's mask; it is there to be refined by what follows.
         view: the view that it was placed in. Raises PromptError when it lies outside the image,
         UnsupportedPromptError when the predictor does not take it, PredictionError when the predictor fails in
         this thread; all is then as before.
         """
         check_takes(self.capabilities, prompt)
         check_inside(prompt, self.image.grid)
-        record = self._record(self._target)
-        step = self._change_prompts(f"add {prompt.kind}{prompt.sign}", (*record.prompts, prompt))
-        if isinstance(prompt, MaskPrompt):
-            step.is_edit = True
-            self._write(step, {self._target: mask_on_grid(prompt, self.image.grid)})
+        initial = mask_on_grid(prompt, self.image.grid) if isinstance(prompt, MaskPrompt) else None
+        if initial is not None and not initial.mask_kji.any():
+            raise PromptError(f"expected a mask that holds the centre of a voxel, got {prompt}")
+        step = self._change_prompts(f"add {prompt.kind}{prompt.sign}", (*self.prompts(), prompt))
+        if initial is not None:
+            self._replace_mask(step, initial)
         elif self.auto:
             self._start(step, view)
 
@@ -212,13 +216,11 @@ class Session:
         mask = np.asarray(mask_kji) != 0
         if mask.shape != self.image.grid.shape_kji:
             raise PromptError(f"expected a mask of shape {self.image.grid.shape_kji} (k, j, i), got {mask.shape}")
+        self.cancel()
         self._sync()
-        before = self._store.snapshot(self._target)
-        extent = _union_of([Extent.of_mask(mask), before.bounds() if before else None])
+        extent = Extent.of_mask(mask) or Extent((0, 0, 0), (0, 0, 0))
         step = self._push("set mask", self._target, self._record(self._target))
-        step.is_edit = True
-        if extent:
-            self._write(step, {self._target: Patch(extent, mask[extent.slices])})
+        self._replace_mask(step, Patch(extent, mask[extent.slices]))
 
     def labelmap(self) -> NDArray[np.uint16]:
         """Return all targets in one array (k, j, i): 1, 2, … in their order, 0 elsewhere; later ones on top."""
@@ -330,7 +332,7 @@ class Session:
         """Make `prompts` the selected target's, and its mask what they, and no earlier ones, make of it."""
         step = self._change_prompts(label, prompts)
         self._take_back_predictions(step)
-        if prompts and self.auto:
+        if self.auto and not all(isinstance(prompt, MaskPrompt) for prompt in prompts):
             self._start(step)
 
     def _change_prompts(self, label: str, prompts: tuple[Prompt, ...]) -> Step:
@@ -340,6 +342,15 @@ class Session:
         step = self._push(label, self._target, TargetRecord(prompts, record.answer, is_answered=not prompts))
         self.observer.prompts_changed(self._target)
         return step
+
+    def _replace_mask(self, step: Step, patch: Patch) -> None:
+        """Make `patch`, and nothing outside of it, the mask of the step's target."""
+        step.is_edit = True
+        before = self._store.snapshot(step.target)
+        extent = patch.extent.union(before.bounds() if before else None)
+        mask = np.zeros(extent.shape_kji, dtype=bool)
+        mask[patch.extent.slices_within(extent)] = patch.mask_kji
+        self._write(step, {step.target: Patch(extent, mask)})
 
     def _write(self, step: Step, patches: Mapping[str, Patch]) -> None:
         first_new = len(step.changes)
@@ -367,11 +378,11 @@ class Session:
         step.after = after
         self._records[step.target] = after
 
-    def _replay(self, step: Step, revert: bool) -> str:
+    def _replay(self, step: Step, revert: bool, select: bool = True) -> str:
         for change in reversed(step.changes) if revert else step.changes:
             self._store.apply(change.target, change.delta, revert != change.is_reverted)
         self._records[step.target] = step.before if revert else step.after
-        if step.target in self.targets:
+        if select and step.target in self.targets:
             self._target = step.target
         self.observer.prompts_changed(step.target)
         self._tell_masks_changed(step.changes)
@@ -390,25 +401,37 @@ class Session:
             step.changes.append(Change(target, delta))
         return edits
 
-    def _start(self, step: Step | None, view: View | None = None) -> None:
+    def _start(self, step: Step | None, view: View | None = None, target: str | None = None) -> None:
         self.cancel()
-        target = self._target
+        target = target or self._target
         record = self._record(target)
-        answer = record.answer
         state = TargetState(
             target,
             record.prompts,
             mask=self._store.snapshot(target),
-            feedback=answer.feedback if answer and answer.predictor == self.capabilities.name else None,
+            feedback=self._feedback(target, record.answer),
             window=self.window,
             view=view,
         )
         self.error = None
         run = self._running = _Run(self, target, step, view)
         self.observer.busy_changed(True)
-        run.job = self._executor.submit(self._engine, state, run)
+        self._executor.submit(self._engine, state, run)
         if isinstance(self._executor, ImmediateExecutor) and self.error is not None:
             raise self.error
+
+    def _feedback(self, target: str, answer: Answer | None) -> Any:
+        if answer is None or answer.predictor != self.capabilities.name:
+            return None
+        return answer.feedback if self._history.is_current(target, answer) else None
+
+    def _key_of(self, name: str) -> str:
+        """Return the key of the target that a predictor calls `name`; makes it when there is none."""
+        if name in self.targets:
+            return name
+        if self._keys_of_names.get(name) not in self.targets:
+            self._keys_of_names[name] = self._store.add(name)
+        return self._keys_of_names[name]
 
 
 class _Run:
@@ -427,6 +450,9 @@ class _Run:
     def _is_current(self) -> bool:
         return self._session._running is self
 
+    def on_start(self, job: Job) -> None:
+        self.job = job
+
     def on_progress(self, fraction: float, what: str) -> None:
         if self._is_current:
             self._session.observer.progress(fraction, what)
@@ -435,19 +461,43 @@ class _Run:
         if not self._is_current:
             return
         session = self._session
-        if self._target in session._sync():
-            # Edited by hand meanwhile: what was computed from the old mask must not wipe out the edit.
-            session._start(None, self._view)
+        try:
+            was_edited = self._target in session._sync()
+            if self._target not in session.targets:
+                raise Cancelled(f"the target {self._target!r} was removed")
+            if not was_edited:
+                self._lay_over(prediction)
+        except PromptSegError as error:
+            # Such as a segmentation that is gone: ends here, not half way.
+            if self.job is not None:
+                self.job.cancel()
+            self.on_end(error)
             return
-        step = self._step
+        if was_edited:
+            # Edited by hand meanwhile: what was computed from the old mask must not wipe out the edit.
+            session._start(None, self._view, self._target)
+
+    def on_end(self, error: BaseException | None) -> None:
+        self.job = None  # A cycle of references would keep the job's mask until the garbage is collected.
+        if not self._is_current:
+            return
+        session, step = self._session, self._step
+        session._running = None
+        if error is None and step is not None:
+            session._set_answer(step, TargetRecord(step.after.prompts, step.after.answer))
+        elif error is not None and not isinstance(error, Cancelled):
+            self._roll_back()
+            session.error = _explained(error, self._predictor)
+            session.observer.failed(session.error)
+        session.observer.busy_changed(False)
+
+    def _lay_over(self, prediction: Prediction) -> None:
+        session, step = self._session, self._step
         if step is None or session._history.newest is not step:
             step = self._step = session._push("predict", self._target, session._record(self._target))
         started = time.perf_counter()
         first_new = len(step.changes)
-        for target in prediction.patches:
-            if target not in session.targets:
-                session._store.add(target)
-        session._write(step, prediction.patches)
+        session._write(step, {session._key_of(name): patch for name, patch in prediction.patches.items()})
         deltas = [change.delta for change in step.changes[first_new:]]
         now = time.perf_counter()
         timings = {**prediction.timings_ms, "write": 1000 * (now - started), "total": 1000 * (now - self._started)}
@@ -460,24 +510,13 @@ class _Run:
             prediction.note,
             prediction.feedback,
         )
-        session._set_answer(step, TargetRecord(step.after.prompts, answer))
-
-    def on_end(self, error: BaseException | None) -> None:
-        if not self._is_current:
-            return
-        session = self._session
-        session._running = None
-        if error is not None and not isinstance(error, Cancelled):
-            self._roll_back()
-            session.error = _explained(error, self._predictor)
-            session.observer.failed(session.error)
-        session.observer.busy_changed(False)
+        session._set_answer(step, TargetRecord(step.after.prompts, answer, is_answered=False))
 
     def _roll_back(self) -> None:
         session, step = self._session, self._step
         if step is not None and session._history.newest is step:
             session._history.forget_newest()
-            session._replay(step, revert=True)
+            session._replay(step, revert=True, select=False)
 
 
 def _explained(error: BaseException, predictor: str) -> PromptSegError:

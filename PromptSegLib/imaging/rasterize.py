@@ -72,22 +72,24 @@ def _stroke(scribble: Scribble, grid: Grid) -> Patch:
         passed.append(start + (end - start) * np.linspace(0, 1, count + 1)[1:, None])
     line = _voxels_at(np.concatenate(passed), grid)
     radius = scribble.width_mm / 2
-    if radius == 0 or line.extent.size == 0:
+    if radius == 0:
         return line
-    extent = _clipped(line.extent.padded([int(np.ceil(radius / s)) + 1 for s in grid.spacing_kji_mm]), grid)
+    extent = _clipped(_brush_extent(points, radius, grid), grid)
     mask = np.zeros(extent.shape_kji, dtype=bool)
     mask[line.extent.slices_within(extent)] = line.mask_kji
     segments = list(itertools.pairwise(points)) or [(points[0], points[0])]
     for start, end in segments:
-        near = _brush_extent(start, end, radius, grid).intersection(extent)
+        near = _brush_extent(np.stack([start, end]), radius, grid).intersection(extent)
         is_near = functools.partial(_is_near_segment, start=start, end=end, radius=radius + 1e-6)
         mask[near.slices_within(extent)] |= _evaluated(is_near, near, grid).mask_kji
     return Patch(extent, mask)
 
 
-def _brush_extent(start: FloatArray, end: FloatArray, radius: float, grid: Grid) -> Extent:
-    reach = _box_corners(np.vstack([start - radius, start + radius, end - radius, end + radius]))
-    return Extent.of_points(grid.to_ijk(reach)).padded(1)
+def _brush_extent(points: FloatArray, radius: float, grid: Grid) -> Extent:
+    """Return a box that holds every voxel within `radius` of the line through `points`, also on a sheared grid."""
+    voxels_per_mm = np.linalg.norm(grid.ras_to_ijk[:3, :3], axis=1)
+    margin = np.ceil(flip_axes(radius * voxels_per_mm)).astype(int) + 1
+    return Extent.of_points(grid.to_ijk(points)).padded(margin.tolist())
 
 
 def _box(box: Box, grid: Grid) -> Patch:
@@ -117,7 +119,8 @@ def _lasso(lasso: Lasso, grid: Grid) -> Patch:
     v = np.cross(normal, u)
     outline = np.stack([(points - centre) @ u, (points - centre) @ v], axis=1)
     half = np.abs(normal @ grid.ijk_to_ras[:3, :3]).max() / 2
-    extent = _clipped(Extent.of_points(grid.to_ijk(points)).padded(1), grid)
+    faces = np.concatenate([points - half * normal, points + half * normal])
+    extent = _clipped(Extent.of_points(grid.to_ijk(faces)).padded(1), grid)
 
     def is_surrounded(centres_ras: FloatArray) -> BoolArray:
         offsets = centres_ras - centre

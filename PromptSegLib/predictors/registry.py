@@ -29,7 +29,10 @@ def capabilities_of(name: str) -> Capabilities:
 
 
 def create_predictor(name: str) -> Predictor:
-    """Return a new predictor `name`. Raises UnknownPredictorError, WeightsError."""
+    """Return a new predictor `name`, or of a class elsewhere, given as "package.module:Class".
+
+    Raises UnknownPredictorError, WeightsError.
+    """
     return _class_of(name)()
 
 
@@ -47,11 +50,20 @@ def check_takes(capabilities: Capabilities, prompt: Prompt) -> None:
 
 @cache
 def _class_of(name: str) -> type[Predictor]:
+    if ":" in name:
+        try:
+            return _imported(name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UnknownPredictorError(f"expected a predictor as module:Class, got {name!r}: {error}") from error
     location = _PREDICTORS.get(_ALIASES.get(name, name))
     if location is None:
         near = difflib.get_close_matches(name, predictor_names(), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise UnknownPredictorError(f"expected one of {', '.join(predictor_names())}, got {name!r}{hint}")
+    return _imported(location)
+
+
+def _imported(location: str) -> type[Predictor]:
     module, attribute = location.split(":")
     found: type[Predictor] = getattr(importlib.import_module(module), attribute)
     return found

@@ -1,4 +1,4 @@
-"""Predictors with a known answer, for tests of everything around them."""
+"""Predictors and a mask store with a known answer, for tests of everything around them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import threading
 
 import numpy as np
 
-from PromptSegLib.bitmask import Patch
+from PromptSegLib.bitmask import MaskDelta, Patch
 from PromptSegLib.geometry import Extent, flip_axes
+from PromptSegLib.mask_store import MemoryMaskStore
 from PromptSegLib.predictors.base import PROMPT_FEATURES, Capabilities, Prediction
 from PromptSegLib.prompts import Point
 
@@ -28,7 +29,7 @@ class BallPredictor:
         code_license="Apache-2.0",
     )
 
-    def __init__(self, radius_mm=5.0, gate: threading.Event | None = None, error: Exception | None = None):
+    def __init__(self, radius_mm=5.0, gate: threading.Event | None = None, error: BaseException | None = None):
         self.radius_mm = radius_mm
         self.gate = gate
         self.error = error
@@ -46,16 +47,62 @@ class BallPredictor:
             cancel.check()
         if self.error is not None:
             raise self.error
-        yield Prediction(
-            {state.target: ball_patch(encoding.grid, state.prompts, self.radius_mm)},
-            score=0.9,
-            timings_ms={"balls": 1.0},
-            feedback=len(self.states),
-        )
+        yield from self.answers(encoding, state)
+
+    def answers(self, image, state):
+        patch = ball_patch(image.grid, state.prompts, self.radius_mm)
+        yield Prediction({state.target: patch}, score=0.9, timings_ms={"balls": 1.0}, feedback=len(self.states))
+
+
+class GrowingBallPredictor(BallPredictor):
+    """Answers three times: with balls of a third, two thirds and all of the radius. Raises its error after two."""
+
+    def predict(self, encoding, state, cancel, progress):
+        for third in (1, 2, 3):
+            if third == 3 and self.error is not None:
+                raise self.error
+            cancel.check()
+            patch = ball_patch(encoding.grid, state.prompts, self.radius_mm * third / 3)
+            yield Prediction({state.target: patch}, score=third / 3, feedback=third)
+
+
+class BallAndShellPredictor(BallPredictor):
+    """Answers for two targets: the balls, and the "shell", 2 mm thick, around them."""
+
+    def answers(self, image, state):
+        ball, around = (ball_patch(image.grid, state.prompts, self.radius_mm + rim) for rim in (0, 2.0))
+        shell = around.mask_kji.copy()
+        shell[ball.extent.slices_within(around.extent)] &= ~ball.mask_kji
+        yield Prediction({state.target: ball, "shell": Patch(around.extent, shell)})
+
+
+class EditableMaskStore(MemoryMaskStore):
+    """A store that somebody else edits too, as a segmentation in a scene. Names its targets itself."""
+
+    def __init__(self, shape_kji):
+        super().__init__(shape_kji)
+        self._before = {}
+
+    def add(self, name):
+        return super().add(f"id-{name}")
+
+    def edit(self, key, extent, mask_kji):
+        """Set the voxels of `extent` as the user does, with a brush."""
+        self._before.setdefault(key, self._masks[key].copy())
+        self._masks[key].write(extent, mask_kji)
+
+    def remove(self, key):
+        del self._masks[key]
+
+    def foreign_edits(self):
+        before, self._before = self._before, {}
+        whole = Extent.of_shape(self._shape_kji)
+        deltas = {key: MaskDelta.between(whole, mask.read(), self.read(key, whole)) for key, mask in before.items()}
+        return {key: delta for key, delta in deltas.items() if delta is not None}
 
 
 def ball_patch(grid, prompts, radius_mm):
-    """Return the balls around the points of `prompts`, in the box around the positive ones."""
+    """Return the balls around the points of `prompts`, in the box around all of the points."""
     points = [prompt for prompt in prompts if isinstance(prompt, Point)]
     reach = [int(np.ceil(radius_mm / s)) + 1 for s in grid.spacing_kji_mm]
     around = [Extent.of_points(grid.to_ijk(p.position_ras)).padded(reach) for p in points]
