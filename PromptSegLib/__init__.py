@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PromptSegLib.errors import PromptSegError
     from PromptSegLib.geometry import Extent, Grid
+    from PromptSegLib.mrml.scene_session import SceneSession
+    from PromptSegLib.observer import SessionObserver
     from PromptSegLib.predictors.registry import capabilities_of, create_predictor, predictor_names
     from PromptSegLib.prompt_files import read_prompts, write_prompts
     from PromptSegLib.prompts import (
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
         TextPrompt,
         VoxelScribble,
     )
-    from PromptSegLib.session import Session, SessionObserver
+    from PromptSegLib.session import Session
     from PromptSegLib.view import View, Window
     from PromptSegLib.volume import Image, Volume
 
@@ -43,6 +45,7 @@ __all__ = [
     "MaskPrompt",
     "Point",
     "PromptSegError",
+    "SceneSession",
     "Scribble",
     "Session",
     "SessionObserver",
@@ -64,7 +67,9 @@ _NAMES_BY_MODULE = {
     "predictors.registry": ("capabilities_of", "create_predictor", "predictor_names"),
     "prompt_files": ("read_prompts", "write_prompts"),
     "prompts": ("Box", "ClassPrompt", "Lasso", "MaskPrompt", "Point", "Scribble", "TextPrompt", "VoxelScribble"),
-    "session": ("Session", "SessionObserver"),
+    "mrml.scene_session": ("SceneSession",),
+    "observer": ("SessionObserver",),
+    "session": ("Session",),
     "view": ("View", "Window"),
     "volume": ("Image", "Volume"),
 }

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,33 +13,16 @@ from PromptSegLib.engine import Engine
 from PromptSegLib.errors import Cancelled, PredictionError, PromptError, PromptSegError, VolumeError
 from PromptSegLib.executor import Executor, ImmediateExecutor, Job
 from PromptSegLib.geometry import Extent
-from PromptSegLib.history import Answer, Change, History, Step, TargetRecord
+from PromptSegLib.history import Answer, Step, TargetRecord
 from PromptSegLib.imaging.rasterize import mask_on_grid
+from PromptSegLib.ledger import Ledger
 from PromptSegLib.mask_store import MaskStore, MemoryMaskStore
+from PromptSegLib.observer import SessionObserver
 from PromptSegLib.predictors.base import Capabilities, Prediction, Predictor, TargetState
 from PromptSegLib.predictors.registry import check_takes, create_predictor
 from PromptSegLib.prompts import MaskPrompt, Prompt, check_inside
 from PromptSegLib.view import View, Window
 from PromptSegLib.volume import Image, Volume, as_image
-
-
-class SessionObserver:
-    """Told what changes in a session, on the session's thread. Override what you need."""
-
-    def prompts_changed(self, target: str) -> None:
-        """The prompts of `target` changed."""
-
-    def masks_changed(self, boxes: Mapping[str, Extent]) -> None:
-        """The masks of these targets changed within these boxes."""
-
-    def busy_changed(self, busy: bool) -> None:
-        """A prediction started, or the last one ended."""
-
-    def progress(self, fraction: float, what: str) -> None:
-        """The running prediction got so far, 0 to 1."""
-
-    def failed(self, error: PromptSegError) -> None:
-        """A prediction failed; prompts and masks are as they were before the prompt that started it."""
 
 
 class Session:
@@ -73,16 +55,12 @@ class Session:
         self.observer = observer or SessionObserver()
         self.error: PromptSegError | None = None
         self._executor = executor or ImmediateExecutor()
-        self._store = store or MemoryMaskStore(self.image.grid.shape_kji)
-        self._revision = self._store.revision
-        self._history = History(history_budget_bytes)
-        self._records: dict[str, TargetRecord] = {}
+        store = store or MemoryMaskStore(self.image.grid.shape_kji)
+        self._ledger = Ledger(store, self.observer, history_budget_bytes)
         self._engines: dict[str, Engine] = {}
         self._running: _Run | None = None
-        self._keys_of_names: dict[str, str] = {}
         self.use(predictor)
-        keys = self._store.keys()
-        self._target = keys[0] if keys else self._store.add("segment")
+        self._target = self.targets[0] if self.targets else store.add("segment")
 
     # The predictor
 
@@ -127,7 +105,7 @@ class Session:
     @property
     def targets(self) -> tuple[str, ...]:
         """Keys of all targets, in order."""
-        return self._store.keys()
+        return self._ledger.store.keys()
 
     @property
     def target(self) -> str:
@@ -136,7 +114,7 @@ class Session:
 
     def add_target(self, name: str = "segment") -> str:
         """Start another target, without prompts, and select it. Returns its key."""
-        self._target = self._store.add(name)
+        self._target = self._ledger.store.add(name)
         return self._target
 
     def select(self, target: str) -> None:
@@ -148,7 +126,7 @@ class Session:
 
     def prompts(self, target: str | None = None) -> tuple[Prompt, ...]:
         """Return the prompts of `target` (the selected one, by default) in the order they were given."""
-        return self._record(target or self._target).prompts
+        return self._ledger.record(target or self._target).prompts
 
     def add(self, prompt: Prompt, view: View | None = None) -> None:
         """Add `prompt` to the selected target, and predict when the session does so by itself.
@@ -165,7 +143,7 @@ class Session:
             raise PromptError(f"expected a mask that holds the centre of a voxel, got {prompt}")
         step = self._change_prompts(f"add {prompt.kind}{prompt.sign}", (*self.prompts(), prompt))
         if initial is not None:
-            self._replace_mask(step, initial)
+            self._ledger.replace_mask(step, initial)
         elif self.auto:
             self._start(step, view)
 
@@ -194,7 +172,7 @@ class Session:
         """Drop the prompts of the selected target and keep its mask: it is right."""
         step = self._change_prompts("accept", ())
         step.is_edit = True
-        self._set_answer(step, TargetRecord())
+        self._ledger.set_record(step, TargetRecord())
 
     # Masks
 
@@ -206,7 +184,7 @@ class Session:
     def mask(self, target: str, extent: Extent | None = None) -> BoolArray:
         """Return the mask of `target` within `extent` (all of the grid, by default): (k, j, i), bool, a copy."""
         self._check_target(target)
-        return self._store.read(target, extent or self.image.grid.extent)
+        return self._ledger.store.read(target, extent or self.image.grid.extent)
 
     def set_mask(self, mask_kji: ArrayLike) -> None:
         """Set the mask of the selected target by hand, to go on from it: (k, j, i) on the image's grid.
@@ -219,8 +197,8 @@ class Session:
         self.cancel()
         self._sync()
         extent = Extent.of_mask(mask) or Extent((0, 0, 0), (0, 0, 0))
-        step = self._push("set mask", self._target, self._record(self._target))
-        self._replace_mask(step, Patch(extent, mask[extent.slices]))
+        step = self._ledger.push("set mask", self._target, self._ledger.record(self._target))
+        self._ledger.replace_mask(step, Patch(extent, mask[extent.slices]))
 
     def labelmap(self) -> NDArray[np.uint16]:
         """Return all targets in one array (k, j, i): 1, 2, … in their order, 0 elsewhere; later ones on top."""
@@ -232,37 +210,35 @@ class Session:
     @property
     def prediction(self) -> Answer | None:
         """What the newest prediction for the selected target said, None before there is one."""
-        return self._record(self._target).answer
+        return self._ledger.record(self._target).answer
 
     # History
 
     @property
     def can_undo(self) -> bool:
-        return self._history.newest is not None
+        return self._ledger.history.newest is not None
 
     @property
     def can_redo(self) -> bool:
-        return self._history.next_redo is not None
+        return self._ledger.history.next_redo is not None
 
     def undo(self) -> str | None:
         """Take the newest step back, in whichever target it was, and select that. Returns what it was, or None."""
         self.cancel()
         self._sync()
-        step = self._history.undo()
-        return self._replay(step, revert=True) if step else None
+        return self._selected_label(self._ledger.undo())
 
     def redo(self) -> str | None:
         """Make the step again that was taken back last, and select its target. Returns what it was, or None."""
         self.cancel()
         if self._sync():
             return None
-        step = self._history.redo()
-        return self._replay(step, revert=False) if step else None
+        return self._selected_label(self._ledger.redo())
 
     @property
     def history_nbytes(self) -> int:
         """Memory that undo and redo take."""
-        return self._history.nbytes
+        return self._ledger.history.nbytes
 
     # Predicting
 
@@ -273,7 +249,7 @@ class Session:
 
     def predict(self, view: View | None = None) -> None:
         """Answer the prompts of the selected target as they are now."""
-        if not self._record(self._target).prompts:
+        if not self._ledger.record(self._target).prompts:
             raise PromptError(f"expected at least one prompt for {self._target!r}, got none")
         self._sync()
         self._start(None, view)
@@ -314,16 +290,16 @@ class Session:
         if target not in self.targets:
             raise PromptError(f"expected one of the targets {', '.join(self.targets)}, got {target!r}")
 
-    def _record(self, target: str) -> TargetRecord:
-        return self._records.get(target, TargetRecord())
-
-    def _push(self, label: str, target: str, after: TargetRecord) -> Step:
-        step = self._history.push(Step(label, target, self._record(target), after))
-        self._records[target] = after
-        return step
+    def _selected_label(self, step: Step | None) -> str | None:
+        """Select the target of a step that was replayed, and return what it was."""
+        if step is None:
+            return None
+        if step.target in self.targets:
+            self._target = step.target
+        return step.label
 
     def _prompts_with(self, prompt: Prompt) -> list[Prompt]:
-        prompts = list(self._record(self._target).prompts)
+        prompts = list(self._ledger.record(self._target).prompts)
         if prompt not in prompts:
             raise PromptError(f"expected one of the {len(prompts)} prompts of {self._target!r}, got {prompt}")
         return prompts
@@ -331,85 +307,30 @@ class Session:
     def _start_over(self, label: str, prompts: tuple[Prompt, ...]) -> None:
         """Make `prompts` the selected target's, and its mask what they, and no earlier ones, make of it."""
         step = self._change_prompts(label, prompts)
-        self._take_back_predictions(step)
+        self._ledger.take_back_predictions(step)
         if self.auto and not all(isinstance(prompt, MaskPrompt) for prompt in prompts):
             self._start(step)
 
     def _change_prompts(self, label: str, prompts: tuple[Prompt, ...]) -> Step:
         self.cancel()
         self._sync()
-        record = self._record(self._target)
-        step = self._push(label, self._target, TargetRecord(prompts, record.answer, is_answered=not prompts))
+        record = self._ledger.record(self._target)
+        step = self._ledger.push(label, self._target, TargetRecord(prompts, record.answer, is_answered=not prompts))
         self.observer.prompts_changed(self._target)
         return step
 
-    def _replace_mask(self, step: Step, patch: Patch) -> None:
-        """Make `patch`, and nothing outside of it, the mask of the step's target."""
-        step.is_edit = True
-        before = self._store.snapshot(step.target)
-        extent = patch.extent.union(before.bounds() if before else None)
-        mask = np.zeros(extent.shape_kji, dtype=bool)
-        mask[patch.extent.slices_within(extent)] = patch.mask_kji
-        self._write(step, {step.target: Patch(extent, mask)})
-
-    def _write(self, step: Step, patches: Mapping[str, Patch]) -> None:
-        first_new = len(step.changes)
-        for target, patch in patches.items():
-            for key, delta in self._store.write(target, patch).items():
-                step.changes.append(Change(key, delta))
-        self._tell_masks_changed(step.changes[first_new:])
-
-    def _tell_masks_changed(self, changes: Iterable[Change]) -> None:
-        boxes: dict[str, Extent] = {}
-        for change in changes:
-            boxes[change.target] = self._store.image_extent(change.delta.extent).union(boxes.get(change.target))
-        if boxes:
-            self.observer.masks_changed(boxes)
-
-    def _take_back_predictions(self, step: Step) -> None:
-        """Within `step`, return the masks to what they were before predictions for its target changed them."""
-        for change in self._history.predicted_changes(step.target):
-            self._store.apply(change.target, change.delta, revert=not change.is_reverted)
-            step.changes.append(Change(change.target, change.delta, not change.is_reverted))
-        self._set_answer(step, TargetRecord(step.after.prompts, None, step.after.is_answered))
-        self._tell_masks_changed(step.changes)
-
-    def _set_answer(self, step: Step, after: TargetRecord) -> None:
-        step.after = after
-        self._records[step.target] = after
-
-    def _replay(self, step: Step, revert: bool, select: bool = True) -> str:
-        for change in reversed(step.changes) if revert else step.changes:
-            self._store.apply(change.target, change.delta, revert != change.is_reverted)
-        self._records[step.target] = step.before if revert else step.after
-        if select and step.target in self.targets:
-            self._target = step.target
-        self.observer.prompts_changed(step.target)
-        self._tell_masks_changed(step.changes)
-        return step.label
-
     def _sync(self) -> dict[str, MaskDelta]:
-        """Take what somebody else changed in the masks into the history, as steps of their own."""
-        edits = self._store.foreign_edits()
-        if self._store.revision != self._revision:
-            self._revision = self._store.revision
-            self._history.clear()
-        for target, delta in edits.items():
-            record = self._record(target)
-            step = self._push("edit", target, TargetRecord(record.prompts, None, record.is_answered))
-            step.is_edit = True
-            step.changes.append(Change(target, delta))
-        return edits
+        """Take note of what somebody else changed in the masks; see `Ledger.sync`."""
+        return self._ledger.sync()
 
     def _start(self, step: Step | None, view: View | None = None, target: str | None = None) -> None:
         self.cancel()
         target = target or self._target
-        record = self._record(target)
         state = TargetState(
             target,
-            record.prompts,
-            mask=self._store.snapshot(target),
-            feedback=self._feedback(target, record.answer),
+            self._ledger.record(target).prompts,
+            mask=self._ledger.store.snapshot(target),
+            feedback=self._ledger.feedback(target, self.capabilities.name),
             window=self.window,
             view=view,
         )
@@ -420,19 +341,6 @@ class Session:
         if isinstance(self._executor, ImmediateExecutor) and self.error is not None:
             raise self.error
 
-    def _feedback(self, target: str, answer: Answer | None) -> Any:
-        if answer is None or answer.predictor != self.capabilities.name:
-            return None
-        return answer.feedback if self._history.is_current(target, answer) else None
-
-    def _key_of(self, name: str) -> str:
-        """Return the key of the target that a predictor calls `name`; makes it when there is none."""
-        if name in self.targets:
-            return name
-        if self._keys_of_names.get(name) not in self.targets:
-            self._keys_of_names[name] = self._store.add(name)
-        return self._keys_of_names[name]
-
 
 class _Run:
     """The listener of one job: lays its answers over the masks, unless something newer took its place."""
@@ -440,6 +348,7 @@ class _Run:
     def __init__(self, session: Session, target: str, step: Step | None, view: View | None) -> None:
         self.job: Job | None = None
         self._session = session
+        self._ledger = session._ledger
         self._target = target
         self._step = step
         self._view = view
@@ -484,39 +393,32 @@ class _Run:
         session, step = self._session, self._step
         session._running = None
         if error is None and step is not None:
-            session._set_answer(step, TargetRecord(step.after.prompts, step.after.answer))
+            self._ledger.set_record(step, TargetRecord(step.after.prompts, step.after.answer))
         elif error is not None and not isinstance(error, Cancelled):
-            self._roll_back()
+            if step is not None and self._ledger.history.newest is step:
+                self._ledger.roll_back(step)
             session.error = _explained(error, self._predictor)
             session.observer.failed(session.error)
         session.observer.busy_changed(False)
 
     def _lay_over(self, prediction: Prediction) -> None:
-        session, step = self._session, self._step
-        if step is None or session._history.newest is not step:
-            step = self._step = session._push("predict", self._target, session._record(self._target))
+        ledger, step = self._ledger, self._step
+        if step is None or ledger.history.newest is not step:
+            step = self._step = ledger.push("predict", self._target, ledger.record(self._target))
         started = time.perf_counter()
-        first_new = len(step.changes)
-        session._write(step, {session._key_of(name): patch for name, patch in prediction.patches.items()})
-        deltas = [change.delta for change in step.changes[first_new:]]
+        deltas = ledger.write(step, {ledger.key_of(name): patch for name, patch in prediction.patches.items()})
         now = time.perf_counter()
         timings = {**prediction.timings_ms, "write": 1000 * (now - started), "total": 1000 * (now - self._started)}
         answer = Answer(
             self._predictor,
-            _union_of([session._store.image_extent(delta.extent) for delta in deltas]),
+            ledger.image_extent(deltas),
             sum(delta.changed_voxels() for delta in deltas),
             prediction.score,
             timings,
             prediction.note,
             prediction.feedback,
         )
-        session._set_answer(step, TargetRecord(step.after.prompts, answer, is_answered=False))
-
-    def _roll_back(self) -> None:
-        session, step = self._session, self._step
-        if step is not None and session._history.newest is step:
-            session._history.forget_newest()
-            session._replay(step, revert=True, select=False)
+        ledger.set_record(step, TargetRecord(step.after.prompts, answer, is_answered=False))
 
 
 def _explained(error: BaseException, predictor: str) -> PromptSegError:
@@ -525,10 +427,3 @@ def _explained(error: BaseException, predictor: str) -> PromptSegError:
     wrapped = PredictionError(f"{predictor!r} failed with {type(error).__name__}: {error}")
     wrapped.__cause__ = error
     return wrapped
-
-
-def _union_of(extents: Iterable[Extent | None]) -> Extent | None:
-    union: Extent | None = None
-    for extent in extents:
-        union = extent.union(union) if extent else union
-    return union

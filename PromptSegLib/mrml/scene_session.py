@@ -19,9 +19,10 @@ from PromptSegLib.mrml.segments import SegmentMaskStore
 from PromptSegLib.mrml.state_node import StateNode
 from PromptSegLib.mrml.transforms import world_to_node
 from PromptSegLib.mrml.volumes import volume_from_node
+from PromptSegLib.observer import SessionObserver
 from PromptSegLib.predictors.base import Predictor
 from PromptSegLib.prompts import Point, Prompt
-from PromptSegLib.session import Session, SessionObserver
+from PromptSegLib.session import Session
 from PromptSegLib.view import View, Window
 
 Later = Callable[[Callable[[], None]], None]
@@ -155,7 +156,7 @@ class SceneSession(Session):
         prompts, selected = self._state.read()
         for key, saved in prompts.items():
             if key in self.targets:
-                self._records[key] = TargetRecord(saved)
+                self._ledger.records[key] = TargetRecord(saved)
         if segment_id is not None:
             super().select(segment_id)
         elif selected in self.targets:
@@ -167,7 +168,7 @@ class SceneSession(Session):
         self._follow_rules()
         edits = super()._sync()
         if self._target not in self.targets:
-            self._target = self.targets[0] if self.targets else self._store.add("segment")
+            self._target = self.targets[0] if self.targets else self._ledger.store.add("segment")
         return edits
 
     def _show(self) -> None:

@@ -30,8 +30,8 @@ from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.files import open_mrb, save_mrb
 from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.mrml.transforms import node_to_world
+from PromptSegLib.observer import SessionObserver
 from PromptSegLib.prompts import Box, Point
-from PromptSegLib.session import SessionObserver
 
 SHAPE = (26, 30, 34)
 POSITIVE, NEGATIVE = (16.0, 14.0, 12.0), (20.0, 14.0, 12.0)

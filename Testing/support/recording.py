@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from PromptSegLib.session import SessionObserver
+from PromptSegLib.observer import SessionObserver
 
 
 class RecordingListener:
