@@ -57,11 +57,12 @@ class OffscreenView:
         self.close()
 
     def close(self) -> None:
-        """Let go of the window, and take the nodes that the view added out of the scene."""
+        """Let go of the window, and take the nodes that the view added out of the scene, if still there."""
         self.managers.SetMRMLDisplayableNode(None)
         self._style.SetInteractor(None)
-        for node_id in self._own_ids:
-            self.scene.RemoveNode(self.scene.GetNodeByID(node_id))
+        for node in [self.scene.GetNodeByID(node_id) for node_id in self._own_ids]:
+            if node is not None:
+                self.scene.RemoveNode(node)
         self._own_ids.clear()
         self.window.Finalize()
 

@@ -26,14 +26,15 @@ class SliceView(OffscreenView):
     """One slice of a scene.
 
     orientation: "Axial", "Sagittal" or "Coronal", or a 4x4 from the slice's frame (x to the right, y up, z towards
-        the viewer) to world.
-    name: of the view in a layout, such as Slicer's "Red"; a node of that name is taken over, with what it shows.
+        the viewer) to world. When not given, as the view of that name has it, and axial without one.
+    name: of the view in a layout, such as Slicer's "Red": a view of that name in the scene is taken over as it is,
+        and a scene saved while this view is open shows the same in Slicer.
     """
 
     def __init__(
         self,
         host: StandaloneScene,
-        orientation: str | ArrayLike = "Axial",
+        orientation: str | ArrayLike | None = None,
         size: tuple[int, int] = (400, 400),
         name: str | None = None,
     ) -> None:
@@ -45,15 +46,25 @@ class SliceView(OffscreenView):
         self.logic.SetMRMLApplicationLogic(host.application_logic)
         self._slice_logics.AddItem(self.logic)
         self.logic.SetMRMLScene(self.scene)
-        layout_name = name or self.scene.GetUniqueNameByString("Offscreen")
-        self.node = self._add_nodes(lambda: self.logic.AddSliceNode(layout_name))
+        self.node = self._add_nodes(lambda: self._node_of(name or self.scene.GetUniqueNameByString("Offscreen")))
         self.managers.SetMRMLDisplayableNode(self.node)
         style = slicer.vtkMRMLSliceViewInteractorStyle()
         style.SetSliceLogic(self.logic)
         self._connect(style)
         self.renderer.GetActiveCamera().ParallelProjectionOn()
         self.logic.ResizeSliceNode(*size)
-        self.orient(orientation)
+        if orientation is not None:
+            self.orient(orientation)
+
+    def _node_of(self, layout_name: str) -> Any:
+        """Let the logic work with the slice node of that name, or with a new, axial one."""
+        node = self.scene.GetSingletonNode(layout_name, "vtkMRMLSliceNode")
+        if node is not None:
+            self.logic.SetSliceNode(node)
+            return node
+        node = self.logic.AddSliceNode(layout_name)
+        node.SetOrientation("Axial")
+        return node
 
     def close(self) -> None:
         self._slice_logics.RemoveItem(self.logic)

@@ -27,17 +27,17 @@ _MANAGERS = (
 
 
 class ThreeDView(OffscreenView):
-    """The scene in space, seen from the front at first. name: of the view in a layout, such as Slicer's "1"."""
+    """The scene in space, seen from the front at first."""
 
-    def __init__(self, host: StandaloneScene, size: tuple[int, int] = (400, 400), name: str | None = None) -> None:
+    def __init__(self, host: StandaloneScene, size: tuple[int, int] = (400, 400)) -> None:
         super().__init__(host, _MANAGERS, size)
-        layout_name = name or self.scene.GetUniqueNameByString("Offscreen3D")
-        self.node = self._add_nodes(lambda: self._add_view(layout_name))
+        self.node = self._add_nodes(self._add_view)
         self._connect(slicer.vtkMRMLThreeDViewInteractorStyle())
         self._style.SetCameraNode(self.camera_node)
 
-    def _add_view(self, layout_name: str) -> Any:
+    def _add_view(self) -> Any:
         """Add the view's node; the camera's displayable manager adds the camera."""
+        layout_name = self.scene.GetUniqueNameByString("Offscreen3D")
         node = slicer.vtkMRMLViewNode()
         node.SetName(layout_name)
         node.SetLayoutName(layout_name)

@@ -74,12 +74,14 @@ def test_taking_a_picture_leaves_the_scene_as_it_was(host, scene, volume_node, s
 
     def state():
         scene.Commit()
-        return scene.GetSceneXMLString(), volume_array(volume_node).copy()
+        ids = [scene.GetNthNode(n).GetID() for n in range(scene.GetNumberOfNodes())]
+        return ids, scene.GetSceneXMLString(), volume_array(volume_node).copy()
 
-    xml, array = state()
+    ids, xml, array = state()
     scene_picture(host, volume_node, segmentation, view_size=100)
-    xml_after, array_after = state()
+    ids_after, xml_after, array_after = state()
 
+    assert ids_after == ids
     assert xml_after == xml
     np.testing.assert_array_equal(array_after, array)
     assert not segmentation.GetSegmentation().ContainsRepresentation("Closed surface")

@@ -9,6 +9,7 @@ from slice_pixels import ORIENTATIONS, read_png, voxels_seen
 
 from PromptSegLib.geometry import apply_affine, flip_axes
 from PromptSegLib.mrml.boot import start_scene
+from PromptSegLib.mrml.files import open_mrb, save_mrb
 from PromptSegLib.mrml.slice_view import SliceView
 
 each_geometry = pytest.mark.parametrize("geometry", GEOMETRIES)
@@ -73,6 +74,7 @@ def test_the_directions_on_the_screen_are_the_radiologists(host, scene, ball_kji
         "Axial": ((-1, 0, 0), (0, 1, 0)),
         "Sagittal": ((0, -1, 0), (0, 0, 1)),
         "Coronal": ((-1, 0, 0), (0, 0, 1)),
+        None: ((-1, 0, 0), (0, 1, 0)),
     }
     node = add_volume(scene, ball_kji.astype(np.uint8))
     for orientation, expected in right_and_up.items():
@@ -165,6 +167,7 @@ def test_closing_a_view_takes_its_nodes_out_of_the_scene_and_frees_all_of_it(hos
         view.render()
     first.close()
     second.close()
+    assert first.logic.GetMRMLScene() is None
     del first, second, view
     gc.collect()
 
@@ -187,6 +190,24 @@ def test_a_view_takes_over_what_a_view_of_its_name_showed(host, scene, ball_kji)
     assert red.GetBackgroundVolumeID() == node.GetID()
 
 
+@pytest.mark.parametrize("orientation", ["coronal", "oblique"])
+def test_a_scene_saved_while_a_view_is_open_opens_with_the_view_as_it_was(
+    host, scene, ball_kji, tmp_path, orientation
+):
+    node = add_volume(scene, ball_kji.astype(np.uint8), window_level=(1, 0.5))
+    with SliceView(host, ORIENTATIONS[orientation], name="Red") as view:
+        view.show(node)
+        view.jump_to((28, 18, 11))
+        shown = view.image()
+        save_mrb(scene, tmp_path / "scene.mrb")
+    with start_scene() as other:
+        open_mrb(other.scene, tmp_path / "scene.mrb")
+        with SliceView(other, name="Red") as view:
+            np.testing.assert_array_equal(view.image(), shown)
+
+    assert shown.any()
+
+
 def test_views_of_scenes_one_after_the_other_say_nothing_on_stderr(ball_kji, capfd):
     for _ in range(2):
         with start_scene() as host:
@@ -199,4 +220,17 @@ def test_views_of_scenes_one_after_the_other_say_nothing_on_stderr(ball_kji, cap
         del host, node, view
         gc.collect()
 
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_view_may_be_closed_twice_or_after_its_scene_was_cleared(host, scene, ball_kji, capfd):
+    view = SliceView(host)
+    view.show(add_volume(scene, ball_kji.astype(np.uint8)))
+    view.render()
+    scene.Clear(False)
+    view.render()
+    view.close()
+    view.close()
+
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSliceNode") == 0
     assert capfd.readouterr() == ("", "")
