@@ -1,0 +1,210 @@
+"""Networks that see one window at a time, moved over a whole volume.
+
+Windows overlap, and where they do, their answers are averaged, those from a window's middle weighing more
+(nnU-Net, Nature Methods 18, 203, 2021). Answers come out slab by slab as soon as no later
+window touches them: only one window's thickness of them is ever held. Windows lie evenly spaced, as where the
+published networks were measured. MONAI's `sliding_window_inference` places and weighs them otherwise, which moved
+probabilities of a small STU-Net by up to 0.5.
+
+Axes are those of the volume, whatever their order; slabs follow each other along the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations, product
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+from PromptSegLib.cancel import CancelToken, Progress, no_progress
+from PromptSegLib.errors import VolumeError
+
+Network = Callable[[Tensor], Tensor]
+"""(1, channel, *window) values to (1, class, *window) logits."""
+
+Predict = Callable[[Tensor], Tensor]
+"""(1, channel, *window) values to (1, class, *window) probabilities."""
+
+
+def slabs_of_probabilities(
+    volume: Tensor,
+    predict: Predict,
+    window: Sequence[int],
+    *,
+    step: float = 0.5,
+    cancel: CancelToken | None = None,
+    progress: Progress = no_progress,
+) -> Iterator[Tensor]:
+    """Yield the probabilities of `volume`, (class, n, b, c) each, as nnU-Net finds them, n layers at a time.
+
+    volume: (channel, a, b, c), padded with zeros around it where it is smaller than the window.
+    predict: answers one window, see `class_probabilities`. window: (a, b, c) voxels.
+    step: distance of neighbouring windows, at most, as a fraction of the window.
+
+    Raises Cancelled between two windows.
+    """
+    short = [max(w - n, 0) for n, w in zip(volume.shape[1:], window, strict=True)]
+    padded = _pad(volume, [n // 2 for n in short], [n - n // 2 for n in short])
+    starts = [even_starts(n, w, step) for n, w in zip(padded.shape[1:], window, strict=True)]
+    alone = all(len(axis) == 1 for axis in starts)
+    weights = torch.ones(tuple(window)) if alone else gaussian_weights(window)
+    inside = [slice(n // 2, n // 2 + size) for n, size in zip(short, volume.shape[1:], strict=True)]
+    return _crop(slabs(padded, predict, starts, weights, cancel=cancel, progress=progress), inside)
+
+
+def slabs_of_half_steps(
+    volume: Tensor,
+    predict: Predict,
+    window: Sequence[int] = (288, 288, 96),
+    *,
+    cancel: CancelToken | None = None,
+    progress: Progress = no_progress,
+) -> Iterator[Tensor]:
+    """Yield the probabilities of `volume` as `slabs_of_probabilities` does, but as SAT finds them.
+
+    Windows lie half a window apart, the last one moved back to the end; a volume smaller than the window is padded
+    with zeros at its end; weights are rounded to float16.
+    """
+    short = [max(w - n, 0) for n, w in zip(volume.shape[1:], window, strict=True)]
+    padded = _pad(volume, [0, 0, 0], short)
+    starts = [half_step_starts(n, w) for n, w in zip(volume.shape[1:], window, strict=True)]
+    weights = gaussian_weights(window, peak=10.0, half_precision=True)
+    inside = [slice(0, size) for size in volume.shape[1:]]
+    return _crop(slabs(padded, predict, starts, weights, cancel=cancel, progress=progress), inside)
+
+
+def slabs(
+    volume: Tensor,
+    predict: Predict,
+    starts: Sequence[Sequence[int]],
+    weights: Tensor,
+    *,
+    cancel: CancelToken | None = None,
+    progress: Progress = no_progress,
+) -> Iterator[Tensor]:
+    """Yield the weighted mean of the windows' answers, (class, n, b, c) float32, n layers at a time.
+
+    volume: (channel, a, b, c), at least one window. starts: first voxels of the windows along each axis, rising,
+    such that they cover the volume. weights: (*window) of each voxel in a window's answer, above 0.
+    Answers are added up on the device they are on; `predict` moves its window there.
+    """
+    cancel = cancel or CancelToken()
+    window = weights.shape
+    across = list(product(starts[1], starts[2]))
+    total = mass = None
+    for index, a in enumerate(starts[0]):
+        for number, (b, c) in enumerate(across):
+            cancel.check()
+            at = (slice(b, b + window[1]), slice(c, c + window[2]))
+            answer = predict(volume[None, :, a : a + window[0], *at])[0]  # (class, *window)
+            if total is None or mass is None:
+                weights = weights.to(answer.device, torch.float32)
+                total = weights.new_zeros((len(answer), window[0], *volume.shape[2:]))
+                mass = weights.new_zeros((1, *total.shape[1:]))
+            total[:, :, *at].addcmul_(answer.float(), weights)
+            mass[:, :, *at] += weights
+            del answer
+            progress((index * len(across) + number + 1) / (len(starts[0]) * len(across)), "predicting")
+        assert total is not None
+        assert mass is not None
+        done = starts[0][index + 1] - a if index + 1 < len(starts[0]) else window[0]
+        yield total[:, :done] / mass[:, :done]
+        _shift(total, done)
+        _shift(mass, done)
+
+
+def _shift(layers: Tensor, by: int) -> None:
+    """Move (class, n, b, c) `layers` down along their second axis, zeros following; in place, without a copy."""
+    kept = layers.shape[1] - by
+    for n in range(kept):
+        layers[:, n] = layers[:, n + by]
+    layers[:, kept:] = 0
+
+
+def _pad(volume: Tensor, before: Sequence[int], after: Sequence[int]) -> Tensor:
+    return functional.pad(volume, [before[2], after[2], before[1], after[1], before[0], after[0]])
+
+
+def _crop(slabs: Iterator[Tensor], inside: Sequence[slice]) -> Iterator[Tensor]:
+    """The part `inside` : (a, b, c) of what `slabs` are slabs of."""
+    first = 0
+    for slab in slabs:
+        layers = slice(max(inside[0].start - first, 0), max(inside[0].stop - first, 0))
+        first += slab.shape[1]
+        yield slab[:, layers, inside[1], inside[2]]
+
+
+def even_starts(length: int, window: int, step: float) -> list[int]:
+    """First voxels of the fewest windows that cover `length` evenly, `step` * `window` apart at most."""
+    if length < window:
+        raise VolumeError(f"expected at least one window of {window} voxels, got {length}")
+    if not 0 < step <= 1:
+        raise ValueError(f"expected a step of more than 0 and at most 1 window, got {step}")
+    room = length - window
+    count = int(np.ceil(room / (window * step))) + 1
+    return [int(np.round(room / max(count - 1, 1) * n)) for n in range(count)]
+
+
+def half_step_starts(length: int, window: int) -> list[int]:
+    """First voxels of windows half a window apart, the last one moved back to the end; one if there is no room."""
+    half = window // 2
+    count = max(-(-length // half) - 1, 1)
+    return [min(n * half, max(length - window, 0)) for n in range(count)]
+
+
+def gaussian_weights(window: Sequence[int], *, peak: float = 1.0, half_precision: bool = False) -> Tensor:
+    """A Gaussian of sigma window/8 about the middle voxel, (*window) float32, highest `peak`, nowhere 0.
+
+    half_precision: round to float16, in which some systems' published results were weighted.
+    """
+    impulse = np.zeros(tuple(window))
+    impulse[tuple(w // 2 for w in window)] = 1
+    bell = ndimage.gaussian_filter(impulse, [w / 8 for w in window], mode="constant")
+    bell = (bell / bell.max() * peak).astype(np.float16 if half_precision else np.float32)
+    bell[bell == 0] = bell[bell > 0].min()
+    return torch.from_numpy(bell.astype(np.float32))
+
+
+@torch.no_grad()
+def class_probabilities(
+    network: Network, window: Tensor, *, mirror_axes: Sequence[int] = (), classes: Sequence[int] | None = None
+) -> Tensor:
+    """Softmax of a network's logits for one window, the mean over all mirrorings of `mirror_axes`.
+
+    window: (1, channel, a, b, c). mirror_axes: out of 0, 1, 2 for a, b, c. classes: the ones to return, all where
+    None. Returns (1, class, a, b, c).
+    """
+    total: Tensor | None = None
+    mirrorings = [axes for n in range(len(mirror_axes) + 1) for axes in combinations(mirror_axes, n)]
+    for axes in mirrorings:
+        dims = [axis + 2 for axis in axes]
+        probabilities = softmax_in_place(network(window.flip(dims)))
+        if classes is not None:
+            probabilities = probabilities[:, list(classes)]
+        answer = probabilities.flip(dims)
+        total = answer if total is None else total.add_(answer)
+    assert total is not None
+    return total.div_(len(mirrorings))
+
+
+def with_strongest_other(probabilities: Tensor, classes: Sequence[int]) -> Tensor:
+    """The probabilities of `classes`, and as one more class the strongest of all others: (1, len(classes) + 1, …).
+
+    So much decides, in a window, which of `classes` a voxel is, or none of them. In the mean over windows that see
+    different strongest others, a voxel may be withheld from `classes`, never added.
+    """
+    asked = probabilities[:, list(classes)]
+    probabilities[:, list(classes)] = -1
+    return torch.cat((asked, probabilities.amax(dim=1, keepdim=True)), dim=1)
+
+
+def softmax_in_place(logits: Tensor) -> Tensor:
+    """Softmax over the second axis in the memory of `logits`: a window of 105 classes takes 0.9 GB."""
+    logits -= logits.amax(dim=1, keepdim=True)
+    logits.exp_()
+    logits /= logits.sum(dim=1, keepdim=True)
+    return logits

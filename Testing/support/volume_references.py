@@ -1,0 +1,40 @@
+"""Reference arrays of volumes: as those of `references`, with three spatial axes."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from references import TOLERANCE, Reference
+
+ENDING = r"(_s\d+|_corner)?"
+"""Every N-th voxel along each axis, the first voxels of each axis, or all of them."""
+
+
+class VolumeReference(Reference):
+    """The arrays of one file, compared over their last three axes."""
+
+    def assert_met(self, name: str, actual: ArrayLike, tolerance: float = TOLERANCE) -> None:
+        """Compare `actual` with what the file has of the array of that name; it must have some of it."""
+        values = np.asarray(actual)
+        found = [key for key in self.arrays if re.fullmatch(re.escape(name) + ENDING, key)]
+        assert found, f"no array {name}"
+        for key in found:
+            expected = self[key]
+            np.testing.assert_allclose(subset(values, key, expected.shape), expected, 0, tolerance, err_msg=key)
+
+    def input(self, name: str) -> torch.Tensor:
+        """A network's input, (1, 1, a, b, c), that is stored as a multiple of 1/32."""
+        return torch.from_numpy(self[name].astype(np.float32) / 32)[None, None]
+
+
+def subset(values: np.ndarray[Any, Any], key: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """The part of `values` that an array of `shape` holds, as the end of its name says."""
+    if key.endswith("_corner"):
+        a, b, c = shape[-3:]
+        return values[..., :a, :b, :c]
+    strides = [-(-n // kept) for n, kept in zip(values.shape[-3:], shape[-3:], strict=True)]
+    return values[(..., *(slice(None, None, stride) for stride in strides))] if values.ndim >= 3 else values
