@@ -65,11 +65,7 @@ def _voxels_at(positions_ras: FloatArray, grid: Grid) -> Patch:
 
 def _stroke(scribble: Scribble, grid: Grid) -> Patch:
     points = scribble.positions_ras()
-    step_mm = grid.spacing_mm.min() / 4
-    passed = [points[:1]]
-    for start, end in itertools.pairwise(points):
-        count = int(np.ceil(np.linalg.norm(end - start) / step_mm))
-        passed.append(start + (end - start) * np.linspace(0, 1, count + 1)[1:, None])
+    passed = [points, *(_within_voxels(start, end, grid) for start, end in itertools.pairwise(points))]
     line = _voxels_at(np.concatenate(passed), grid)
     radius = scribble.width_mm / 2
     if radius == 0:
@@ -83,6 +79,19 @@ def _stroke(scribble: Scribble, grid: Grid) -> Patch:
         is_near = functools.partial(_is_near_segment, start=start, end=end, radius=radius + 1e-6)
         mask[near.slices_within(extent)] |= _evaluated(is_near, near, grid).mask_kji
     return Patch(extent, mask)
+
+
+def _within_voxels(start: FloatArray, end: FloatArray, grid: Grid) -> FloatArray:
+    """Return (n, 3) positions, mm: one within each voxel that the segment from `start` to `end` passes through."""
+    start_ijk, end_ijk = grid.to_ijk(np.stack([start, end]))
+    crossings = [np.array([0.0, 1.0])]
+    for a, b in zip(start_ijk, end_ijk, strict=True):
+        if a != b:
+            faces = np.arange(np.ceil(min(a, b) - 0.5), np.floor(max(a, b) - 0.5) + 1) + 0.5
+            crossings.append(np.clip((faces - a) / (b - a), 0, 1))
+    along = np.unique(np.concatenate(crossings))
+    middles = (along[:-1] + along[1:])[np.diff(along) > 1e-9, None] / 2
+    return np.asarray(start + (end - start) * middles)
 
 
 def _brush_extent(points: FloatArray, radius: float, grid: Grid) -> Extent:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fakes import BallPredictor
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import add_segmentation, add_transform, add_volume
 from test_segments import oblique_affine, random_motion, world_voxels
@@ -52,7 +52,7 @@ def a_session(scene, seed, volume_moved, segmentation_moved):
     return session
 
 
-@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**20), volume_moved=st.booleans(), segmentation_moved=st.booleans())
 def test_an_mrb_keeps_prompts_and_segments_where_they_were(
     tmp_path_factory, seed, volume_moved, segmentation_moved
@@ -79,7 +79,7 @@ def test_an_mrb_keeps_prompts_and_segments_where_they_were(
         again.close()
 
 
-@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**20))
 def test_a_seg_nrrd_keeps_segments_where_they_were(tmp_path_factory, seed):
     path = tmp_path_factory.mktemp("segmentation") / "case.seg.nrrd"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import (
     add_segmentation,
@@ -189,7 +189,7 @@ class Stage:
         assert self.store.foreign_edits() == {}
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(case=CASES)
 def test_every_voxel_lies_in_the_world_where_it_was_predicted_and_neighbours_follow_the_rules(case):
     with start_scene() as standalone:

@@ -149,15 +149,14 @@ def test_a_thin_scribble_marks_the_voxels_it_passes_without_a_gap(grid, data):
     points = np.array(data.draw(st.lists(strategies.positions_in(grid), min_size=2, max_size=4)))
     marked = whole(rasterize(Scribble(points), grid), grid)
     fractions = np.linspace(0, 1, 2000)[:, None]
-    path = np.concatenate([a + (b - a) * fractions for a, b in itertools.pairwise(points)])
-    passed, counts = np.unique(grid.nearest_kji(path), axis=0, return_counts=True)
-    touched = np.zeros(grid.shape_kji, dtype=bool)
-    touched[tuple(passed.T)] = True
-    assert not (marked & ~touched).any()
-    # A corner that the line just cuts may be left out, not more.
-    step_mm = np.linalg.norm(np.diff(path, axis=0), axis=1).max()
-    crossed = passed[counts * step_mm > 0.51 * grid.spacing_mm.min()]
-    assert marked[tuple(crossed.T)].all()
+    path_ijk = grid.to_ijk(np.concatenate([a + (b - a) * fractions for a, b in itertools.pairwise(points)]))
+    # A voxel that the line enters for more than its very face is marked; every voxel marked is one it touches.
+    deep = np.abs(path_ijk - np.rint(path_ijk)).max(axis=1) < 0.5 - 1e-4
+    entered = np.rint(path_ijk[deep]).astype(int)
+    assert marked[tuple(flip_axes(entered).T)].all()
+    step = np.abs(np.diff(path_ijk, axis=0)).max(initial=0)
+    for voxel_kji in np.argwhere(marked):
+        assert np.abs(path_ijk - flip_axes(voxel_kji)).max(axis=1).min() <= 0.5 + step + 1e-5
     assert marked[tuple(grid.nearest_kji(points).T)].all()
 
 
