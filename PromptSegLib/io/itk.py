@@ -91,8 +91,7 @@ def _read(reader: sitk.ImageFileReader, path: Path, kind: str, time_point: int) 
     if _pixel_kind(reader) == "list":
         array = array[..., time_point]
     elif kind in _PICTURES and array.ndim == 4:
-        # Grey or RGB, either with transparency.
-        array = array[..., :3] if array.shape[3] >= 3 else array[..., 0]
+        array = array[..., :3]  # without transparency
     return Volume(array, affine_of(reader))
 
 
@@ -114,5 +113,5 @@ def _check_jpeg_is_whole(path: Path) -> None:
 
 
 def _unreadable(path: Path, kind: str, error: RuntimeError) -> VolumeError:
-    reason = str(error).strip().splitlines()[-1].split("ERROR: ")[-1]
+    reason = " ".join(str(error).split("ERROR: ")[-1].split())
     return VolumeError(f"expected a readable {kind} file, got {path}: {reason}")
