@@ -32,7 +32,7 @@ _DPI = 120
 class Plane:
     """A slice as it is shown.
 
-    right_ras, up_ras: unit vectors of the screen's axes. normal: R, A or S, empty for a slice that is none of these.
+    right_ras, up_ras: unit vectors of the screen's axes. normal: R, A or S; empty for a slice that is neither.
     """
 
     name: str
@@ -244,9 +244,8 @@ def _rimmed(middles_mm: FloatArray) -> FloatArray:
 
 
 def _legend(figure: Any, segments: Sequence[Segment], grid: Grid) -> None:
-    voxel_ml = abs(float(np.linalg.det(grid.ijk_to_ras[:3, :3]))) / 1000
     for number, segment in enumerate(segments):
-        text = f"{segment.name}: {int(segment.mask_kji.sum()) * voxel_ml:.1f} mL"
+        text = f"{segment.name}: {int(segment.mask_kji.sum()) * grid.voxel_mm3 / 1000:.1f} mL"
         figure.text(0.01 + 0.2 * number, 0.015, text, color=segment.rgb, fontsize=10, va="bottom")
 
 

@@ -186,7 +186,7 @@ def _tell_of_overlaps(output: Path, segments: Sequence[Segment], grid: Grid) -> 
 def _report(session: Session, segment: Segment, is_picture: bool) -> dict[str, Any]:
     session.select(segment.name)
     voxels = int(segment.mask_kji.sum())
-    volume_ml = voxels * abs(float(np.linalg.det(session.image.grid.ijk_to_ras[:3, :3]))) / 1000
+    volume_ml = voxels * session.image.grid.voxel_mm3 / 1000
     answer = session.prediction
     return {
         "name": segment.name,

@@ -39,7 +39,7 @@ def write_mask(path, mask, grid=GRID):
     ("words", "message"),
     [
         (["--positive", "100,5,5"], "inside the image (R -0.5 to 13.5, A -0.5 to 11.5, S -0.5 to 9.5 mm, RAS)"),
-        (["--positive", "100,5,5", "--frame", "ijk"], "inside the image (i 0 to 13, j 0 to 11, k 0 to 9), got (100,"),
+        (["--positive", "100,5,5", "--frame", "ijk"], "(i 0 to 13, j 0 to 11, k 0 to 9), got (100, 5, 5)"),
         (["--box", "9,9,9,3,3,3"], "from its lowest to its highest corner, got (9, 9, 9) to (3, 3, 3) (ras)"),
         (["--box", "3,3,3,9,1,9", "--frame", "lps"], "got (3, 3, 3) to (9, 1, 9) (lps)"),
         (["--box", "9,9,9,3,3,3", "--frame", "ijk"], "(ijk)"),
