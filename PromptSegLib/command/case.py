@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.command.console import warn
 from PromptSegLib.command.positions import prompt_at
 from PromptSegLib.errors import PromptError, VolumeError
-from PromptSegLib.geometry import Extent, Grid
+from PromptSegLib.geometry import AxisMap, Grid
 from PromptSegLib.io import Segment, flatten, open_image, segmentation_format, write_segmentation
 from PromptSegLib.mask_store import MemoryMaskStore
 from PromptSegLib.predictors.base import Predictor
@@ -153,20 +153,20 @@ def _start_from(session: Session, path: Path, values: Mapping[str, int]) -> None
         session.set_mask(mask)
 
 
-def _read_labels(path: Path, grid: Grid) -> BoolArray:
+def _read_labels(path: Path, grid: Grid) -> NDArray[Any]:
+    """Return a labelmap on `grid`; its file may order and turn the axes otherwise."""
     file = open_image(path)
     if file.time_points > 1:
         raise VolumeError(f"expected an initial mask without overlaps, got {file.time_points} layers in {path}")
     volume = file.volume()
-    if volume.grid.matches(grid):
-        return volume.array
-    if path.name.lower().endswith(".seg.nrrd"):
-        # Slicer keeps only the part of the grid that holds something.
-        start = grid.nearest_kji(volume.grid.to_ras((0, 0, 0))).tolist()
-        extent = Extent.of_shape(volume.grid.shape_kji).shifted(start)
-        if grid.extent.contains(extent) and grid.cropped(extent).matches(volume.grid):
+    axis_map = AxisMap.between(volume.grid, grid.ijk_to_ras)
+    if axis_map is not None:
+        extent = axis_map.extent(volume.grid.extent)
+        # Slicer's segmentations keep only the part of the grid that holds something.
+        is_part = path.name.lower().endswith(".seg.nrrd") and grid.extent.contains(extent)
+        if extent == grid.extent or is_part:
             labels = np.zeros(grid.shape_kji, dtype=volume.array.dtype)
-            labels[extent.slices] = volume.array
+            labels[extent.slices] = axis_map.from_source(volume.array)
             return labels
     raise VolumeError(
         f"expected an initial mask on the image's grid, {grid.shape_kji} (k, j, i) at {grid.describe_bounds()}, "

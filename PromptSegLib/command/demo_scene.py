@@ -12,8 +12,8 @@ from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.command.arguments import UsageError
 from PromptSegLib.command.console import ProgressBar, warn
 from PromptSegLib.command.positions import prompt_at
-from PromptSegLib.command.sample_image import SampleError, sample_image
-from PromptSegLib.errors import VolumeError
+from PromptSegLib.command.sample_image import sample_image
+from PromptSegLib.errors import VolumeError, WeightsError
 from PromptSegLib.evaluation.clicks import middle_kji
 from PromptSegLib.evaluation.phantom import make_abdomen
 from PromptSegLib.geometry import Grid, flip_axes
@@ -90,8 +90,8 @@ def _sample() -> Volume | None:
     progress = ProgressBar()
     try:
         return read_volume(sample_image(progress.progress))
-    except SampleError as error:
-        warn(f"{error}; going on with a phantom")
+    except WeightsError as error:
+        warn(f"no sample CT, going on with a phantom: {' '.join(str(error).split())}")
         return None
     finally:
         progress.clear()

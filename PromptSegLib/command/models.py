@@ -10,6 +10,8 @@ from PromptSegLib.command.arguments import Parser
 from PromptSegLib.command.console import print_json, print_table
 from PromptSegLib.predictors.base import PROMPT_FEATURES, Capabilities
 from PromptSegLib.predictors.registry import capabilities_of, predictor_names
+from PromptSegLib.weights.instructions import megabytes
+from PromptSegLib.weights.store import WeightsStore
 
 
 def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -50,7 +52,12 @@ def _record(name: str) -> dict[str, Any]:
 
 
 def _weights(capabilities: Capabilities) -> list[dict[str, Any]]:
-    return [{"name": name} for name in capabilities.weights]
+    """What is known of each set of weights: "ready", "incomplete" or "missing", and its size in bytes or None."""
+    store = WeightsStore()
+    return [
+        {"name": name, "state": store.status(name).state, "bytes": store.checkpoint(name).likely_bytes}
+        for name in capabilities.weights
+    ]
 
 
 def _row(record: dict[str, Any]) -> tuple[str, ...]:
@@ -59,10 +66,15 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
         name + (" *" if record["experimental"] else ""),
         ", ".join(f"{dimension}D" for dimension in record["dimensions"]),
         _short(record["prompts"]),
-        ", ".join(weight["name"] for weight in record["weights"]) or "none needed",
+        ", ".join(map(_described, record["weights"])) or "none needed",
         record["code_license"],
         record["weights_license"] or "-",
     )
+
+
+def _described(weight: dict[str, Any]) -> str:
+    size = megabytes(weight["bytes"]) if weight["bytes"] else "size unknown"
+    return f"{weight['name']} {weight['state']}, {size}"
 
 
 def _short(features: Iterable[str]) -> str:

@@ -1,8 +1,13 @@
+import dataclasses
+
 import numpy as np
 import pytest
+from fakes import BallPredictor
 from image_files import ijk_to_ras, numbered, write_dicom, write_with_itk
 
 from PromptSegLib.predictors.registry import capabilities_of, predictor_names
+from PromptSegLib.weights.catalogue import load_catalogue
+from PromptSegLib.weights.instructions import megabytes
 
 
 def test_info_tells_where_an_image_lies(promptseg, tmp_path):
@@ -58,6 +63,24 @@ def test_models_lists_every_predictor_with_its_terms(promptseg):
         (line,) = [line for line in table if line.split()[0] == name]
         assert capabilities.code_license in line
     assert "point±" in next(line for line in table if line.startswith("ball"))
+
+
+def test_models_tells_whether_weights_are_here_and_how_large_they_are(promptseg, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("PROMPTSEG_WEIGHTS_DIR", raising=False)
+    checkpoint = next(c for c in load_catalogue().values() if c.likely_bytes)
+    needy = dataclasses.replace(BallPredictor.capabilities, weights=(checkpoint.name,))
+    monkeypatch.setattr(BallPredictor, "capabilities", needy)
+    record = next(r for r in promptseg("models", "--json").json if r["name"] == "ball")
+    expected = {"name": checkpoint.name, "state": "missing", "bytes": checkpoint.likely_bytes}
+    assert record["weights"] == [expected]
+    assert f"{checkpoint.name} missing, {megabytes(checkpoint.likely_bytes)}" in promptseg("models").out
+
+
+def test_weights_is_one_of_the_commands(promptseg, tmp_path):
+    assert promptseg("weights", "list", "--folder", tmp_path).status == 0
 
 
 @pytest.mark.parametrize("words", [["--help"], ["segment", "--help"], ["info", "--help"]])

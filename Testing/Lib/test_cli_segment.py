@@ -187,6 +187,22 @@ def test_slicer_s_cropped_segmentations_serve_as_initial_masks(promptseg, image,
     assert np.array_equal(read_volume(tmp_path / "out.nrrd").array, expected)
 
 
+def test_an_initial_mask_may_order_its_axes_otherwise(promptseg, image, tmp_path):
+    initial = np.zeros(GRID.shape_kji, dtype=bool)
+    initial[0, 1, :3] = True
+    turned = GRID.ijk_to_ras[:, [2, 0, 1, 3]].copy()  # i, j, k there are k, i, j here; k turned over
+    turned[:, 3] += turned[:, 0] * (GRID.shape_kji[0] - 1)
+    turned[:, 0] *= -1
+    array = np.moveaxis(initial, 0, -1)[..., ::-1]
+    write_with_itk(tmp_path / "initial.nrrd", array.astype(np.uint8), turned)
+    outcome = promptseg(
+        "segment", image, "-o", tmp_path / "out.nrrd", "--model", "ball",
+        "--initial", tmp_path / "initial.nrrd", "--positive", text(CENTRE),
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    assert np.array_equal(read_volume(tmp_path / "out.nrrd").array, ball(Point(CENTRE)) | initial)
+
+
 def test_of_an_initial_labelmap_each_segment_takes_its_value(promptseg, image, tmp_path):
     one, two = np.zeros((2, *GRID.shape_kji), dtype=bool)
     one[0, 0, :3], two[0, 5, :4] = True, True

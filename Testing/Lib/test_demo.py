@@ -1,6 +1,9 @@
+import functools
 import hashlib
+import http.server
 import re
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -28,6 +31,28 @@ def an_empty_cache_and_no_network(monkeypatch, tmp_path):
 @pytest.fixture
 def image(tmp_path):
     return write_with_itk(tmp_path / "image.nrrd", numbered(GRID.shape_kji), GRID.ijk_to_ras)
+
+
+@pytest.fixture
+def url_of():
+    """Return the address of a file, from a server on the loopback."""
+    servers = []
+
+    def serve(path):
+        handler = functools.partial(Quiet, directory=str(path.parent))
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}/{path.name}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
 
 
 def test_the_demo_leaves_segmentation_prompts_and_picture(promptseg, tmp_path):
@@ -68,15 +93,15 @@ def test_the_demo_says_which_click_it_misses(promptseg, words):
 def test_without_a_network_the_demo_says_so_and_takes_the_phantom(promptseg, tmp_path):
     outcome = promptseg("demo", "--model", "ball", "-o", tmp_path / "demo")
     assert outcome.status == 0
-    assert "expected Slicer's sample CT from http://127.0.0.1:9/CTChest.nrrd" in outcome.err
-    assert "going on with a phantom" in outcome.err
+    assert "no sample CT, going on with a phantom" in outcome.err
+    assert "http://127.0.0.1:9/CTChest.nrrd" in outcome.err
     assert "abdomen phantom" in outcome.out
 
 
-def test_the_sample_is_fetched_once_checked_and_segmented(promptseg, tmp_path, monkeypatch):
+def test_the_sample_is_fetched_once_checked_and_segmented(promptseg, tmp_path, monkeypatch, url_of):
     phantom = make_abdomen((24, 48, 48), (7.6, 7.6, 9.6))
     source = write_with_itk(tmp_path / "source.nrrd", phantom.volume.array, phantom.volume.ijk_to_ras)
-    monkeypatch.setattr(sample_image, "URL", source.as_uri())
+    monkeypatch.setattr(sample_image, "URL", url_of(source))
     monkeypatch.setattr(sample_image, "SHA256", hashlib.sha256(source.read_bytes()).hexdigest())
     outcome = promptseg("demo", "--model", "ball", "-o", tmp_path / "demo")
     assert outcome.status == 0
@@ -86,10 +111,10 @@ def test_the_sample_is_fetched_once_checked_and_segmented(promptseg, tmp_path, m
     assert "CTChest.nrrd" in promptseg("demo", "--model", "ball", "-o", tmp_path / "demo").out
 
 
-def test_another_file_than_the_sample_is_not_used(promptseg, image, tmp_path, monkeypatch):
-    monkeypatch.setattr(sample_image, "URL", image.as_uri())
+def test_another_file_than_the_sample_is_not_used(promptseg, image, tmp_path, monkeypatch, url_of):
+    monkeypatch.setattr(sample_image, "URL", url_of(image))
     outcome = promptseg("demo", "--model", "ball", "-o", tmp_path / "demo")
-    assert "got another file" in outcome.err
+    assert "expected SHA-256 4507b664" in outcome.err
     assert "abdomen phantom" in outcome.out
     assert not list((tmp_path / "cache").rglob("*.nrrd*"))
 

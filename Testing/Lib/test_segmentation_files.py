@@ -5,10 +5,10 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial.transform import Rotation
+from strategies import grids
 
 from PromptSegLib.errors import GeometryError, VolumeError
-from PromptSegLib.geometry import Grid, affine_from_parts
+from PromptSegLib.geometry import Grid
 from PromptSegLib.io import Segment, flatten, read_volume, segmentation_format, write_segmentation
 
 GRID = Grid((4, 5, 6), np.diag([1.0, 2.0, 3.0, 1.0]))
@@ -24,21 +24,8 @@ def masks(*boxes, shape=GRID.shape_kji):
     return made
 
 
-lengths = st.floats(0.2, 8.0)
-grids = st.builds(
-    lambda shape, spacing, turn, flips, origin: Grid(
-        shape, affine_from_parts(spacing, Rotation.from_euler("xyz", turn).as_matrix() * flips, origin)
-    ),
-    st.tuples(*[st.integers(1, 6)] * 3),
-    st.tuples(lengths, lengths, lengths),
-    st.tuples(*[st.floats(-3.2, 3.2)] * 3),
-    st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3),
-    st.tuples(*[st.floats(-800, 800)] * 3),
-)
-
-
 @settings(max_examples=40, deadline=None)
-@given(grid=grids, seed=st.integers(0, 99), suffix=st.sampled_from([".nrrd", ".mha", ".seg.nrrd"]))
+@given(grid=grids(), seed=st.integers(0, 99), suffix=st.sampled_from([".nrrd", ".mha", ".seg.nrrd"]))
 def test_a_written_mask_lands_at_the_ras_it_was_predicted_at(tmp_path_factory, grid, seed, suffix):
     path = tmp_path_factory.mktemp("files") / f"mask{suffix}"
     mask = np.random.default_rng(seed).random(grid.shape_kji) > 0.5
@@ -49,7 +36,7 @@ def test_a_written_mask_lands_at_the_ras_it_was_predicted_at(tmp_path_factory, g
 
 
 @settings(max_examples=20, deadline=None)
-@given(grid=grids)
+@given(grid=grids())
 def test_nifti_is_as_exact_as_single_precision(tmp_path_factory, grid):
     path = tmp_path_factory.mktemp("files") / "mask.nii"
     write_segmentation(path, [Segment("liver", np.ones(grid.shape_kji, dtype=bool))], grid)
