@@ -16,10 +16,11 @@ from PromptSegLib.errors import PromptError, VolumeError
 from PromptSegLib.geometry import AxisMap, Grid
 from PromptSegLib.io import Segment, flatten, open_image, segmentation_format, write_segmentation
 from PromptSegLib.mask_store import MemoryMaskStore
+from PromptSegLib.observer import SessionObserver
 from PromptSegLib.predictors.base import Predictor
 from PromptSegLib.prompt_files import read_prompts
 from PromptSegLib.prompts import Prompt
-from PromptSegLib.session import Session, SessionObserver
+from PromptSegLib.session import Session
 from PromptSegLib.view import Window
 from PromptSegLib.volume import Volume
 
