@@ -2,7 +2,7 @@
 
     import PromptSegLib as psl
 
-    session = psl.Session(psl.Volume(array_kji, ijk_to_ras))
+    session = psl.Session(psl.read_volume("ct.nii.gz"))
     session.add(psl.Point((12.0, -30.5, 101.0)))
     session.mask_kji
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PromptSegLib.errors import PromptSegError
     from PromptSegLib.geometry import Extent, Grid
+    from PromptSegLib.io import Segment, read_volume, write_segmentation
     from PromptSegLib.mrml.scene_session import SceneSession
     from PromptSegLib.observer import SessionObserver
     from PromptSegLib.predictors.registry import capabilities_of, create_predictor, predictor_names
@@ -47,6 +48,7 @@ __all__ = [
     "PromptSegError",
     "SceneSession",
     "Scribble",
+    "Segment",
     "Session",
     "SessionObserver",
     "TextPrompt",
@@ -58,12 +60,15 @@ __all__ = [
     "create_predictor",
     "predictor_names",
     "read_prompts",
+    "read_volume",
     "write_prompts",
+    "write_segmentation",
 ]
 
 _NAMES_BY_MODULE = {
     "errors": ("PromptSegError",),
     "geometry": ("Extent", "Grid"),
+    "io": ("Segment", "read_volume", "write_segmentation"),
     "predictors.registry": ("capabilities_of", "create_predictor", "predictor_names"),
     "prompt_files": ("read_prompts", "write_prompts"),
     "prompts": ("Box", "ClassPrompt", "Lasso", "MaskPrompt", "Point", "Scribble", "TextPrompt", "VoxelScribble"),

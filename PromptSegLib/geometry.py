@@ -211,6 +211,11 @@ class Grid:
         """(3,) length of a voxel along the array's axes, in mm."""
         return flip_axes(self.spacing_mm)
 
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel, in cubic mm."""
+        return abs(float(np.linalg.det(self.ijk_to_ras[:3, :3])))
+
     @cached_property
     def directions(self) -> FloatArray:
         """(3, 3) unit vectors in RAS of i, j, k, as columns."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - its customary name
+import SimpleITK as sitk
 from numpy.typing import ArrayLike, NDArray
 
 from PromptSegLib.geometry import LPS_FROM_RAS, Grid, affine_from_parts, lps_from_ras, transpose_kji_to_ijk

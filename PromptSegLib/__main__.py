@@ -1,0 +1,7 @@
+"""`python -m PromptSegLib …` is `promptseg …`."""
+
+import sys
+
+from PromptSegLib.cli import main
+
+sys.exit(main())

@@ -1,0 +1,40 @@
+"""The command line: `promptseg …`, or `python -m PromptSegLib …`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from PromptSegLib.command import demo, info, models, segment
+from PromptSegLib.command.arguments import Parser, with_values_attached
+from PromptSegLib.errors import PromptSegError
+from PromptSegLib.weights import command as weights
+
+_BAD_INPUT, _INTERRUPTED = 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 0, 2 for bad input, 130 after Ctrl-C."""
+    try:
+        arguments = _parser().parse_args(with_values_attached(sys.argv[1:] if argv is None else argv))
+        return int(arguments.run(arguments))
+    except PromptSegError as error:
+        print(f"promptseg: {' '.join(str(error).split())}", file=sys.stderr)
+        return _BAD_INPUT
+    except KeyboardInterrupt:
+        print("promptseg: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except SystemExit as stop:  # --help
+        return int(stop.code or 0)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="promptseg",
+        description="Interactive segmentation of medical images: prompts in, labelmaps out. For research only.",
+        epilog="Exit status: 0 done, 2 bad input, 130 interrupted.",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in (segment, models, info, demo, weights):
+        command.add_parser(commands)
+    return parser

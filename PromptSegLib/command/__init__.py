@@ -1,0 +1,1 @@
+"""The commands of the command line, one file each: `add_parser` declares it, what it sets as `run` does it."""

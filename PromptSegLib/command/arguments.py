@@ -1,0 +1,97 @@
+"""What is written on the command line, as values."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
+
+from PromptSegLib.errors import PromptSegError
+
+Numbers = tuple[float, ...]
+
+_NUMBER_OPTIONS = ("--positive", "--negative", "--box", "--window")
+_LOOKS_LIKE_NUMBERS = re.compile(r"[-+]?\.?\d[-+\d.eE, ]*")
+
+
+class UsageError(PromptSegError, ValueError):
+    """A command line that makes no sense."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are errors like all others: one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def with_values_attached(argv: Iterable[str]) -> list[str]:
+    """Return `argv` with each list of numbers joined to the option before it by "=".
+
+    argparse takes -10,20,30 for an option, because it begins with a minus. After this, an option for positions also
+    takes several in a row: --positive 1,2,3 4,5,6.
+    """
+    attached: list[str] = []
+    option = ""
+    for word in argv:
+        if option and _LOOKS_LIKE_NUMBERS.fullmatch(word):
+            if attached[-1] == option:
+                attached.pop()
+            attached.append(f"{option}={word}")
+            continue
+        option = word if word in _NUMBER_OPTIONS else ""
+        attached.append(word)
+    return attached
+
+
+def numbers(*counts: int) -> Callable[[str], Numbers]:
+    """Return a function that reads as many finite numbers, with commas between, as one of `counts` says."""
+    wanted = " or ".join(str(count) for count in counts)
+
+    def read(text: str) -> Numbers:
+        try:
+            values = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            values = ()
+        if len(values) not in counts or not all(map(math.isfinite, values)):
+            raise argparse.ArgumentTypeError(f"expected {wanted} numbers with commas between, got {text!r}")
+        return values
+
+    return read
+
+
+def label(text: str) -> tuple[str, int]:
+    """Read NAME=VALUE."""
+    name, _, value = text.rpartition("=")
+    if not name.strip() or not value.strip().isdecimal() or not 1 <= int(value) <= 65535:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE such as liver=5, 65535 at most, got {text!r}")
+    return name.strip(), int(value)
+
+
+def add_in_order(
+    parser: argparse.ArgumentParser, option: str, read: Callable[[str], Numbers], metavar: str, help_text: str
+) -> None:
+    """Add a repeatable option whose values join those of others like it, in `given`, in the order they came."""
+    parser.add_argument(
+        option, action=_InOrder, dest="given", default=[], type=read, metavar=metavar, help=help_text
+    )
+
+
+class _InOrder(argparse.Action):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        given = [*getattr(namespace, self.dest), (self.option_strings[0].lstrip("-"), values)]
+        setattr(namespace, self.dest, given)
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says which image in a file is meant."""
+    parser.add_argument("--time-point", type=int, metavar="N", help="which volume of a 4D image, counted from 0")
+    parser.add_argument("--series", metavar="S", help="which series of a DICOM folder: number or UID")

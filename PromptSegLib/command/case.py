@@ -1,0 +1,215 @@
+"""One image with its prompts, segmented and written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from PromptSegLib.command.console import warn
+from PromptSegLib.command.positions import prompt_at
+from PromptSegLib.errors import PromptError, VolumeError
+from PromptSegLib.geometry import AxisMap, Grid
+from PromptSegLib.io import Segment, flatten, open_image, segmentation_format, write_segmentation
+from PromptSegLib.mask_store import MemoryMaskStore
+from PromptSegLib.observer import SessionObserver
+from PromptSegLib.predictors.base import Predictor
+from PromptSegLib.prompt_files import read_prompts
+from PromptSegLib.prompts import Prompt
+from PromptSegLib.session import Session
+from PromptSegLib.view import Window
+from PromptSegLib.volume import Volume
+
+_DEFAULT_NAME = "segment"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What to segment. given: (option, numbers) of prompts on the command line, in their order."""
+
+    image: Path
+    output: Path
+    prompts: Path | None = None
+    given: Sequence[tuple[str, tuple[float, ...]]] = ()
+    initial: Path | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to segment. values: label value of segments by name. frame: of positions, None for the image's own."""
+
+    frame: str | None = None
+    values: Mapping[str, int] = field(default_factory=dict)
+    window: Window | None = None
+    time_point: int | None = None
+    series: str | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a case. segments: what there is to say of each."""
+
+    case: Case
+    model: str
+    segments: Sequence[Mapping[str, Any]]
+
+    def as_json(self) -> dict[str, Any]:
+        paths = {"image": str(self.case.image), "output": str(self.case.output)}
+        return {**paths, "model": self.model, "segments": list(self.segments)}
+
+    def as_text(self) -> str:
+        return "\n".join([str(self.case.output), *(f"  {_described(segment)}" for segment in self.segments)])
+
+
+def segment_case(case: Case, settings: Settings, predictor: Predictor, observer: SessionObserver) -> Result:
+    """Segment a case and write its output. Raises PromptSegError subclasses."""
+    _check_output(case)
+    image_file = open_image(case.image, settings.series)
+    volume = image_file.volume(settings.time_point)
+    frame = settings.frame or ("ijk" if image_file.is_picture else "ras")
+    targets = _targets(case, settings, frame, volume.grid)
+    values = _label_values(list(targets), settings.values)
+    session = _session(volume, predictor, targets, settings, observer)
+    if case.initial is not None:
+        _start_from(session, case.initial, values)
+    for target, prompts in targets.items():
+        session.select(target)
+        for prompt in prompts:
+            session.add(prompt)
+    for target in targets:
+        session.select(target)
+        session.predict()
+    values = _label_values(list(session.targets), values)
+    segments = [Segment(target, session.mask(target), values[target]) for target in session.targets]
+    write_segmentation(case.output, segments, volume.grid)
+    _tell_of_overlaps(case.output, segments, volume.grid)
+    reports = [_report(session, segment, image_file.is_picture) for segment in segments]
+    return Result(case, session.capabilities.name, reports)
+
+
+def _check_output(case: Case) -> None:
+    segmentation_format(case.output)
+    inputs = [path for path in (case.image, case.prompts, case.initial) if path is not None]
+    if case.output.exists() and any(path.exists() and path.samefile(case.output) for path in inputs):
+        raise VolumeError(f"expected an output other than the inputs, got {case.output}")
+
+
+def _targets(case: Case, settings: Settings, frame: str, grid: Grid) -> dict[str, tuple[Prompt, ...]]:
+    """Return the prompts of each segment. Those of the command line belong to the only one."""
+    given = tuple(prompt_at(option, numbers, frame, grid) for option, numbers in case.given)
+    targets = read_prompts(case.prompts) if case.prompts is not None else {}
+    if not targets:
+        if len(settings.values) > 1:
+            raise PromptError(f"expected one --label for one segment, got {', '.join(settings.values)}")
+        targets = {next(iter(settings.values), _DEFAULT_NAME): ()}
+    if given and len(targets) > 1:
+        raise PromptError(
+            f"expected prompts of one segment beside --positive and the like, got {', '.join(targets)}"
+        )
+    if unknown := [name for name in settings.values if name not in targets]:
+        raise PromptError(f"expected --label for {', '.join(targets)}, got {', '.join(unknown)}")
+    prompts = {name: (*prompts, *given) for name, prompts in targets.items()}
+    if without := [name for name, own in prompts.items() if not own]:
+        raise PromptError(f"expected at least one prompt for {', '.join(without)}, got none")
+    return prompts
+
+
+def _label_values(names: Sequence[str], chosen: Mapping[str, int]) -> dict[str, int]:
+    """Return a value for each name: the chosen one, otherwise the lowest that is free."""
+    values = dict(chosen)
+    for name in names:
+        if name not in values:
+            values[name] = next(value for value in range(1, 65536) if value not in values.values())
+    return values
+
+
+def _session(
+    volume: Volume,
+    predictor: Predictor,
+    targets: Mapping[str, Sequence[Prompt]],
+    settings: Settings,
+    observer: SessionObserver,
+) -> Session:
+    store = MemoryMaskStore(volume.grid.shape_kji)
+    for name in targets:
+        store.add(name)
+    return Session(volume, predictor, store=store, observer=observer, auto=False, window=settings.window)
+
+
+def _start_from(session: Session, path: Path, values: Mapping[str, int]) -> None:
+    """Fill the targets from a mask file: the only one from all that is set, several by their label values."""
+    labels = _read_labels(path, session.image.grid)
+    present = np.unique(labels[labels != 0])
+    for target in session.targets:
+        only = len(session.targets) == 1 and len(present) <= 1
+        mask = labels != 0 if only else labels == values[target]
+        if not mask.any():
+            found = f"the values {', '.join(f'{value:g}' for value in present)}" if len(present) else "nothing set"
+            raise PromptError(f"expected {target!r}, value {values[target]}, in {path}, got {found}")
+        session.select(target)
+        session.set_mask(mask)
+
+
+def _read_labels(path: Path, grid: Grid) -> NDArray[Any]:
+    """Return a labelmap on `grid`; its file may order and turn the axes otherwise."""
+    file = open_image(path)
+    if file.time_points > 1:
+        raise VolumeError(f"expected an initial mask without overlaps, got {file.time_points} layers in {path}")
+    volume = file.volume()
+    axis_map = AxisMap.between(volume.grid, grid.ijk_to_ras)
+    if axis_map is not None:
+        extent = axis_map.extent(volume.grid.extent)
+        # Slicer's segmentations keep only the part of the grid that holds something.
+        is_part = path.name.lower().endswith(".seg.nrrd") and grid.extent.contains(extent)
+        if extent == grid.extent or is_part:
+            labels = np.zeros(grid.shape_kji, dtype=volume.array.dtype)
+            labels[extent.slices] = axis_map.from_source(volume.array)
+            return labels
+    raise VolumeError(
+        f"expected an initial mask on the image's grid, {grid.shape_kji} (k, j, i) at {grid.describe_bounds()}, "
+        f"got {volume.grid.shape_kji} at {volume.grid.describe_bounds()} in {path}"
+    )
+
+
+def _tell_of_overlaps(output: Path, segments: Sequence[Segment], grid: Grid) -> None:
+    if len(segments) > 1 and segmentation_format(output) != ".seg.nrrd":
+        _, overlapping = flatten(segments, grid.shape_kji)
+        if overlapping:
+            warn(
+                f"{overlapping} voxels belong to several segments: {output} keeps one of them, .seg.nrrd keeps all"
+            )
+
+
+def _report(session: Session, segment: Segment, is_picture: bool) -> dict[str, Any]:
+    session.select(segment.name)
+    voxels = int(segment.mask_kji.sum())
+    volume_ml = voxels * session.image.grid.voxel_mm3 / 1000
+    answer = session.prediction
+    return {
+        "name": segment.name,
+        "value": segment.value,
+        "voxels": voxels,
+        "volume_ml": None if is_picture else round(volume_ml, 4),
+        "score": answer.score if answer else None,
+        "note": answer.note if answer else "",
+        "timings_ms": {stage: round(ms, 1) for stage, ms in answer.timings_ms.items()} if answer else {},
+    }
+
+
+def _described(segment: Mapping[str, Any]) -> str:
+    parts = [f"{segment['name']} = {segment['value']}: {segment['voxels']} voxels"]
+    if segment["volume_ml"] is not None:
+        parts.append(f"{segment['volume_ml']:.1f} mL")
+    if segment["score"] is not None:
+        parts.append(f"expected quality {segment['score']:.2f}")
+    if "total" in segment["timings_ms"]:
+        parts.append(f"{segment['timings_ms']['total']:.0f} ms")
+    if not segment["voxels"]:
+        parts.append("it is empty")
+    if segment["note"]:
+        parts.append(segment["note"])
+    return ", ".join(parts)

@@ -1,0 +1,111 @@
+"""A list of cases, segmented row by row; a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PromptSegLib.command.arguments import UsageError
+from PromptSegLib.command.case import Case, Settings, segment_case
+from PromptSegLib.command.console import ProgressBar, print_json, warn
+from PromptSegLib.errors import PromptSegError
+from PromptSegLib.predictors.base import Predictor
+
+_COLUMNS = ("image", "prompts", "output")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case and the line of the list that it stands on."""
+
+    line: int
+    case: Case
+
+
+def segment_list(path: Path, settings: Settings, predictor: Predictor, overwrite: bool, as_json: bool) -> int:
+    """Segment each case of the list at `path`; one that fails does not stop the others. Returns the exit status.
+
+    A row is finished, and skipped, when its output is newer than its image and its prompts: outputs appear whole.
+    """
+    rows = read_list(path)
+    reports = []
+    for number, row in enumerate(rows, start=1):
+        report = _segment(row, settings, predictor, overwrite)
+        reports.append({"line": row.line, **report})
+        where = f"[{number}/{len(rows)}]"
+        if report["status"] == "failed":
+            warn(f"{path}, line {row.line}: {report['error']}")
+        elif not as_json:
+            print(f"{where} {report.get('text') or f'{row.case.output} skipped: newer than its image and prompts'}")
+    counts = {status: sum(r["status"] == status for r in reports) for status in ("done", "skipped", "failed")}
+    if as_json:
+        print_json({"cases": [{k: v for k, v in r.items() if k != "text"} for r in reports], **counts})
+    else:
+        print(", ".join(f"{count} {status}" for status, count in counts.items()))
+    return 2 if counts["failed"] else 0
+
+
+def read_list(path: Path) -> list[Row]:
+    """Read a list of cases. Raises UsageError that names the line that is wrong."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            records = [(reader.line_num, record) for record in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"expected a readable list of cases, got {path}: {error}") from error
+    if missing := [name for name in _COLUMNS if name not in columns]:
+        raise UsageError(
+            f"expected the columns {', '.join(_COLUMNS)} in {path}, got {', '.join(columns) or 'none'}: "
+            f"{', '.join(missing)} missing"
+        )
+    if not records:
+        raise UsageError(f"expected at least one case in {path}, got none")
+    rows = [Row(line, _case(path, line, record)) for line, record in records]
+    _check_outputs_differ(path, rows)
+    return rows
+
+
+def _case(path: Path, line: int, record: dict[str, str]) -> Case:
+    cells = {name: (record[name] or "").strip() for name in _COLUMNS}
+    if empty := [name for name, cell in cells.items() if not cell]:
+        raise UsageError(f"expected image, prompts and output in {path}, line {line}: {', '.join(empty)} missing")
+    image, prompts, output = (path.parent / cells[name] for name in _COLUMNS)
+    return Case(image, output, prompts)
+
+
+def _check_outputs_differ(path: Path, rows: Sequence[Row]) -> None:
+    seen: dict[Path, int] = {}
+    for row in rows:
+        output = row.case.output.resolve()
+        if output in seen:
+            raise UsageError(
+                f"expected an output of its own for each case in {path}, got {row.case.output} in lines "
+                f"{seen[output]} and {row.line}"
+            )
+        seen[output] = row.line
+
+
+def _segment(row: Row, settings: Settings, predictor: Predictor, overwrite: bool) -> dict[str, Any]:
+    if not overwrite and _is_finished(row.case):
+        return {"status": "skipped", "image": str(row.case.image), "output": str(row.case.output)}
+    progress = ProgressBar()
+    try:
+        result = segment_case(row.case, settings, predictor, progress)
+    except PromptSegError as error:
+        message = " ".join(str(error).split())
+        return {"status": "failed", "image": str(row.case.image), "output": str(row.case.output), "error": message}
+    finally:
+        progress.clear()
+    return {"status": "done", **result.as_json(), "text": result.as_text()}
+
+
+def _is_finished(case: Case) -> bool:
+    if not case.output.exists():
+        return False
+    inputs = [path for path in (case.image, case.prompts) if path is not None and path.exists()]
+    return all(case.output.stat().st_mtime >= path.stat().st_mtime for path in inputs)

@@ -1,0 +1,86 @@
+"""`promptseg models`: which predictors there are, what they take, and under which terms."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import Any
+
+from PromptSegLib.command.arguments import Parser
+from PromptSegLib.command.console import print_json, print_table
+from PromptSegLib.predictors.base import PROMPT_FEATURES, Capabilities
+from PromptSegLib.predictors.registry import capabilities_of, predictor_names
+from PromptSegLib.weights.instructions import megabytes
+from PromptSegLib.weights.store import WeightsStore
+
+
+def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("models", help="list the models: prompts, weights, licences")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    records = [_record(name) for name in predictor_names()]
+    if arguments.json:
+        print_json(records)
+        return 0
+    head = ("NAME", "DIMENSIONS", "PROMPTS", "WEIGHTS", "LICENCE OF CODE", "OF WEIGHTS")
+    print_table(head, [_row(record) for record in records])
+    return 0
+
+
+def _record(name: str) -> dict[str, Any]:
+    capabilities = capabilities_of(name)
+    return {
+        "name": name,
+        "is": capabilities.name,
+        "title": capabilities.title,
+        "summary": capabilities.summary,
+        "dimensions": sorted(capabilities.dimensions),
+        "prompts": [feature for feature in PROMPT_FEATURES if feature in capabilities.prompts],
+        "classes": len(capabilities.classes),
+        "channels": list(capabilities.channels),
+        "weights": _weights(capabilities),
+        "devices": list(capabilities.devices),
+        "code_license": capabilities.code_license,
+        "weights_license": capabilities.weights_license,
+        "citation": capabilities.citation,
+        "experimental": capabilities.experimental,
+    }
+
+
+def _weights(capabilities: Capabilities) -> list[dict[str, Any]]:
+    """What is known of each set of weights: "ready", "incomplete" or "missing", and its size in bytes or None."""
+    store = WeightsStore()
+    return [
+        {"name": name, "state": store.status(name).state, "bytes": store.checkpoint(name).likely_bytes}
+        for name in capabilities.weights
+    ]
+
+
+def _row(record: dict[str, Any]) -> tuple[str, ...]:
+    name = record["name"] if record["name"] == record["is"] else f"{record['name']} ({record['is']})"
+    return (
+        name + (" *" if record["experimental"] else ""),
+        ", ".join(f"{dimension}D" for dimension in record["dimensions"]),
+        _short(record["prompts"]),
+        ", ".join(map(_described, record["weights"])) or "none needed",
+        record["code_license"],
+        record["weights_license"] or "-",
+    )
+
+
+def _described(weight: dict[str, Any]) -> str:
+    size = megabytes(weight["bytes"]) if weight["bytes"] else "size unknown"
+    return f"{weight['name']} {weight['state']}, {size}"
+
+
+def _short(features: Iterable[str]) -> str:
+    """Name prompts that are taken with both signs once: point+, point- become point±."""
+    signs: dict[str, str] = {}
+    for feature in features:
+        kind = feature.rstrip("+-")
+        signs[kind] = signs.get(kind, "") + feature[len(kind) :]
+    return ", ".join(kind + sign.replace("+-", "±") for kind, sign in signs.items())

@@ -1,0 +1,101 @@
+"""`promptseg segment`: images and prompts in, segmentations out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from PromptSegLib.command import arguments as parsing
+from PromptSegLib.command.case import Case, Settings, segment_case
+from PromptSegLib.command.cases import segment_list
+from PromptSegLib.command.console import ProgressBar, print_json
+from PromptSegLib.io.segmentation import FORMATS
+from PromptSegLib.predictors.registry import create_predictor
+from PromptSegLib.view import Window
+
+_EPILOG = """\
+Positions are in mm in the patient's frame, RAS unless --frame says otherwise, or in pixels for PNG, JPEG and TIFF.
+2D images take X,Y and boxes of four numbers. In --frame ijk a position is a voxel: i (column), j (row), k (slice),
+counted from 0. Prompts are answered together, in the order given. An output that exists is replaced, except in a
+list, where finished rows are skipped.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[parsing.Parser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("segment", help="segment an image, or a list of images", epilog=_EPILOG)
+    parser.add_argument("image", nargs="?", type=Path, metavar="IMAGE", help="file, or folder with a DICOM series")
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help=f"what to write: {', '.join(FORMATS)}")
+    parser.add_argument("--model", default="default", help="see promptseg models (default: %(default)s)")
+    point, box = parsing.numbers(2, 3), parsing.numbers(4, 6)
+    parsing.add_in_order(parser, "--positive", point, "X,Y,Z", "a click on the structure; repeatable")
+    parsing.add_in_order(parser, "--negative", point, "X,Y,Z", "a click beside it; repeatable")
+    parsing.add_in_order(parser, "--box", box, "X0,Y0,Z0,X1,Y1,Z1", "a box around it, lowest corner first")
+    parser.add_argument("--prompts", type=Path, metavar="FILE.json", help="prompts of one or more segments")
+    parser.add_argument("--initial", type=Path, metavar="MASK", help="a mask on the image's grid to go on from")
+    parser.add_argument("--frame", choices=("ras", "lps", "ijk"), help="of positions on the command line")
+    parser.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        type=parsing.label,
+        metavar="NAME=VALUE",
+        help="name of the segment and its value in a labelmap; once for each segment",
+    )
+    parser.add_argument(
+        "--window", type=parsing.numbers(2), metavar="LOW,HIGH", help="intensities that matter, such as -160,240"
+    )
+    parsing.add_image_options(parser)
+    parser.add_argument(
+        "--list",
+        type=Path,
+        dest="cases",
+        metavar="CASES.csv",
+        help="segment each row: columns image, prompts, output; paths start from the list's folder",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="with --list: segment finished rows again")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    settings = Settings(
+        frame=arguments.frame,
+        values=_values(arguments.label),
+        window=Window(*arguments.window) if arguments.window else None,
+        time_point=arguments.time_point,
+        series=arguments.series,
+    )
+    if arguments.cases is not None:
+        _check_list_stands_alone(arguments)
+        return segment_list(
+            arguments.cases, settings, create_predictor(arguments.model), arguments.overwrite, arguments.json
+        )
+    if arguments.image is None or arguments.output is None:
+        raise parsing.UsageError("expected IMAGE and -o OUT, or --list CASES.csv; see promptseg segment --help")
+    case = Case(arguments.image, arguments.output, arguments.prompts, tuple(arguments.given), arguments.initial)
+    result = segment_case(case, settings, create_predictor(arguments.model), ProgressBar())
+    if arguments.json:
+        print_json(result.as_json())
+    else:
+        print(result.as_text())
+    return 0
+
+
+def _values(labels: list[tuple[str, int]]) -> dict[str, int]:
+    values = dict(labels)
+    if len(values) < len(labels) or len(set(values.values())) < len(labels):
+        raise parsing.UsageError(f"expected each name and each value once, got --label {labels}")
+    return values
+
+
+def _check_list_stands_alone(arguments: argparse.Namespace) -> None:
+    own = {
+        "IMAGE": arguments.image,
+        "-o": arguments.output,
+        "--prompts": arguments.prompts,
+        "--initial": arguments.initial,
+        "--positive, --negative and --box": arguments.given or None,
+    }
+    if named := [option for option, value in own.items() if value is not None]:
+        raise parsing.UsageError(f"expected no {', '.join(named)} beside --list: its rows say it")

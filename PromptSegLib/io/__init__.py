@@ -1,0 +1,14 @@
+"""Images and segmentations as files."""
+
+from PromptSegLib.io.image_file import ImageFile, open_image, read_volume
+from PromptSegLib.io.segmentation import Segment, flatten, segmentation_format, write_segmentation
+
+__all__ = [
+    "ImageFile",
+    "Segment",
+    "flatten",
+    "open_image",
+    "read_volume",
+    "segmentation_format",
+    "write_segmentation",
+]

@@ -1,0 +1,84 @@
+"""An image on disk: found out what it is, how many time points it holds, and read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PromptSegLib.errors import GeometryError, VolumeError
+from PromptSegLib.volume import Volume
+
+Paths = str | os.PathLike[str]
+
+READABLE = ".nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, .dcm, .png, .jpg, .tif, or a folder with a DICOM series"
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file whose header was read.
+
+    format: what people call it. time_points: how many volumes it holds, 1 for most.
+    is_picture: whether it is a plain picture, such as PNG: no patient's frame, places are named by pixels.
+    read: reads the volume at a time point, 0 first.
+    """
+
+    path: Path
+    format: str
+    time_points: int
+    read: Callable[[int], Volume]
+    is_picture: bool = False
+
+    def volume(self, time_point: int | None = None) -> Volume:
+        """Read the volume at `time_point`, which may be left out where there is only one.
+
+        Raises VolumeError, which names the file.
+        """
+        count = self.time_points
+        if count > 1 and time_point is None:
+            raise VolumeError(f"expected a time point, 0 to {count - 1}: {self.path} holds {count} volumes")
+        if not 0 <= (time_point or 0) < count:
+            raise VolumeError(f"expected a time point of {self.path} from 0 to {count - 1}, got {time_point}")
+        try:
+            volume = self.read(time_point or 0)
+            return Volume(volume.array, volume.ijk_to_ras, self.path.name)
+        except MemoryError as error:
+            raise VolumeError(f"expected an image that fits into memory, got {self.path}: {error}") from error
+        except GeometryError as error:
+            raise VolumeError(f"{self.path}: {error}") from error
+
+
+def read_volume(path: Paths, time_point: int | None = None, series: str | None = None) -> Volume:
+    """Read an image file, or a folder with a DICOM series.
+
+    path: one of `READABLE`. Patient coordinates become RAS; a 2D picture becomes one slice (1, j, i), with colour
+    (1, j, i, 3), transparency is dropped.
+    time_point: which volume of a 4D file, 0 first; required there. series: which series of a DICOM folder, by its
+    number in the list that the error shows, or its UID; required where there are several.
+
+    Raises VolumeError that says what was expected and what came.
+    """
+    return open_image(path, series).volume(time_point)
+
+
+def open_image(path: Paths, series: str | None = None) -> ImageFile:
+    """Read the header of an image file, see `read_volume`. Raises VolumeError."""
+    # Imported here: SimpleITK takes a moment to load, and `promptseg --help` can do without.
+    from PromptSegLib.io import dicom, itk, nifti
+
+    found = Path(path)
+    if found.is_dir():
+        return dicom.open_series(found, series)
+    if series is not None:
+        raise VolumeError(f"expected a folder with DICOM files to choose series {series!r} from, got {found}")
+    if not found.exists():
+        raise VolumeError(f"expected an image file, got {found}: there is no such file")
+    name = found.name.lower()
+    if name.endswith((".nii", ".nii.gz")):
+        return nifti.open_nifti(found)
+    if found.suffix.lower() in itk.FORMATS:
+        return itk.open_itk(found, found.suffix.lower())
+    if dicom.is_dicom(found):
+        return itk.open_itk(found, ".dcm")
+    raise VolumeError(f"expected an image file ({READABLE}), got {found}")

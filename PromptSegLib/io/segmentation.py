@@ -1,0 +1,141 @@
+"""Segments to files: labelmaps, and Slicer's .seg.nrrd with names, colours and overlaps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from PromptSegLib.bitmask import BoolArray
+from PromptSegLib.errors import GeometryError, PromptSegError, VolumeError
+from PromptSegLib.geometry import Grid
+from PromptSegLib.io.image_file import Paths
+
+FORMATS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha")
+
+# Told apart by people with any colour vision, on grey (Okabe & Ito, Color Universal Design, 2008).
+COLOURS = (
+    (0.0, 0.62, 0.45),
+    (0.9, 0.62, 0.0),
+    (0.34, 0.71, 0.91),
+    (0.84, 0.37, 0.0),
+    (0.94, 0.89, 0.26),
+    (0.8, 0.47, 0.65),
+    (0.0, 0.45, 0.7),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """A structure to be written.
+
+    mask_kji: (k, j, i), bool. value: its number in labelmaps, 1 to 65535. colour: red, green, blue, 0 to 1; one of
+    `COLOURS` after its number when None.
+    """
+
+    name: str
+    mask_kji: BoolArray
+    value: int = 1
+    colour: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.value <= 65535:
+            raise VolumeError(f"expected a label value from 1 to 65535 for {self.name!r}, got {self.value}")
+
+    @property
+    def rgb(self) -> tuple[float, float, float]:
+        return self.colour or COLOURS[(self.value - 1) % len(COLOURS)]
+
+
+def segmentation_format(path: Paths) -> str:
+    """Return which of `FORMATS` a path asks for. Raises VolumeError when it is none."""
+    name = Path(path).name.lower()
+    for suffix in FORMATS:
+        if name.endswith(suffix) and name != suffix:
+            return suffix
+    raise VolumeError(f"expected an output that ends in {', '.join(FORMATS)}, got {os.fspath(path)!r}")
+
+
+def flatten(segments: Sequence[Segment], shape_kji: Sequence[int]) -> tuple[NDArray[np.uint16], int]:
+    """Return one array (k, j, i) with every segment's value, 0 elsewhere, and the number of voxels in several.
+
+    There, the later segment shows.
+    """
+    labels = np.zeros(shape_kji, dtype=np.uint16)
+    overlapping = np.zeros(shape_kji, dtype=bool)
+    for segment in segments:
+        overlapping |= segment.mask_kji & (labels > 0)
+        labels[segment.mask_kji] = segment.value
+    return labels, int(overlapping.sum())
+
+
+def write_segmentation(path: Paths, segments: Sequence[Segment], grid: Grid) -> None:
+    """Write `segments`, all on `grid`, in the format that the name of `path` asks for, see `FORMATS`.
+
+    .seg.nrrd keeps names, colours, values and overlaps; Slicer opens it as a segmentation. The others hold a
+    labelmap, where later segments cover earlier ones. Folders are made; the file appears whole or not at all.
+
+    Raises VolumeError when the format is unknown, two segments share a value, or the file cannot be written;
+    GeometryError when a mask is not of the grid's shape.
+    """
+    suffix = segmentation_format(path)
+    _check(segments, grid)
+    with _replacing(Path(path)) as file:
+        for chunk in _content(suffix, segments, grid):
+            file.write(chunk)
+
+
+def _check(segments: Sequence[Segment], grid: Grid) -> None:
+    values: dict[int, str] = {}
+    for segment in segments:
+        mask = segment.mask_kji
+        if mask.shape != grid.shape_kji or mask.dtype != bool:
+            raise GeometryError(
+                f"expected a bool mask of shape {grid.shape_kji} for {segment.name!r}, got {mask.dtype} of shape "
+                f"{mask.shape}"
+            )
+        if segment.value in values:
+            raise VolumeError(
+                f"expected a label value of its own for each segment, got {segment.value} for "
+                f"{values[segment.value]!r} and {segment.name!r}"
+            )
+        values[segment.value] = segment.name
+
+
+def _content(suffix: str, segments: Sequence[Segment], grid: Grid) -> Iterable[bytes]:
+    from PromptSegLib.io import metaimage, nifti, nrrd
+
+    if suffix == ".seg.nrrd":
+        return nrrd.segmentation_chunks(segments, grid)
+    labels: NDArray[Any] = flatten(segments, grid.shape_kji)[0]
+    if labels.max(initial=0) <= 255:
+        labels = labels.astype(np.uint8)
+    if suffix == ".nrrd":
+        return nrrd.labelmap_chunks(labels, grid)
+    if suffix == ".mha":
+        return metaimage.labelmap_chunks(labels, grid)
+    return nifti.labelmap_chunks(labels, grid, compressed=suffix == ".nii.gz")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes the place of `path` once it is complete."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    except OSError as error:
+        if isinstance(error, PromptSegError):
+            raise
+        raise VolumeError(f"expected a place where {path} can be written: {error}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
