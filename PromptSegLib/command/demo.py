@@ -63,6 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
     outcome = segment_by_clicks(scene, arguments.model)
     write_results(outcome, arguments.output)
     draw_picture(outcome, arguments.output / "demo.png")
+    leave_scene(outcome, arguments.output)
     return 0
 
 
@@ -100,6 +101,18 @@ def draw_picture(outcome: Outcome, path: Path) -> None:
             say(str(path))
     except ModuleNotFoundError as error:
         warn(f"no picture without {error.name}: pip install 'promptseg[plot]'")
+
+
+def leave_scene(outcome: Outcome, folder: Path) -> None:
+    """Leave a scene that Slicer opens, and a picture of its views, where slicer-core is there."""
+    try:
+        from PromptSegLib.command.demo_nodes import write_scene
+    except ModuleNotFoundError as error:
+        warn(f"no scene without {error.name}: pip install 'promptseg[mrml]'")
+        return
+    with _timed("scene") as say:
+        write_scene(outcome, folder / "scene.mrb", folder / "views.png")
+        say(f"{folder}: scene.mrb, views.png")
 
 
 def _clicks(scene: Scene, session: Session) -> Iterator[Prompt]:

@@ -1,14 +1,17 @@
-"""Volume nodes as volumes, without copying their voxels."""
+"""Volume nodes as volumes, without copying their voxels; and volumes as nodes."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import vtk
-from vtk.util.numpy_support import vtk_to_numpy
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from PromptSegLib.errors import VolumeError
-from PromptSegLib.mrml.transforms import array_from_matrix
+from PromptSegLib.geometry import flip_axes
+from PromptSegLib.mrml.transforms import array_from_matrix, matrix_from_array
+from PromptSegLib.view import Window
 from PromptSegLib.volume import Volume
 
 
@@ -36,3 +39,22 @@ def volume_from_node(volume_node: Any) -> Volume:
     return Volume(
         array[..., :3] if components == 4 else array, array_from_matrix(matrix), volume_node.GetName() or ""
     )
+
+
+def add_volume_node(scene: Any, volume: Volume, window: Window | None = None) -> Any:
+    """Add a volume node with a copy of `volume` to `scene`; `window` is how it is shown."""
+    array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
+    kind = "vtkMRMLVectorVolumeNode" if volume.components > 1 else "vtkMRMLScalarVolumeNode"
+    node = scene.AddNewNodeByClass(kind, volume.name or "image")
+    image = vtk.vtkImageData()
+    image.SetDimensions([int(n) for n in flip_axes(volume.grid.shape_kji)])
+    voxels = np.ascontiguousarray(array).reshape(-1, volume.components)
+    image.GetPointData().SetScalars(numpy_to_vtk(voxels, deep=True))
+    node.SetAndObserveImageData(image)
+    node.SetIJKToRASMatrix(matrix_from_array(volume.ijk_to_ras))
+    node.CreateDefaultDisplayNodes()
+    if window is not None and volume.components == 1:
+        display = node.GetDisplayNode()
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevelMinMax(window.low, window.high)
+    return node
