@@ -84,7 +84,7 @@ class PromptMarkups:
         display = node.GetDisplayNode()
         display.SetSelectedColor(_POSITIVE_COLOR if positive else _NEGATIVE_COLOR)
         display.SetColor(_POSITIVE_COLOR if positive else _NEGATIVE_COLOR)
-        display.SetGlyphScale(1.5)
+        display.SetGlyphScale(2.5)
         display.SetTextScale(0.0)
         with self._showing():
             node.RemoveAllControlPoints()
