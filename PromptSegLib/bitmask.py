@@ -141,8 +141,6 @@ class MaskDelta:
         return int(added.sum()) + int(removed.sum())
 
     def _added_removed(self) -> tuple[BoolArray, BoolArray]:
-        bits = np.unpackbits(
-            np.frombuffer(zlib.decompress(self._packed), dtype=np.uint8), count=2 * self.extent.size
-        )
+        bits = np.unpackbits(np.frombuffer(zlib.decompress(self._packed), dtype=np.uint8), count=2 * self.extent.size)
         added, removed = bits.astype(bool).reshape(2, *self.extent.shape_kji)
         return added, removed

@@ -50,6 +50,4 @@ class Engine:
         for target, patch in prediction.patches.items():
             if not whole.contains(patch.extent):
                 name = self.predictor.capabilities.name
-                raise PredictionError(
-                    f"expected {name!r} to answer inside {whole}, got {patch.extent} for {target!r}"
-                )
+                raise PredictionError(f"expected {name!r} to answer inside {whole}, got {patch.extent} for {target!r}")

@@ -218,9 +218,7 @@ def _mark(axes: Any, cut: _Cut, prompt: Prompt, grid: Grid) -> None:
         if abs(float(depth[0])) <= cut.slab_mm + 1e-6:
             for color, width in (("black", 4.0), (colour, 1.5)):
                 axes.plot(x, y, "o", markersize=13, fillstyle="none", color=color, markeredgewidth=width)
-                axes.plot(
-                    x, y, "_" if prompt.sign == "-" else "+", markersize=7, color=color, markeredgewidth=width
-                )
+                axes.plot(x, y, "_" if prompt.sign == "-" else "+", markersize=7, color=color, markeredgewidth=width)
     elif len(prompt.positions_ras()):
         patch = rasterize(prompt, grid)
         mask = np.zeros(grid.shape_kji, dtype=bool)

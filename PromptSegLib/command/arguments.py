@@ -74,9 +74,7 @@ def add_in_order(
     parser: argparse.ArgumentParser, option: str, read: Callable[[str], Numbers], metavar: str, help_text: str
 ) -> None:
     """Add a repeatable option whose values join those of others like it, in `given`, in the order they came."""
-    parser.add_argument(
-        option, action=_InOrder, dest="given", default=[], type=read, metavar=metavar, help=help_text
-    )
+    parser.add_argument(option, action=_InOrder, dest="given", default=[], type=read, metavar=metavar, help=help_text)
 
 
 class _InOrder(argparse.Action):

@@ -107,9 +107,7 @@ def _targets(case: Case, settings: Settings, frame: str, grid: Grid) -> dict[str
             raise PromptError(f"expected one --label for one segment, got {', '.join(settings.values)}")
         targets = {next(iter(settings.values), _DEFAULT_NAME): ()}
     if given and len(targets) > 1:
-        raise PromptError(
-            f"expected prompts of one segment beside --positive and the like, got {', '.join(targets)}"
-        )
+        raise PromptError(f"expected prompts of one segment beside --positive and the like, got {', '.join(targets)}")
     if unknown := [name for name in settings.values if name not in targets]:
         raise PromptError(f"expected --label for {', '.join(targets)}, got {', '.join(unknown)}")
     prompts = {name: (*prompts, *given) for name, prompts in targets.items()}
@@ -179,9 +177,7 @@ def _tell_of_overlaps(output: Path, segments: Sequence[Segment], grid: Grid) -> 
     if len(segments) > 1 and segmentation_format(output) != ".seg.nrrd":
         _, overlapping = flatten(segments, grid.shape_kji)
         if overlapping:
-            warn(
-                f"{overlapping} voxels belong to several segments: {output} keeps one of them, .seg.nrrd keeps all"
-            )
+            warn(f"{overlapping} voxels belong to several segments: {output} keeps one of them, .seg.nrrd keeps all")
 
 
 def _report(session: Session, segment: Segment, is_picture: bool) -> dict[str, Any]:

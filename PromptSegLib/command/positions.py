@@ -49,9 +49,7 @@ def _position(numbers: Sequence[float], frame: str, grid: Grid) -> FloatArray:
         counts = flip_axes(grid.shape_kji)
         if (values < -0.5).any() or (values > counts - 0.5).any():
             ranges = ", ".join(f"{axis} 0 to {count - 1}" for axis, count in zip("ijk", counts, strict=True))
-            raise PromptError(
-                f"expected a position inside the image ({ranges}), got {_text(values)}: outside of it"
-            )
+            raise PromptError(f"expected a position inside the image ({ranges}), got {_text(values)}: outside of it")
     return values
 
 

@@ -28,9 +28,7 @@ def sample_image(progress: Progress, timeout_s: float = 5.0) -> Path:
                 [URL],
                 path,
                 expected_sha256=SHA256,
-                progress=lambda done, total: progress(
-                    done / total if total else 0.0, "fetching Slicer's sample CT"
-                ),
+                progress=lambda done, total: progress(done / total if total else 0.0, "fetching Slicer's sample CT"),
                 timeout_s=timeout_s,
                 attempts=1,
             )

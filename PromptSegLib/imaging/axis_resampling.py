@@ -24,9 +24,7 @@ def resize(array: Array, shape: Sequence[int], *, order: int) -> Float32Array:
     Interpolation by splines is linear and separable: each axis is one matrix product, in float32. It is several
     times faster than `scipy.ndimage.zoom` and needs no full-size float copy of an integer array.
     """
-    outer, rows, columns = (
-        interpolation_matrix(n, m, order=order) for n, m in zip(array.shape, shape, strict=True)
-    )
+    outer, rows, columns = (interpolation_matrix(n, m, order=order) for n, m in zip(array.shape, shape, strict=True))
     planes = np.empty((array.shape[0], *shape[1:]), np.float32)
     for plane, resized in zip(array, planes, strict=True):
         resized[...] = rows @ plane.astype(np.float32) @ columns.T  # (b', c')

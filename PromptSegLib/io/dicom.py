@@ -45,12 +45,8 @@ def open_series(folder: Path, series: str | None) -> ImageFile:
     """Read the headers of a series in `folder`, see `read_volume`. Raises VolumeError."""
     uids = sorted(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
     if not uids:
-        raise VolumeError(
-            f"expected a folder with DICOM files, got {folder}: none of its files can be read as DICOM"
-        )
-    files = {
-        uid: [Path(f) for f in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)] for uid in uids
-    }
+        raise VolumeError(f"expected a folder with DICOM files, got {folder}: none of its files can be read as DICOM")
+    files = {uid: [Path(f) for f in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)] for uid in uids}
     uid = _chosen(folder, files, series)
     _check_none_is_damaged(folder, files, uid)
     if len(files[uid]) == 1:

@@ -198,9 +198,7 @@ def _check_size(path: Path, layout: _Layout) -> None:
     if path.name.lower().endswith(".gz"):
         size *= _BEST_COMPRESSION
     if size < needed:
-        raise VolumeError(
-            f"expected {needed} bytes in {path}, got {size}: the file was cut, or its header is wrong"
-        )
+        raise VolumeError(f"expected {needed} bytes in {path}, got {size}: the file was cut, or its header is wrong")
 
 
 def _read(path: Path, layout: _Layout, time_point: int) -> Volume:

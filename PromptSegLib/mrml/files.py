@@ -45,9 +45,7 @@ def open_mrb(scene: Any, path: str | PathLike[str], *, clear: bool = True) -> No
     if not source.is_file():
         raise SceneFileError(f"expected an .mrb file, got {source}, which is no file")
     if not _holds_a_scene(source):
-        raise SceneFileError(
-            f"expected an archive that holds a scene, got {source}, which is damaged or holds none"
-        )
+        raise SceneFileError(f"expected an archive that holds a scene, got {source}, which is damaged or holds none")
     messages = vtkMRMLMessageCollection()
     with TemporaryDirectory(prefix="promptseg-") as cache_directory:
         remote_io = None if scene.GetCacheManager() else _attach_remote_io(scene, cache_directory)

@@ -98,22 +98,16 @@ class OffscreenView:
         self._is_inside = False
         self._send("LeaveEvent", self.interactor.GetEventPosition())
 
-    def press(
-        self, xy: ArrayLike, *, button: MouseButton = "Left", ctrl: bool = False, shift: bool = False
-    ) -> None:
+    def press(self, xy: ArrayLike, *, button: MouseButton = "Left", ctrl: bool = False, shift: bool = False) -> None:
         """Move to `xy` and press a button down."""
         self.move(xy, ctrl=ctrl, shift=shift)
         self._send(f"{button}ButtonPressEvent", xy, ctrl, shift)
 
-    def release(
-        self, xy: ArrayLike, *, button: MouseButton = "Left", ctrl: bool = False, shift: bool = False
-    ) -> None:
+    def release(self, xy: ArrayLike, *, button: MouseButton = "Left", ctrl: bool = False, shift: bool = False) -> None:
         """Let the button go at `xy`."""
         self._send(f"{button}ButtonReleaseEvent", xy, ctrl, shift)
 
-    def click(
-        self, xy: ArrayLike, *, button: MouseButton = "Left", ctrl: bool = False, shift: bool = False
-    ) -> None:
+    def click(self, xy: ArrayLike, *, button: MouseButton = "Left", ctrl: bool = False, shift: bool = False) -> None:
         """Move to `xy`, press and release."""
         self.press(xy, button=button, ctrl=ctrl, shift=shift)
         self.release(xy, button=button, ctrl=ctrl, shift=shift)
@@ -140,9 +134,7 @@ class OffscreenView:
         for event in ("KeyPressEvent", "KeyReleaseEvent"):
             self._send(event, self.interactor.GetEventPosition(), ctrl, shift, name)
 
-    def _send(
-        self, event: str, xy: ArrayLike, ctrl: bool = False, shift: bool = False, key: str | None = None
-    ) -> None:
+    def _send(self, event: str, xy: ArrayLike, ctrl: bool = False, shift: bool = False, key: str | None = None) -> None:
         x, y = (int(v) for v in np.rint(np.asarray(xy, dtype=np.float64)))
         self.interactor.SetEventInformation(x, y, ctrl, shift, "\0", 0, key)
         self.interactor.InvokeEvent(event)

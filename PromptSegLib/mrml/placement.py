@@ -100,9 +100,7 @@ class NearestPlacement:
 
 
 def _carried(extent: Extent, index_map: FloatArray) -> Extent:
-    corners = np.array(np.meshgrid(*zip(extent.start_kji, np.array(extent.stop_kji) - 1, strict=True))).reshape(
-        3, -1
-    )
+    corners = np.array(np.meshgrid(*zip(extent.start_kji, np.array(extent.stop_kji) - 1, strict=True))).reshape(3, -1)
     return Extent.of_points(apply_affine(index_map, flip_axes(corners.T))).padded(1)
 
 
@@ -115,9 +113,7 @@ def _sampled(source: Patch, extent: Extent, source_from_target: FloatArray) -> t
     index_ijk[..., 0], index_ijk[..., 1] = i, j[:, None]
     for layer, k in enumerate(range(extent.start_kji[0], extent.stop_kji[0])):
         index_ijk[..., 2] = k
-        nearest = flip_axes(np.floor(np.round(apply_affine(source_from_target, index_ijk) + 0.5, 6))).astype(
-            np.int64
-        )
+        nearest = flip_axes(np.floor(np.round(apply_affine(source_from_target, index_ijk) + 0.5, 6))).astype(np.int64)
         local = nearest - source.extent.start_kji
         inside = ((local >= 0) & (local < source.extent.shape_kji)).all(axis=-1)
         known[layer] = inside

@@ -191,10 +191,7 @@ class SceneSession(Session):
             self.observer.failed(error)
 
     def _masks_changed(self) -> None:
-        if (
-            self.segmentation_node.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE)
-            and not self._refresh_is_due
-        ):
+        if self.segmentation_node.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE) and not self._refresh_is_due:
             self._refresh_is_due = True
             self._later(self.refresh_surfaces)
 
@@ -256,9 +253,7 @@ class _SceneObserver(SessionObserver):
 
 def add_segmentation_node(volume_node: Any) -> Any:
     """Add a segmentation on the grid, and under the transform, of `volume_node`."""
-    node = volume_node.GetScene().AddNewNodeByClass(
-        "vtkMRMLSegmentationNode", f"{volume_node.GetName()} segmentation"
-    )
+    node = volume_node.GetScene().AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volume_node.GetName()} segmentation")
     node.CreateDefaultDisplayNodes()
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)

@@ -108,16 +108,12 @@ class SegmentWriter:
             # Adding nothing to a segment makes Slicer convert it, and only it, anew.
             corner = Extent(layer.extent.start_kji, tuple(k + 1 for k in layer.extent.start_kji))  # type: ignore[arg-type]
             nothing = oriented_image(np.zeros((1, 1, 1), dtype=bool), corner, layer.ijk_to_ras)
-            logic.SetBinaryLabelmapToSegment(
-                nothing, self._node, segment_id, logic.MODE_MERGE_MASK, vtk_extent(corner)
-            )
+            logic.SetBinaryLabelmapToSegment(nothing, self._node, segment_id, logic.MODE_MERGE_MASK, vtk_extent(corner))
 
     @property
     def _is_masked(self) -> bool:
         everywhere = slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere
-        return self._editor_node.GetMaskMode() != everywhere or bool(
-            self._editor_node.GetSourceVolumeIntensityMask()
-        )
+        return self._editor_node.GetMaskMode() != everywhere or bool(self._editor_node.GetSourceVolumeIntensityMask())
 
     def _write_in_place(self, segment_id: str, extent: Extent, added: BoolArray, removed: BoolArray) -> bool:
         """Write without the editor's logic, and return whether that could be done."""
@@ -161,9 +157,7 @@ class SegmentWriter:
         own = label_of(self._segmentation, segment_id)
         return {0, own}.issuperset(_labels_among(layer.read(extent), added))
 
-    def _set_labels(
-        self, layer: Layer, segment_id: str, extent: Extent, added: BoolArray, removed: BoolArray
-    ) -> None:
+    def _set_labels(self, layer: Layer, segment_id: str, extent: Extent, added: BoolArray, removed: BoolArray) -> None:
         needed = _within(extent, added)
         shown_anew: tuple[str, ...] = (segment_id,)
         if not layer.extent.contains(needed):

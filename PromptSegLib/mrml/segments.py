@@ -225,9 +225,7 @@ class SegmentMaskStore:
         layers = all_layers(self._segmentation)
         return [layer for layer in layers if np.allclose(layer.ijk_to_ras, self._ijk_to_ras, atol=1e-6)]
 
-    def _differences(
-        self, extent: Extent, before: dict[str, tuple[Any, Any, int]], key: str
-    ) -> dict[str, MaskDelta]:
+    def _differences(self, extent: Extent, before: dict[str, tuple[Any, Any, int]], key: str) -> dict[str, MaskDelta]:
         """Return what changed in each segment since `before`; `key` last, so that undo makes room first."""
         after = self._pictures(extent)
         nothing = (np.zeros(extent.shape_kji, dtype=np.uint8), None, 1)

@@ -68,9 +68,7 @@ class StateNode:
 
     def remove_box_nodes(self) -> None:
         """Remove the ROI nodes that a session before this one left."""
-        nodes = [
-            self.node.GetNthNodeReference(_BOXES, n) for n in range(self.node.GetNumberOfNodeReferences(_BOXES))
-        ]
+        nodes = [self.node.GetNthNodeReference(_BOXES, n) for n in range(self.node.GetNumberOfNodeReferences(_BOXES))]
         self.node.RemoveNodeReferenceIDs(_BOXES)
         for node in filter(None, nodes):
             self.node.GetScene().RemoveNode(node)

@@ -58,6 +58,4 @@ def _parent_of(node: Any) -> Any:
 def _mapped(points: ArrayLike, source: Any, target: Any) -> FloatArray:
     transform = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(source, target, transform)
-    return np.array([transform.TransformPoint(*point) for point in np.asarray(points, dtype=np.float64)]).reshape(
-        -1, 3
-    )
+    return np.array([transform.TransformPoint(*point) for point in np.asarray(points, dtype=np.float64)]).reshape(-1, 3)

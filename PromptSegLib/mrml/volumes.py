@@ -36,9 +36,7 @@ def volume_from_node(volume_node: Any) -> Volume:
     array = vtk_to_numpy(scalars).reshape((k, j, i) if components == 1 else (k, j, i, components))
     matrix = vtk.vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(matrix)
-    return Volume(
-        array[..., :3] if components == 4 else array, array_from_matrix(matrix), volume_node.GetName() or ""
-    )
+    return Volume(array[..., :3] if components == 4 else array, array_from_matrix(matrix), volume_node.GetName() or "")
 
 
 def add_volume_node(scene: Any, volume: Volume, window: Window | None = None) -> Any:

@@ -55,9 +55,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         out = 4 * width if bottleneck else width
         # (kernel, channels out, stride) of each convolution.
-        shapes = (
-            [(1, width, 1), (3, width, stride), (1, out, 1)] if bottleneck else [(3, width, stride), (3, width, 1)]
-        )
+        shapes = [(1, width, 1), (3, width, stride), (1, out, 1)] if bottleneck else [(3, width, stride), (3, width, 1)]
         self.convolutions = len(shapes)
         before = channels
         for number, (kernel, after, step) in enumerate(shapes, start=1):

@@ -119,9 +119,7 @@ def check_shapes(points: Tensor | None, labels: Tensor | None, boxes: Tensor | N
     )
     fitting = None if of_labels is None else (*of_labels, 2)
     if of_points != fitting or (fitting and len(fitting) != 3):
-        raise PromptError(
-            f"points and labels must have shapes (B, N, 2) and (B, N), got {of_points} and {of_labels}"
-        )
+        raise PromptError(f"points and labels must have shapes (B, N, 2) and (B, N), got {of_points} and {of_labels}")
     if of_boxes and (len(of_boxes) != 2 or of_boxes[1] != 4):
         raise PromptError(f"boxes must have shape (B, 4), got {of_boxes}")
     if of_points and of_boxes and of_points[0] != of_boxes[0]:

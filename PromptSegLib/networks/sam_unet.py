@@ -118,9 +118,7 @@ class OneMaskDecoder(nn.Module):
 
     def forward(self, encoding: SamUNetEncoding, positions: Tensor, sparse: Tensor, dense: Tensor) -> Tensor:
         transformer = cast(TwoWayTransformer, self.sam_mask_decoder["transformer"])
-        tokens, image = decode_tokens(
-            transformer, self.med_token.weight, encoding.embedding, positions, sparse, dense
-        )
+        tokens, image = decode_tokens(transformer, self.med_token.weight, encoding.embedding, positions, sparse, dense)
         upscaled = self.sam_mask_decoder["output_upscaling"](image)  # (P, width / 8, 4h, 4w)
         features = self.embedding_maskfeature(upscaled) + encoding.features
         return filtered(features, self.hf_mlp(tokens[:, :1]))

@@ -68,9 +68,7 @@ class Capabilities:
 
     def __post_init__(self) -> None:
         if unknown := self.prompts - set(PROMPT_FEATURES):
-            raise ValueError(
-                f"expected prompts out of {', '.join(PROMPT_FEATURES)}, got {', '.join(sorted(unknown))}"
-            )
+            raise ValueError(f"expected prompts out of {', '.join(PROMPT_FEATURES)}, got {', '.join(sorted(unknown))}")
 
     def takes(self, prompt: Prompt) -> bool:
         return feature_of(prompt) in self.prompts

@@ -65,9 +65,7 @@ def _run(work: Callable[[WeightsStore, argparse.Namespace], int], arguments: arg
     """Do an action; what went wrong goes to standard error, with the exit status that fits."""
     store = WeightsStore(arguments.folder)
     asked = getattr(arguments, "names", None)
-    names = (
-        [asked] if isinstance(asked, str) else [*(asked or []), *filter(None, [getattr(arguments, "name", None)])]
-    )
+    names = [asked] if isinstance(asked, str) else [*(asked or []), *filter(None, [getattr(arguments, "name", None)])]
     try:
         for name in names:
             store.checkpoint(name)

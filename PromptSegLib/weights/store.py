@@ -137,9 +137,7 @@ class WeightsStore:
             found = Path(self._checked(checkpoint, file, cancel).path)
             roots.add(found.parents[file.path.count("/")])
         if len(roots) > 1:
-            raise WeightsError(
-                f"the files of {name} lie in different folders: {', '.join(map(str, sorted(roots)))}"
-            )
+            raise WeightsError(f"the files of {name} lie in different folders: {', '.join(map(str, sorted(roots)))}")
         return roots.pop()
 
     def get(
@@ -354,9 +352,7 @@ class WeightsStore:
 
     # ---- the safetensors copy
 
-    def _read_copy(
-        self, checkpoint: Checkpoint, file: WeightFile, record: Record
-    ) -> dict[str, torch.Tensor] | None:
+    def _read_copy(self, checkpoint: Checkpoint, file: WeightFile, record: Record) -> dict[str, torch.Tensor] | None:
         """The copy's tensors, None when there is none that fits."""
         path = self._places.copy(checkpoint, file)
         try:
@@ -365,9 +361,7 @@ class WeightsStore:
             _log.warning("the copy %s is made anew: %s", path, error)
             return None
 
-    def _write_copy(
-        self, checkpoint: Checkpoint, file: WeightFile, record: Record, cancel: CancelToken | None
-    ) -> bool:
+    def _write_copy(self, checkpoint: Checkpoint, file: WeightFile, record: Record, cancel: CancelToken | None) -> bool:
         """Make the copy; False when it cannot be written (the checkpoint is then read as it is)."""
         target = self._places.copy(checkpoint, file)
         try:

@@ -149,9 +149,7 @@ def test_an_output_of_an_unknown_format_is_refused_before_anything_is_computed(p
 def test_an_output_that_cannot_be_written_is_refused(promptseg, image, tmp_path):
     (tmp_path / "file").touch()
     out = tmp_path / "file" / "out.nrrd"
-    assert "can be written" in promptseg.refuses(
-        "segment", image, "-o", out, "--model", "ball", "--positive", "5,5,5"
-    )
+    assert "can be written" in promptseg.refuses("segment", image, "-o", out, "--model", "ball", "--positive", "5,5,5")
 
 
 def test_without_an_image_or_an_output_the_command_says_what_it_needs(promptseg, image):

@@ -92,8 +92,6 @@ def test_a_list_that_is_not_there_is_refused(promptseg, tmp_path):
     assert "nowhere.csv" in promptseg.refuses("segment", "--list", tmp_path / "nowhere.csv", "--model", "ball")
 
 
-@pytest.mark.parametrize(
-    "words", [["image.nrrd"], ["-o", "out.nrrd"], ["--positive", "1,2,3"], ["--initial", "m.mha"]]
-)
+@pytest.mark.parametrize("words", [["image.nrrd"], ["-o", "out.nrrd"], ["--positive", "1,2,3"], ["--initial", "m.mha"]])
 def test_what_the_rows_say_is_not_said_beside_the_list(promptseg, cases, words):
     assert "beside --list: its rows say it" in promptseg.refuses("segment", "--list", cases, *words)

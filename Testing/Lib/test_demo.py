@@ -8,10 +8,10 @@ import threading
 import numpy as np
 import pytest
 from image_files import ijk_to_ras, numbered, write_with_itk
-from PromptSegLib.evaluation.phantom import make_abdomen
 
 from PromptSegLib.command import sample_image
 from PromptSegLib.command.demo_scene import deepest_soft_tissue
+from PromptSegLib.evaluation.phantom import make_abdomen
 from PromptSegLib.geometry import Grid
 from PromptSegLib.io import read_volume
 from PromptSegLib.prompt_files import read_prompts

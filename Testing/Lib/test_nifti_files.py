@@ -53,9 +53,7 @@ def test_a_rescaled_image_has_its_real_values(nifti):
 def test_the_affine_is_the_one_that_itk_takes(nifti, sform, qform, expected):
     affine = np.diag([1.0, 1.0, 1.0, 1.0])
     affine[:3, 3] = 10, 20, 30
-    path = nifti(
-        numbered((2, 3, 4)), "image.nii", affine=affine, sform_code=sform, qform_code=qform, qoffset=(1, 2, 3)
-    )
+    path = nifti(numbered((2, 3, 4)), "image.nii", affine=affine, sform_code=sform, qform_code=qform, qoffset=(1, 2, 3))
     origin = read_volume(path).ijk_to_ras[:3, 3]
     assert origin.tolist() == ([10, 20, 30] if expected == "s" else [1, 2, 3])
     assert sitk.ReadImage(str(path)).GetOrigin()[2] == origin[2]

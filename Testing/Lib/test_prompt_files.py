@@ -79,9 +79,7 @@ POINT = {"kind": "point", "position_ras": [1, 2, 3], "positive": True}
         (_with_prompt({"kind": "point"}), "a complete point"),
         (_with_prompt({"kind": "box", "center_ras": [0, 0, 0], "size_mm": [1, -1, 1]}), "corners swapped"),
         (
-            _with_prompt(
-                {"kind": "box", "center_ras": [0, 0, 0], "size_mm": [1, 1, 1], "axes": [[1, 0], [0, 1, 0]]}
-            ),
+            _with_prompt({"kind": "box", "center_ras": [0, 0, 0], "size_mm": [1, 1, 1], "axes": [[1, 0], [0, 1, 0]]}),
             "a box's axes",
         ),
         (_with_prompt({"kind": "scribble", "points_ras": [[0, 0, 0]], "width_mm": "wide"}), "brush width"),

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from image_files import write_with_itk
+
 from PromptSegLib.evaluation.metrics import dice
 from PromptSegLib.evaluation.phantom import make_abdomen
-
 from PromptSegLib.io import read_volume
 from PromptSegLib.prompt_files import read_prompts, write_prompts
 

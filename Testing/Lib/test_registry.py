@@ -17,9 +17,7 @@ SQUARE = ((0, 0, 0), (10, 0, 0), (10, 10, 0), (0, 10, 0))
 @pytest.fixture
 def two_balls(monkeypatch):
     registry._class_of.cache_clear()
-    monkeypatch.setattr(
-        registry, "_PREDICTORS", {"ball": "fakes:BallPredictor", "grow": "fakes:GrowingBallPredictor"}
-    )
+    monkeypatch.setattr(registry, "_PREDICTORS", {"ball": "fakes:BallPredictor", "grow": "fakes:GrowingBallPredictor"})
     monkeypatch.setattr(registry, "_ALIASES", {"default": "ball"})
     yield
     registry._class_of.cache_clear()
@@ -35,9 +33,7 @@ def test_names_come_with_the_default_first_and_make_predictors():
 
 @pytest.mark.usefixtures("two_balls")
 def test_an_unknown_name_is_refused_listing_the_names_and_the_nearest():
-    with pytest.raises(
-        UnknownPredictorError, match=r"one of default, ball, grow, got 'bal'; did you mean 'ball'\?"
-    ):
+    with pytest.raises(UnknownPredictorError, match=r"one of default, ball, grow, got 'bal'; did you mean 'ball'\?"):
         create_predictor("bal")
     with pytest.raises(KeyError):
         capabilities_of("something else")

@@ -54,9 +54,7 @@ def a_session(scene, seed, volume_moved, segmentation_moved):
 
 @settings(max_examples=10)
 @given(seed=st.integers(0, 2**20), volume_moved=st.booleans(), segmentation_moved=st.booleans())
-def test_an_mrb_keeps_prompts_and_segments_where_they_were(
-    tmp_path_factory, seed, volume_moved, segmentation_moved
-):
+def test_an_mrb_keeps_prompts_and_segments_where_they_were(tmp_path_factory, seed, volume_moved, segmentation_moved):
     path = tmp_path_factory.mktemp("scene") / "case.mrb"
     with start_scene() as standalone:
         session = a_session(standalone.scene, seed, volume_moved, segmentation_moved)

@@ -130,9 +130,7 @@ def user_nodes(scene):
     scene.SetSaveToXMLString(1)
     scene.Commit()
     root = ElementTree.fromstring(scene.GetSceneXMLString())
-    return {
-        element.get("id"): ElementTree.tostring(element).strip() for element in root.iter() if element.get("id")
-    }
+    return {element.get("id"): ElementTree.tostring(element).strip() for element in root.iter() if element.get("id")}
 
 
 def segment_voxels(segmentation, segment_id):
@@ -382,9 +380,7 @@ def test_surfaces_are_made_anew_once_for_many_clicks(a_volume):
 
 
 def surface_points(session):
-    surface = (
-        session.segmentation_node.GetSegmentation().GetSegment(session.target).GetRepresentation("Closed surface")
-    )
+    surface = session.segmentation_node.GetSegmentation().GetSegment(session.target).GetRepresentation("Closed surface")
     return surface.GetNumberOfPoints()
 
 

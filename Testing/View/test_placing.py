@@ -59,9 +59,7 @@ def test_a_click_places_a_point_where_the_pixel_lies_in_the_world(open_view, poi
 
 
 @each_geometry
-def test_points_under_the_transform_of_the_volume_are_placed_where_the_click_was(
-    open_view, points, scene, geometry
-):
+def test_points_under_the_transform_of_the_volume_are_placed_where_the_click_was(open_view, points, scene, geometry):
     view = open_view(geometry)
     points.SetAndObserveTransformNodeID(scene.GetFirstNodeByName("image").GetTransformNodeID())
     start_placing(points)

@@ -191,9 +191,7 @@ def test_a_view_takes_over_what_a_view_of_its_name_showed(host, scene, ball_kji)
 
 
 @pytest.mark.parametrize("orientation", ["coronal", "oblique"])
-def test_a_scene_saved_while_a_view_is_open_opens_with_the_view_as_it_was(
-    host, scene, ball_kji, tmp_path, orientation
-):
+def test_a_scene_saved_while_a_view_is_open_opens_with_the_view_as_it_was(host, scene, ball_kji, tmp_path, orientation):
     node = add_volume(scene, ball_kji.astype(np.uint8), window_level=(1, 0.5))
     with SliceView(host, ORIENTATIONS[orientation], name="Red") as view:
         view.show(node)

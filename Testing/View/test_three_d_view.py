@@ -49,9 +49,7 @@ def test_a_surface_is_seen_from_each_side_in_its_proportions(host, segmentation,
         view.fit()
         width, height, middle = green_box(view)
 
-    assert width / height == pytest.approx(
-        width_mm / height_mm, rel=0.25
-    )  # perspective shows more of the near side
+    assert width / height == pytest.approx(width_mm / height_mm, rel=0.25)  # perspective shows more of the near side
     assert 0.7 < width / 300 < 0.95
     np.testing.assert_allclose(middle, (150, 150), atol=6)
 
@@ -112,9 +110,7 @@ def test_closing_a_view_takes_its_nodes_out_of_the_scene_and_frees_all_of_it(hos
 def test_a_view_with_an_empty_segment_and_a_click_says_nothing_on_stderr(capfd):
     with start_scene() as host:
         empty = np.zeros((4, 5, 6), dtype=bool)
-        segmentation = add_segmentation(
-            host.scene, add_volume(host.scene, empty.astype(np.uint8)), {"empty": empty}
-        )
+        segmentation = add_segmentation(host.scene, add_volume(host.scene, empty.astype(np.uint8)), {"empty": empty})
         with ThreeDView(host) as view, surfaces_shown(segmentation):
             view.fit()
             view.click((200, 200))

@@ -25,8 +25,7 @@ NETWORKS = {
 def meta_state_dict(name: str) -> dict[str, torch.Tensor]:
     shapes, _ = shapes_and_aliases(KEPT_HERE / f"{name}_keys.json")
     return {
-        key: torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
-        for key, (shape, dtype) in shapes.items()
+        key: torch.empty(shape, dtype=getattr(torch, dtype), device="meta") for key, (shape, dtype) in shapes.items()
     }
 
 

@@ -23,9 +23,7 @@ def test_every_system_that_is_planned_is_there():
 
 def test_weights_that_are_not_plainly_free_ask_for_consent():
     asking = {name for name, checkpoint in CATALOGUE.items() if checkpoint.consent}
-    assert asking == {
-        name for name, checkpoint in CATALOGUE.items() if checkpoint.weights_license not in PERMISSIVE
-    }
+    assert asking == {name for name, checkpoint in CATALOGUE.items() if checkpoint.weights_license not in PERMISSIVE}
 
 
 @pytest.mark.parametrize(("name", "file"), FILES, ids=[f"{name}-{file.path}" for name, file in FILES])

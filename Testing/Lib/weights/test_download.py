@@ -262,9 +262,7 @@ def test_the_proxy_of_the_environment_is_used(server, target, monkeypatch):
 
 def test_a_disk_too_small_is_told_before_the_download(server, target):
     url = server.serve("f", DATA, lie_bytes=10**16)
-    with pytest.raises(
-        WeightsError, match=r"file\.pth needs 10,000,000,000,000,000 bytes, but the disk of .* left"
-    ):
+    with pytest.raises(WeightsError, match=r"file\.pth needs 10,000,000,000,000,000 bytes, but the disk of .* left"):
         fetch(target, url, expected_bytes=None)
     assert not target.exists()
 

@@ -223,9 +223,7 @@ def test_npz_bombs_are_refused(tmp_path):
         read_npz(tmp_path / "f.npz")
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"not a checkpoint", b"PK\x03\x04" + bytes(40), bytes(1000), b"\x80\x02N."]
-)
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04" + bytes(40), bytes(1000), b"\x80\x02N."])
 def test_a_file_that_is_no_checkpoint_is_named(content, tmp_path):
     (tmp_path / "weights.pth").write_bytes(content)
     with pytest.raises(WeightsError, match=r"weights\.pth"):

@@ -97,18 +97,14 @@ def test_a_file_that_only_a_person_can_fetch_is_not_downloaded(server, a_store, 
 
 def test_a_failed_download_says_what_to_do_by_hand(server, a_store, a_file):
     url = server.url("none")
-    with pytest.raises(
-        WeightsError, match=rf"(?s)404.*fetch demo.pth .* from {url}\n.*weights import demo demo.pth"
-    ):
+    with pytest.raises(WeightsError, match=rf"(?s)404.*fetch demo.pth .* from {url}\n.*weights import demo demo.pth"):
         a_store(a_file(DATA, url)).get("demo")
 
 
 def test_a_license_that_restricts_is_asked_for_once(server, a_store, a_file):
     store = a_store(a_file(DATA, server.serve("demo.pth", DATA)), consent=True)
     questions: list[Question] = []
-    with pytest.raises(
-        WeightsError, match=r"demo is not taken: the license of its weights \(CC BY-NC 4.0\) was not"
-    ):
+    with pytest.raises(WeightsError, match=r"demo is not taken: the license of its weights \(CC BY-NC 4.0\) was not"):
         store.get("demo", consent=lambda question: questions.append(question) or False)
     assert "License of the weights: CC BY-NC 4.0." in questions[0].text
     assert server.requests == []
@@ -267,9 +263,7 @@ def test_several_files_are_imported_as_a_folder(a_store, a_file, tmp_path):
     store.import_file("demo", source)
     assert store.status("demo").state == "ready"
     (tmp_path / "other").write_bytes(DATA)
-    with pytest.raises(
-        WeightsError, match=r"has several files \(fold_0/net\.pth, plans\.json\); none is called other"
-    ):
+    with pytest.raises(WeightsError, match=r"has several files \(fold_0/net\.pth, plans\.json\); none is called other"):
         store.import_file("demo", tmp_path / "other")
 
 
@@ -322,9 +316,7 @@ def test_a_state_dict_is_read_and_a_copy_kept(a_network_store):
     written = copy.stat().st_mtime_ns
     second = store.state_dict("demo")
     for state_dict in (first, second):
-        assert {key: tensor.tolist() for key, tensor in state_dict.items()} == {
-            k: t.tolist() for k, t in STATE.items()
-        }
+        assert {key: tensor.tolist() for key, tensor in state_dict.items()} == {k: t.tolist() for k, t in STATE.items()}
     assert copy.stat().st_mtime_ns == written
     assert copy.stat().st_size < 1000
     del first, second

@@ -1,0 +1,1 @@
+"""How good a predictor is: a simulated user, measures, and phantoms with a known answer."""

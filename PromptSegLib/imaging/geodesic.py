@@ -1,0 +1,118 @@
+"""Geodesic segmentation: how hard it is to travel from the seeds to each voxel, and how far to go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from PromptSegLib.bitmask import BoolArray
+from PromptSegLib.geometry import FloatArray, flip_axes
+
+Float32Array = NDArray[np.float32]
+
+
+def travel_time(cost: Float32Array, seeds: BoolArray, spacing_kji_mm: FloatArray) -> Float32Array:
+    """Return the least cost of a path from `seeds` to each voxel: (k, j, i), float32, 0 at the seeds.
+
+    cost: (k, j, i), > 0, per mm. Solves the eikonal equation by fast marching (Sethian 1996), so that times are
+    those of straight paths, not of paths along the axes. Axes of a single voxel are left out.
+    """
+    import SimpleITK as sitk
+
+    axes = [axis for axis in range(3) if cost.shape[axis] > 1]
+    if not axes:
+        return np.zeros(cost.shape, dtype=np.float32)
+    shape = [cost.shape[axis] for axis in axes]
+    flat_seeds = seeds.reshape(shape)
+    speed = sitk.GetImageFromArray((1.0 / cost).astype(np.float32).reshape(shape))
+    speed.SetSpacing([float(s) for s in flip_axes(np.asarray(spacing_kji_mm)[axes])])
+    # Inner seeds would only be marched through: a mask of 50,000 voxels takes 10 times as long with them.
+    front = flat_seeds & ~ndimage.binary_erosion(flat_seeds)
+    march = sitk.FastMarchingImageFilter()
+    march.SetTrialPoints(flip_axes(np.argwhere(front)).tolist())
+    times = sitk.GetArrayFromImage(march.Execute(speed)).astype(np.float32)
+    times[flat_seeds] = 0
+    return np.asarray(times.reshape(cost.shape))
+
+
+def strangeness(image: Float32Array, seeds: BoolArray, noise: float) -> Float32Array:
+    """Return how unlike the seeds each voxel is: log(1 + |difference| / scale), (k, j, i), float32, >= 0.
+
+    image: (k, j, i) or (k, j, i, component). A voxel is compared with the seed intensities' quantiles and takes the
+    smallest difference: seeds on two tissues make both familiar. noise: its standard deviation.
+    """
+    values = image if image.ndim == 4 else image[..., None]
+    samples = values[seeds]
+    references = np.unique(np.quantile(samples, [0.1, 0.5, 0.9] if len(samples) > 30 else [0.5], axis=0), axis=0)
+    if len(samples) <= 12:
+        references = np.unique(samples, axis=0)
+    difference = np.full(values.shape[:3], np.inf, dtype=np.float32)
+    for reference in references:
+        np.minimum(difference, np.linalg.norm(values - reference, axis=-1), out=difference)
+    spread = float(values.std())
+    scale = max(float(np.sqrt(2 * noise * np.quantile(difference, 0.25))), 0.01 * spread, 1e-6)
+    return np.asarray(np.log1p(difference / scale), dtype=np.float32)
+
+
+def noise_of(image: Float32Array) -> float:
+    """Return the typical standard deviation within 3 voxels a side: what differs without meaning anything."""
+    grey = image.mean(axis=-1) if image.ndim == 4 else image
+    size = [min(3, n) for n in grey.shape]
+    mean = ndimage.uniform_filter(grey, size)
+    variance = ndimage.uniform_filter(grey * grey, size) - mean * mean
+    return float(np.median(np.sqrt(np.maximum(variance, 0))))
+
+
+def best_level(
+    times: Float32Array,
+    strange: Float32Array,
+    where: BoolArray,
+    spacing_kji_mm: FloatArray,
+    smallest: int = 8,
+    largest: float = np.inf,
+) -> float:
+    """Return the time at which to stop: where the step to the strange is largest all around the region so far.
+
+    Levels are tried from `smallest` to `largest` voxels, and to 80 % of those `where` the region may be. The mean of
+    the outward difference of `strange` over the region's surface decides; a slight weight on volume breaks ties
+    upwards.
+    """
+    inside = np.sort(times[where], axis=None)
+    if inside.size == 0:
+        return 0.0
+    counts = np.unique(
+        np.geomspace(min(smallest, inside.size), max(min(0.8 * inside.size, largest), 1), 64).astype(int)
+    )
+    levels = inside[np.clip(counts, 1, inside.size) - 1]
+    rises = np.zeros(len(levels) + 1)
+    areas = np.zeros(len(levels) + 1)
+    for axis in range(3):
+        if times.shape[axis] == 1:
+            continue
+        near, far = _neighbours(times, axis)
+        allowed = np.logical_or(*_neighbours(where, axis))
+        step = (np.sign(far - near) * _wide_difference(strange, axis))[allowed]
+        entered = np.searchsorted(levels, np.minimum(near, far)[allowed], "left")
+        left = np.searchsorted(levels, np.maximum(near, far)[allowed], "left")
+        weight = 1.0 / spacing_kji_mm[axis]
+        for total, values in ((rises, step * weight), (areas, np.full(step.shape, weight))):
+            total += np.bincount(entered, values, len(levels) + 1) - np.bincount(left, values, len(levels) + 1)
+    contrast = np.cumsum(rises)[:-1] / np.maximum(np.cumsum(areas)[:-1], 1e-9)
+    return float(levels[int(np.argmax(contrast * counts**0.03))])
+
+
+def _neighbours(values: NDArray[Any], axis: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return each voxel but the last along `axis`, and its next one."""
+    count = values.shape[axis]
+    return np.take(values, range(count - 1), axis), np.take(values, range(1, count), axis)
+
+
+def _wide_difference(values: Float32Array, axis: int) -> Float32Array:
+    """Return the difference over three steps around each pair of neighbours: edges are seldom one voxel wide."""
+    count = values.shape[axis]
+    before = np.maximum(np.arange(count - 1) - 1, 0)
+    after = np.minimum(np.arange(1, count) + 1, count - 1)
+    return np.asarray(np.take(values, after, axis) - np.take(values, before, axis))
