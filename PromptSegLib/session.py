@@ -85,7 +85,8 @@ class Session:
             raise VolumeError(f"expected a 3D image for {capabilities.name!r}, got {self.image!r}")
         self.cancel()
         if capabilities.name not in self._engines or not isinstance(predictor, str):
-            self._engines[capabilities.name] = Engine(made, self.image)
+            name = predictor if isinstance(predictor, str) else ""
+            self._engines[capabilities.name] = Engine(made, self.image, name)
         self._engine = self._engines[capabilities.name]
 
     def image_changed(self, image: Image | Volume | None = None) -> None:
