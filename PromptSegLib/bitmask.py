@@ -69,7 +69,14 @@ class BitMask:
 
     def difference(self, other: BitMask) -> Extent | None:
         """Return the smallest box outside of which both masks, of the same shape, are equal; None when they are."""
-        coarse = Extent.of_mask(self._bits ^ other._bits)
+        # Slice by slice: an array of all differences takes longer to allocate than to fill.
+        layers = zip(self._bits, other._bits, strict=True)
+        differs = [k for k, (mine, its) in enumerate(layers) if not np.array_equal(mine, its)]
+        if not differs:
+            return None
+        found = slice(differs[0], differs[-1] + 1)
+        coarse = Extent.of_mask(self._bits[found] ^ other._bits[found])
+        coarse = coarse.shifted((found.start, 0, 0)) if coarse else None
         return self._fine_extent(coarse, lambda box: self.read(box) != other.read(box))
 
     def any(self) -> bool:

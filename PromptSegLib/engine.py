@@ -14,11 +14,16 @@ from PromptSegLib.volume import Image
 
 
 class Engine:
-    """Holds the encoding of `image` by `predictor`. Used by one thread at a time: the executor's."""
+    """Holds the encoding of `image` by `predictor`. Used by one thread at a time: the executor's.
 
-    def __init__(self, predictor: Predictor, image: Image) -> None:
+    name: what `create_predictor` makes such a predictor by, elsewhere; empty when it was given as an object.
+    revision: counts how often the image changed.
+    """
+
+    def __init__(self, predictor: Predictor, image: Image, name: str = "") -> None:
         self.predictor = predictor
         self.image = image
+        self.name = name
         self.revision = 0
         self._encoded: tuple[int, Any] | None = None
 

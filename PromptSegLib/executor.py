@@ -11,7 +11,7 @@ import functools
 import queue
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from PromptSegLib.cancel import CancelToken
 from PromptSegLib.engine import Engine
@@ -87,7 +87,10 @@ class ImmediateExecutor:
         pass
 
 
-class BackgroundExecutor:
+JobType = TypeVar("JobType", bound=Job)
+
+
+class BackgroundExecutor(Generic[JobType]):
     """What executors share that work elsewhere: jobs under way, and what has come for them but is not delivered.
 
     host_is_needed: called with True when work starts and with False when all of it is delivered. While it is
@@ -96,8 +99,8 @@ class BackgroundExecutor:
 
     def __init__(self, host_is_needed: Callable[[bool], None] = lambda needed: None) -> None:
         self._host_is_needed = host_is_needed
-        self._deliveries: queue.SimpleQueue[tuple[Job, Callable[[], None]]] = queue.SimpleQueue()
-        self._unfinished: list[Job] = []
+        self._deliveries: queue.SimpleQueue[tuple[JobType | None, Callable[[], None]]] = queue.SimpleQueue()
+        self._unfinished: list[JobType] = []
 
     def drain(self, timeout_s: float = 0.0) -> None:
         while True:
@@ -106,23 +109,23 @@ class BackgroundExecutor:
             except queue.Empty:
                 return
             timeout_s = 0.0
-            if job in self._unfinished:
+            if job is None or job in self._unfinished:
                 delivery()
 
-    def _begin(self, job: Job) -> None:
+    def _begin(self, job: JobType) -> None:
         self._unfinished.append(job)
         job.listener.on_start(job)
         if len(self._unfinished) == 1:
             self._host_is_needed(True)
 
-    def _deliver(self, job: Job, delivery: Callable[[], None]) -> None:
+    def _deliver(self, job: JobType | None, delivery: Callable[[], None]) -> None:
         """Have `delivery` called when the executor is drained, unless `job` has ended by then. From any thread."""
         self._deliveries.put((job, delivery))
 
-    def _deliver_end(self, job: Job, error: BaseException | None) -> None:
+    def _deliver_end(self, job: JobType, error: BaseException | None) -> None:
         self._deliver(job, lambda: self._end(job, error))
 
-    def _end(self, job: Job, error: BaseException | None) -> None:
+    def _end(self, job: JobType, error: BaseException | None) -> None:
         self._unfinished.remove(job)
         if not self._unfinished:
             self._host_is_needed(False)
@@ -134,7 +137,7 @@ class BackgroundExecutor:
             self._end(job, Cancelled("the executor was closed"))
 
 
-class ThreadExecutor(BackgroundExecutor):
+class ThreadExecutor(BackgroundExecutor[Job]):
     """Runs predictions in one long-lived thread: some libraries keep plans and caches by thread."""
 
     def __init__(self, host_is_needed: Callable[[bool], None] = lambda needed: None) -> None:

@@ -108,7 +108,10 @@ class Extent:
             hits = np.flatnonzero(mask_kji.any(axis=others))
             if hits.size == 0:
                 return None
-            bounds.append((int(hits[0]), int(hits[-1]) + 1))
+            low, high = int(hits[0]), int(hits[-1]) + 1
+            bounds.append((low, high))
+            # The next axis only has to look where this one found something: a third of the time for a small box.
+            mask_kji = mask_kji[(slice(None),) * axis + (slice(low, high),)]
         return cls(_triple([low for low, _ in bounds]), _triple([high for _, high in bounds]))
 
     @classmethod

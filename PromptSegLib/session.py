@@ -85,7 +85,8 @@ class Session:
             raise VolumeError(f"expected a 3D image for {capabilities.name!r}, got {self.image!r}")
         self.cancel()
         if capabilities.name not in self._engines or not isinstance(predictor, str):
-            self._engines[capabilities.name] = Engine(made, self.image)
+            name = predictor if isinstance(predictor, str) else ""
+            self._engines[capabilities.name] = Engine(made, self.image, name)
         self._engine = self._engines[capabilities.name]
 
     def image_changed(self, image: Image | Volume | None = None) -> None:
@@ -226,14 +227,18 @@ class Session:
         """Take the newest step back, in whichever target it was, and select that. Returns what it was, or None."""
         self.cancel()
         self._sync()
-        return self._selected_label(self._ledger.undo())
+        self._select_target_of(self._ledger.history.newest)
+        step = self._ledger.undo()
+        return step.label if step else None
 
     def redo(self) -> str | None:
         """Make the step again that was taken back last, and select its target. Returns what it was, or None."""
         self.cancel()
         if self._sync():
             return None
-        return self._selected_label(self._ledger.redo())
+        self._select_target_of(self._ledger.history.next_redo)
+        step = self._ledger.redo()
+        return step.label if step else None
 
     @property
     def history_nbytes(self) -> int:
@@ -290,13 +295,10 @@ class Session:
         if target not in self.targets:
             raise PromptError(f"expected one of the targets {', '.join(self.targets)}, got {target!r}")
 
-    def _selected_label(self, step: Step | None) -> str | None:
-        """Select the target of a step that was replayed, and return what it was."""
-        if step is None:
-            return None
-        if step.target in self.targets:
+    def _select_target_of(self, step: Step | None) -> None:
+        """Select the target of a step about to be replayed: observers look at what is selected."""
+        if step is not None and step.target in self.targets:
             self._target = step.target
-        return step.label
 
     def _prompts_with(self, prompt: Prompt) -> list[Prompt]:
         prompts = list(self._ledger.record(self._target).prompts)

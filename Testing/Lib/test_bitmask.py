@@ -32,6 +32,15 @@ def test_a_bit_mask_reads_as_the_array_that_was_written(shape, data):
 
 
 @given(SHAPES, st.data())
+def test_masks_are_equal_outside_of_their_difference_and_it_is_tight(shape, data):
+    masks, plain = [BitMask(shape), BitMask(shape)], [data.draw(strategies.masks(shape)) for _ in range(2)]
+    for mask, values in zip(masks, plain, strict=True):
+        mask.write(Extent.of_shape(shape), values)
+    assert masks[0].difference(masks[1]) == Extent.of_mask(plain[0] ^ plain[1])
+    assert masks[0].difference(masks[0].copy()) is None
+
+
+@given(SHAPES, st.data())
 def test_a_copy_is_independent(shape, data):
     mask = BitMask(shape)
     values = data.draw(strategies.masks(shape))

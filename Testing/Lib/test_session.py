@@ -436,6 +436,23 @@ def test_an_observer_is_told_what_changed_where():
     assert observer.boxes[1] == {"segment": Extent.of_mask(ball(A))}
 
 
+def test_an_observer_told_of_an_undo_finds_its_target_selected():
+    class Looking(RecordingObserver):
+        def prompts_changed(self, target):
+            self.prompts.append((target, session.target, session.prompts()))
+
+    session = Session(VOLUME, BallPredictor(), observer=Looking())
+    session.auto = False
+    session.add_target("spleen")
+    session.add_target("liver")
+    session.add(A)
+    session.select("spleen")
+    session.undo()
+    session.select("spleen")
+    session.redo()
+    assert session.observer.prompts == [("liver", "liver", prompts) for prompts in ((A,), (), (A,))]
+
+
 # Failures
 
 

@@ -1,0 +1,134 @@
+"""A worker process as its parent sees it: started, spoken to, ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from PromptSegLib.process_protocol import Message, Pipe
+
+_LAST_WORDS = 2000  # Characters of what the worker printed that go into a message: some 25 lines.
+
+if sys.platform == "win32":
+    _CREATION_FLAGS = subprocess.CREATE_NO_WINDOW
+else:
+    _CREATION_FLAGS = 0
+
+
+class ProcessHandle:
+    """Starts `python -m PromptSegLib.process_worker` and listens to it in a thread.
+
+    on_message, on_end: called in that thread; the latter once, with this handle, when nothing more will come.
+    Raises OSError when `python` cannot be started.
+    """
+
+    def __init__(
+        self,
+        python: str,
+        environment: Mapping[str, str],
+        on_message: Callable[[Any], None],
+        on_end: Callable[[ProcessHandle], None],
+    ) -> None:
+        self.was_killed = False
+        self._on_message = on_message
+        self._on_end = on_end
+        # A file and not a pipe: nobody has to read it while the worker prints.
+        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `stop`
+        try:
+            self._process = subprocess.Popen(
+                # -P: no module of the current folder takes the place of one of Python's.
+                [python, "-P", "-m", "PromptSegLib.process_worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._printed,
+                env=_environment(environment),
+                creationflags=_CREATION_FLAGS,
+            )
+        except OSError:
+            self._printed.close()
+            raise
+        assert self._process.stdout is not None
+        assert self._process.stdin is not None
+        self.pipe = Pipe(self._process.stdout, self._process.stdin)
+        self._listener = threading.Thread(target=self._listen, name="PromptSeg worker's listener", daemon=True)
+        self._listener.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def send(self, message: Message) -> None:
+        """Send `message`; when the worker is gone, that is told by `on_end`."""
+        with suppress(OSError):
+            self.pipe.send(message)
+
+    def kill(self) -> None:
+        """End the worker at once, whatever it is at."""
+        self.was_killed = True
+        self._process.kill()
+
+    def join(self) -> None:
+        """Wait until all that a worker said that is gone was listened to."""
+        self._listener.join(timeout=2.0)
+
+    def how_it_ended(self) -> str:
+        """Say how the worker ended, and what it printed last."""
+        try:
+            status = self._process.wait(timeout=2.0)
+        except subprocess.TimeoutExpired:
+            return "stopped talking"
+        how = f"ended with status {status}"
+        if status < 0:
+            how = f"was killed by {_signal_name(-status)}"
+        self._printed.seek(0)
+        printed = self._printed.read().decode(errors="replace").strip()[-_LAST_WORDS:]
+        return f"{how}; the last it printed:\n{printed}" if printed else how
+
+    def stop(self) -> None:
+        """End the worker, wait for it and let go of all that belongs to it."""
+        with suppress(OSError):
+            self._process.stdin.close()  # type: ignore[union-attr]
+        try:
+            self._process.wait(timeout=2.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._printed.close()
+        self.join()
+        if not self._listener.is_alive():
+            self._process.stdout.close()  # type: ignore[union-attr]
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self._on_message(self.pipe.receive())
+        except (EOFError, OSError):
+            pass
+        finally:
+            self._on_end(self)
+
+
+def _environment(added: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment with `added`, in which Python finds the package that this file is in."""
+    environment = {**os.environ, **added}
+    paths = [str(Path(__file__).parents[1]), environment.get("PYTHONPATH", "")]
+    return environment | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
