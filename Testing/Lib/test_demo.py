@@ -55,12 +55,13 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def test_the_demo_leaves_segmentation_prompts_and_picture(promptseg, tmp_path):
+def test_the_demo_leaves_segmentation_prompts_pictures_and_scene(promptseg, tmp_path):
     folder = tmp_path / "demo"
     outcome = promptseg("demo", "--phantom", "-o", folder)
     assert outcome.status == 0, outcome.err
     names = {path.name for path in folder.iterdir()}
-    assert names == {"segmentation.seg.nrrd", "segmentation.nii.gz", "prompts.json", "demo.png"}
+    files = {"segmentation.seg.nrrd", "segmentation.nii.gz", "prompts.json", "demo.png", "scene.mrb", "views.png"}
+    assert names == files
     mask = read_volume(folder / "segmentation.seg.nrrd")
     assert np.array_equal(mask.array, read_volume(folder / "segmentation.nii.gz").array)
     assert mask.grid.matches(make_abdomen().volume.grid)
