@@ -251,7 +251,7 @@ def _rimmed(middles_mm: FloatArray) -> FloatArray:
 
 def _legend(figure: Any, segments: Sequence[Segment], grid: Grid) -> None:
     for number, segment in enumerate(segments):
-        text = f"{segment.name}: {int(segment.mask_kji.sum()) * grid.voxel_mm3 / 1000:.1f} mL"
+        text = f"{segment.name}: {segment.size_on(grid)}"
         figure.text(0.01 + 0.2 * number, 0.015, text, color=segment.rgb, fontsize=10, va="bottom")
 
 
