@@ -142,11 +142,9 @@ def _result(scene: Scene, session: Session) -> str:
 
     segment = Segment(scene.name, session.mask_kji)
     text = f"{scene.name} {segment.size_on(scene.volume.grid)}"
-    return (
-        text
-        if scene.truth_kji is None
-        else f"{text}, Dice {dice(segment.mask_kji, scene.truth_kji):.3f} with the truth"
-    )
+    if scene.truth_kji is not None:
+        text += f", Dice {dice(segment.mask_kji, scene.truth_kji):.3f} with the truth"
+    return text
 
 
 @contextmanager
