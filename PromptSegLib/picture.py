@@ -198,7 +198,7 @@ def _show(axes: Any, cut: _Cut, image: FloatArray, black: float, white: float) -
     places = ((0.02, 0.5), (0.98, 0.5), (0.5, 0.02), (0.5, 0.98))
     sides = (("left", "center"), ("right", "center"), ("center", "bottom"), ("center", "top"))
     for letter, (x, y), (horizontal, vertical) in zip(plane.letters, places, sides, strict=True):
-        axes.text(x, y, letter, color="white", ha=horizontal, va=vertical, transform=axes.transAxes, weight="bold")
+        _write(axes, x, y, letter, ha=horizontal, va=vertical, transform=axes.transAxes, weight="bold")
     if plane.normal:
         _scale_bar(axes, cut)
 
@@ -206,8 +206,16 @@ def _show(axes: Any, cut: _Cut, image: FloatArray, black: float, white: float) -
 def _scale_bar(axes: Any, cut: _Cut) -> None:
     length = next((mm for mm in (100, 50, 20, 10, 5, 2, 1) if mm < cut.width_mm / 3), 1)
     x, y = cut.right_mm[0] + 0.04 * cut.width_mm, cut.up_mm[0] + 0.05 * cut.height_mm
-    axes.plot([x, x + length], [y, y], color="white", linewidth=2, solid_capstyle="butt")
-    axes.text(x, y + 0.015 * cut.height_mm, f"{length} mm", color="white", fontsize=8, va="bottom")
+    for color, width in (("black", 4), ("white", 2)):
+        axes.plot([x, x + length], [y, y], color=color, linewidth=width, solid_capstyle="butt")
+    _write(axes, x, y + 0.015 * cut.height_mm, f"{length} mm", fontsize=8, va="bottom")
+
+
+def _write(axes: Any, x: float, y: float, text: str, **style: Any) -> None:
+    """Write in white with a black rim, legible on any image."""
+    from matplotlib.patheffects import withStroke
+
+    axes.text(x, y, text, color="white", path_effects=[withStroke(linewidth=2, foreground="black")], **style)
 
 
 def _mark(axes: Any, cut: _Cut, prompt: Prompt, grid: Grid) -> None:
@@ -243,7 +251,7 @@ def _rimmed(middles_mm: FloatArray) -> FloatArray:
 
 def _legend(figure: Any, segments: Sequence[Segment], grid: Grid) -> None:
     for number, segment in enumerate(segments):
-        text = f"{segment.name}: {int(segment.mask_kji.sum()) * grid.voxel_mm3 / 1000:.1f} mL"
+        text = f"{segment.name}: {segment.size_on(grid)}"
         figure.text(0.01 + 0.2 * number, 0.015, text, color=segment.rgb, fontsize=10, va="bottom")
 
 

@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from PromptSegLib.command.console import warn
+from PromptSegLib.command.initial_mask import start_from_mask
 from PromptSegLib.command.positions import prompt_at
 from PromptSegLib.errors import PromptError, VolumeError
-from PromptSegLib.geometry import AxisMap, Grid
+from PromptSegLib.geometry import Grid
 from PromptSegLib.io import Segment, flatten, open_image, segmentation_format, write_segmentation
 from PromptSegLib.mask_store import MemoryMaskStore
 from PromptSegLib.observer import SessionObserver
@@ -75,7 +73,7 @@ def segment_case(case: Case, settings: Settings, predictor: Predictor, observer:
     values = _label_values(list(targets), settings.values)
     session = _session(volume, predictor, targets, settings, observer)
     if case.initial is not None:
-        _start_from(session, case.initial, values)
+        start_from_mask(session, case.initial, values)
     for target, prompts in targets.items():
         session.select(target)
         for prompt in prompts:
@@ -136,41 +134,6 @@ def _session(
     for name in targets:
         store.add(name)
     return Session(volume, predictor, store=store, observer=observer, auto=False, window=settings.window)
-
-
-def _start_from(session: Session, path: Path, values: Mapping[str, int]) -> None:
-    """Fill the targets from a mask file: the only one from all that is set, several by their label values."""
-    labels = _read_labels(path, session.image.grid)
-    present = np.unique(labels[labels != 0])
-    for target in session.targets:
-        only = len(session.targets) == 1 and len(present) <= 1
-        mask = labels != 0 if only else labels == values[target]
-        if not mask.any():
-            found = f"the values {', '.join(f'{value:g}' for value in present)}" if len(present) else "nothing set"
-            raise PromptError(f"expected {target!r}, value {values[target]}, in {path}, got {found}")
-        session.select(target)
-        session.set_mask(mask)
-
-
-def _read_labels(path: Path, grid: Grid) -> NDArray[Any]:
-    """Return a labelmap on `grid`; its file may order and turn the axes otherwise."""
-    file = open_image(path)
-    if file.time_points > 1:
-        raise VolumeError(f"expected an initial mask without overlaps, got {file.time_points} layers in {path}")
-    volume = file.volume()
-    axis_map = AxisMap.between(volume.grid, grid.ijk_to_ras)
-    if axis_map is not None:
-        extent = axis_map.extent(volume.grid.extent)
-        # Slicer's segmentations keep only the part of the grid that holds something.
-        is_part = path.name.lower().endswith(".seg.nrrd") and grid.extent.contains(extent)
-        if extent == grid.extent or is_part:
-            labels = np.zeros(grid.shape_kji, dtype=volume.array.dtype)
-            labels[extent.slices] = axis_map.from_source(volume.array)
-            return labels
-    raise VolumeError(
-        f"expected an initial mask on the image's grid, {grid.shape_kji} (k, j, i) at {grid.describe_bounds()}, "
-        f"got {volume.grid.shape_kji} at {volume.grid.describe_bounds()} in {path}"
-    )
 
 
 def _tell_of_overlaps(output: Path, segments: Sequence[Segment], grid: Grid) -> None:

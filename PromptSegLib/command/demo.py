@@ -140,9 +140,11 @@ def _stages(session: Session, click: Prompt) -> str:
 def _result(scene: Scene, session: Session) -> str:
     from PromptSegLib.evaluation.metrics import dice
 
-    mask = session.mask_kji
-    text = f"{scene.name} {int(mask.sum()) * scene.volume.grid.voxel_mm3 / 1000:.1f} mL"
-    return text if scene.truth_kji is None else f"{text}, Dice {dice(mask, scene.truth_kji):.3f} with the truth"
+    segment = Segment(scene.name, session.mask_kji)
+    text = f"{scene.name} {segment.size_on(scene.volume.grid)}"
+    if scene.truth_kji is not None:
+        text += f", Dice {dice(segment.mask_kji, scene.truth_kji):.3f} with the truth"
+    return text
 
 
 @contextmanager

@@ -64,21 +64,26 @@ def read_volume(path: Paths, time_point: int | None = None, series: str | None =
 
 def open_image(path: Paths, series: str | None = None) -> ImageFile:
     """Read the header of an image file, see `read_volume`. Raises VolumeError."""
+    try:
+        return _open(Path(path), series)
+    except OSError as error:
+        raise VolumeError(f"expected a readable image file, got {os.fspath(path)}: {error}") from error
+
+
+def _open(path: Path, series: str | None) -> ImageFile:
     # Imported here: SimpleITK takes a moment to load, and `promptseg --help` can do without.
     from PromptSegLib.io import dicom, itk, nifti
 
-    found = Path(path)
-    if found.is_dir():
-        return dicom.open_series(found, series)
+    if path.is_dir():
+        return dicom.open_series(path, series)
     if series is not None:
-        raise VolumeError(f"expected a folder with DICOM files to choose series {series!r} from, got {found}")
-    if not found.exists():
-        raise VolumeError(f"expected an image file, got {found}: there is no such file")
-    name = found.name.lower()
-    if name.endswith((".nii", ".nii.gz")):
-        return nifti.open_nifti(found)
-    if found.suffix.lower() in itk.FORMATS:
-        return itk.open_itk(found, found.suffix.lower())
-    if dicom.is_dicom(found):
-        return itk.open_itk(found, ".dcm")
-    raise VolumeError(f"expected an image file ({READABLE}), got {found}")
+        raise VolumeError(f"expected a folder with DICOM files to choose series {series!r} from, got {path}")
+    if not path.exists():
+        raise VolumeError(f"expected an image file, got {path}: there is no such file")
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return nifti.open_nifti(path)
+    if path.suffix.lower() in itk.FORMATS:
+        return itk.open_itk(path, path.suffix.lower())
+    if dicom.is_dicom(path):
+        return itk.open_itk(path, ".dcm")
+    raise VolumeError(f"expected an image file ({READABLE}), got {path}")

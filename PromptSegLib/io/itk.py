@@ -103,10 +103,7 @@ def _pixel_kind(reader: sitk.ImageFileReader) -> str:
 
 def _check_jpeg_is_whole(path: Path) -> None:
     """Raise VolumeError when the end of the picture is missing: libjpeg would paint the rest grey."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise VolumeError(f"expected a readable JPEG file, got {path}: {error}") from error
+    content = path.read_bytes()
     start_of_scan, end_of_image = content.rfind(b"\xff\xda"), content.rfind(b"\xff\xd9")
     if content.startswith(b"\xff\xd8") and end_of_image < start_of_scan:
         raise VolumeError(f"expected a whole JPEG file, got {path}: it was cut")

@@ -7,6 +7,7 @@ which moves voxels by up to 5e-5 mm at each pass; hence these readers and writer
 from __future__ import annotations
 
 import gzip
+import io
 import itertools
 import math
 import zlib
@@ -226,10 +227,14 @@ def _read(path: Path, layout: _Layout, time_point: int) -> Volume:
 
 def _read_piece(file: IO[bytes], layout: _Layout) -> NDArray[Any]:
     shape = layout.shape_kji if layout.pixel == 1 else (*layout.shape_kji, layout.pixel)
-    raw = file.read(layout.volume_bytes)
-    if len(raw) < layout.volume_bytes:
-        raise EOFError(f"{len(raw)} bytes of a volume came, its header says {layout.volume_bytes}")
-    return np.frombuffer(raw, layout.dtype).reshape(shape).astype(layout.dtype.newbyteorder("="), copy=False)
+    array = np.empty(shape, layout.dtype)
+    rest = array.reshape(-1).view(np.uint8).data
+    while rest:
+        count = cast("io.BufferedIOBase", file).readinto(rest)
+        if not count:
+            raise EOFError(f"the last {len(rest)} of {array.nbytes} bytes of a volume are missing")
+        rest = rest[count:]
+    return array.astype(layout.dtype.newbyteorder("="), copy=False)
 
 
 def labelmap_chunks(labels: NDArray[Any], grid: Grid, compressed: bool) -> Iterator[bytes]:

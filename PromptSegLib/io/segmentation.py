@@ -50,7 +50,13 @@ class Segment:
 
     @property
     def rgb(self) -> tuple[float, float, float]:
+        """The colour to show it in."""
         return self.colour or COLOURS[(self.value - 1) % len(COLOURS)]
+
+    def size_on(self, grid: Grid) -> str:
+        """Say how large it is on `grid`, for people: in mL, or in pixels when that is a single slice."""
+        voxels = int(np.count_nonzero(self.mask_kji))
+        return f"{voxels} pixels" if grid.is_single_slice else f"{voxels * grid.voxel_mm3 / 1000:.1f} mL"
 
 
 def segmentation_format(path: Paths) -> str:

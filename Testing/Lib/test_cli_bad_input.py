@@ -109,6 +109,16 @@ def test_an_initial_mask_on_another_grid_is_refused(refuses, tmp_path, grid):
     )
 
 
+def test_a_colour_image_is_no_initial_mask(refuses, tmp_path):
+    path = write_with_itk(tmp_path / "rgb.nrrd", np.ones((*GRID.shape_kji, 3), np.uint8), GRID.ijk_to_ras)
+    assert "one value a voxel" in refuses("--initial", path, "--positive", "5,5,5")
+
+
+def test_an_initial_mask_of_nothing_but_nan_is_empty(refuses, tmp_path):
+    path = write_with_itk(tmp_path / "nan.nrrd", np.full(GRID.shape_kji, np.nan, np.float32), GRID.ijk_to_ras)
+    assert "got nothing set" in refuses("--initial", path, "--positive", "5,5,5")
+
+
 def test_an_initial_mask_of_another_value_is_refused(refuses, tmp_path):
     one, two = np.zeros((2, *GRID.shape_kji), dtype=bool)
     one[0], two[1] = True, True
