@@ -80,7 +80,8 @@ class TargetState:
 
     prompts: in the order they were given. mask: what is there now, None when nothing is; a snapshot, read only.
     feedback: what this predictor returned with exactly that mask, else None. window: intensities that matter,
-    None when nobody said. view: the view the newest prompt came from, None outside of one.
+    None when nobody said. view: the view the newest prompt came from, None outside of one. views: those of earlier
+    prompts, as far as they came from one.
     """
 
     target: str
@@ -89,6 +90,7 @@ class TargetState:
     feedback: Any = None
     window: Window | None = None
     view: View | None = None
+    views: Mapping[Prompt, View] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
