@@ -49,6 +49,10 @@ class ObliqueSlice(Slice):
     def key(self) -> Hashable:
         return (*(round(v, 6) for v in self.normal_ras), round(self.depth_mm, 3))
 
+    @property
+    def name(self) -> str:
+        return f"oblique slice at {self.depth_mm:.1f} mm"
+
     @cached_property
     def grid(self) -> Grid:
         right, down = pixel_axes_ras(self._normal)

@@ -43,6 +43,11 @@ class Slice(ABC):
     def key(self) -> Hashable:
         """Equal for equal slices of one image."""
 
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What to call it in messages."""
+
     @abstractmethod
     def pixels(self, volume: Volume) -> NDArray[Any]:
         """Return the pixels (h, w[, component]) of a volume on the image's grid; NaN where there is no voxel."""
@@ -101,6 +106,10 @@ class ArraySlice(Slice):
     @property
     def key(self) -> Hashable:
         return "ijk"[self.axis], self.index
+
+    @property
+    def name(self) -> str:
+        return f"slice {self.index} along {'ijk'[self.axis]}"
 
     @cached_property
     def grid(self) -> Grid:

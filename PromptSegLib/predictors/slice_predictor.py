@@ -29,14 +29,21 @@ from PromptSegLib.view import View, Window
 from PromptSegLib.volume import Image, Volume
 from PromptSegLib.weights.places import default_folder
 
+Place = tuple[Hashable, Window | None]
+
 
 class SliceEncoding:
-    """An image, the network for it, and what was found out about it: its usual window, its slices' keys."""
+    """An image, the network for it, and what was found out about it.
+
+    keys: of the embeddings of its slices, by slice and window. newest_image: the slice shown last, as the network
+    sees it, by the same.
+    """
 
     def __init__(self, volume: Volume, model: SliceModel, rule: IntensityRule) -> None:
         self.volume = volume
         self.model = model
-        self.keys: dict[tuple[Hashable, Window | None], str] = {}
+        self.keys: dict[Place, str] = {}
+        self.newest_image: tuple[Place, NDArray[Any]] | None = None
         self._rule = rule
         self._window_of_all: tuple[Window | None] | None = None
 
@@ -47,6 +54,10 @@ class SliceEncoding:
         if self._window_of_all is None:
             self._window_of_all = (self._rule.window(self.volume, pixels),)
         return self._window_of_all[0]
+
+
+Group = tuple[Slice, tuple[Prompt, ...]]
+"""A slice and the prompts on it, in their order."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,30 +108,44 @@ class SlicePredictor(ABC):
         self, encoding: SliceEncoding, state: TargetState, cancel: CancelToken, progress: Progress
     ) -> Iterator[Prediction]:
         """Answer each slice whose prompts changed; when none did, refine that of the newest prompt."""
-        memory = state.feedback if isinstance(state.feedback, SliceMemory) else SliceMemory()
-        taken = [prompt for prompt in state.prompts if self.takes(prompt)]
-        groups = self._grouped(taken, encoding, state, memory)
-        changed = [group for group in groups if not _is_answered(memory, *group, state.window)] or groups[-1:]
-        mask = state.mask.copy() if state.mask else BitMask(encoding.volume.grid.shape_kji)
-        for number, (plane, prompts) in enumerate(changed):
-            cancel.check()
-            progress(number / len(changed), f"slice {number + 1} of {len(changed)}")
-            record = memory.record(plane)
-            objects = objects_on(plane, prompts, record, self._mask_to_refine(plane, prompts, mask, memory, state))
-            answer = self.answer(encoding, plane, state.window, objects, cancel)
-            logits = tuple(one.logits for one in answer.objects if one.logits is not None)
-            memory = memory.with_record(SliceRecord(plane, tuple(prompts), state.window, logits))
-            patch = plane.patch(answer.mask, mask)
-            mask.write(patch.extent, patch.mask_kji)
-            yield Prediction(
-                {state.target: patch},
-                answer.score,
-                answer.timings_ms,
-                self._note(encoding, state, taken, answer),
-                memory,
-            )
+        groups = self.groups(encoding, state)
+        yield from self._answer_groups(
+            self._changed(groups, state) or groups[-1:], encoding, state, cancel, progress
+        )
 
     # The seam to what carries masks from slice to slice
+
+    def predict_changed(
+        self, encoding: SliceEncoding, state: TargetState, cancel: CancelToken, progress: Progress
+    ) -> Iterator[Prediction]:
+        """Answer each slice whose prompts changed; nothing when none did.
+
+        A slice with a mask stays as it is when nobody remembers how it came there: it was edited by hand.
+        """
+        changed = self._changed(self.groups(encoding, state), state)
+        if state.mask is not None and not memory_of(state).records:
+            changed = [(plane, prompts) for plane, prompts in changed if not plane.read(state.mask).any()]
+        yield from self._answer_groups(changed, encoding, state, cancel, progress)
+
+    def groups(self, encoding: SliceEncoding, state: TargetState) -> list[Group]:
+        """Return the slices and their prompts, that of the newest prompt last. Raises PromptError without any."""
+        prompts = [prompt for prompt in state.prompts if self.takes(prompt)]
+        if not prompts:
+            raise PromptError(
+                f"expected one of {', '.join(sorted(self.capabilities.prompts - {'mask'}))} for "
+                f"{self.capabilities.name!r}, got {', '.join(p.kind + p.sign for p in state.prompts) or 'nothing'}"
+            )
+        views = dict(state.views)
+        if state.view is not None:
+            views.setdefault(prompts[-1], state.view)
+        known = memory_of(state).slices_of_prompts
+        planes = slices_of_prompts(prompts, encoding.volume.grid, views, known)
+        groups: dict[Hashable, Group] = {}
+        for prompt in prompts:
+            plane = planes[prompt]
+            _, group = groups.pop(plane.key, (plane, ()))
+            groups[plane.key] = plane, (*group, prompt)
+        return list(groups.values())
 
     def takes(self, prompt: Prompt) -> bool:
         """Tell whether it is a prompt on a slice that the network can use."""
@@ -153,13 +178,13 @@ class SlicePredictor(ABC):
         """Return the embedding of each slice; those that are not in the cache are made, as many at once as pays."""
         keys, images, found = [], {}, {}
         for plane in planes:
-            key, image = self._key(encoding, plane, window)
+            key = self._key(encoding, plane, window)
             keys.append(key)
             cached = self._cache.get(key)
             if cached is not None:
                 found[key] = cached
             else:
-                images[key] = self._image(encoding, plane, window) if image is None else image
+                images[key] = self.image_of(encoding, plane, window)
         for start in range(0, len(images), encoding.model.batch):
             batch = list(images)[start : start + encoding.model.batch]
             made = encoding.model.embed([images[key] for key in batch], cancel)
@@ -167,6 +192,16 @@ class SlicePredictor(ABC):
                 found[key] = embedding
                 self._cache.put(key, embedding)
         return [found[key] for key in keys]
+
+    def image_of(self, encoding: SliceEncoding, plane: Slice, window: Window | None) -> NDArray[Any]:
+        """Return what the network is shown of a slice: (h, w, 3), uint8, or (h, w), 0 to 1."""
+        place = plane.key, window
+        if encoding.newest_image is None or encoding.newest_image[0] != place:
+            pixels = plane.pixels(encoding.volume)
+            shown = window or encoding.usual_window(pixels)
+            image = as_rgb(pixels, shown) if self.sees_colour else as_grey(pixels, shown)
+            encoding.newest_image = place, image
+        return encoding.newest_image[1]
 
     def encode_ahead(
         self,
@@ -187,30 +222,42 @@ class SlicePredictor(ABC):
         for number, plane in enumerate(planes):
             cancel.check()
             progress(number / len(planes), "encoding neighbour slices")
-            if self._key(encoding, plane, window)[0] not in self._cache:
+            if self._key(encoding, plane, window) not in self._cache:
                 self.embeddings(encoding, [plane], window, cancel)
 
     # Within
 
-    def _grouped(
-        self, prompts: Sequence[Prompt], encoding: SliceEncoding, state: TargetState, memory: SliceMemory
-    ) -> list[tuple[Slice, list[Prompt]]]:
-        """Return the slices and their prompts, that of the newest prompt last. Raises PromptError without any."""
-        if not prompts:
-            raise PromptError(
-                f"expected one of {', '.join(sorted(self.capabilities.prompts - {'mask'}))} for "
-                f"{self.capabilities.name!r}, got {', '.join(p.kind + p.sign for p in state.prompts) or 'nothing'}"
-            )
-        views = dict(state.views)
-        if state.view is not None:
-            views.setdefault(prompts[-1], state.view)
-        planes = slices_of_prompts(prompts, encoding.volume.grid, views, memory.slices_of_prompts)
-        groups: dict[Hashable, tuple[Slice, list[Prompt]]] = {}
-        for prompt in prompts:
-            plane = planes[prompt]
-            _, group = groups.pop(plane.key, (plane, []))
-            groups[plane.key] = plane, [*group, prompt]
-        return list(groups.values())
+    @staticmethod
+    def _changed(groups: Sequence[Group], state: TargetState) -> list[Group]:
+        memory, changed = memory_of(state), []
+        for plane, prompts in groups:
+            record = memory.record(plane)
+            if record is None or record.prompts != prompts or record.window != state.window:
+                changed.append((plane, prompts))
+        return changed
+
+    def _answer_groups(
+        self,
+        groups: Sequence[Group],
+        encoding: SliceEncoding,
+        state: TargetState,
+        cancel: CancelToken,
+        progress: Progress,
+    ) -> Iterator[Prediction]:
+        memory = memory_of(state)
+        mask = state.mask.copy() if state.mask else BitMask(encoding.volume.grid.shape_kji)
+        for number, (plane, prompts) in enumerate(groups):
+            cancel.check()
+            progress(number / len(groups), f"slice {number + 1} of {len(groups)}")
+            to_refine = self._mask_to_refine(plane, prompts, mask, memory, state)
+            objects = objects_on(plane, prompts, memory.record(plane), to_refine)
+            answer = self.answer(encoding, plane, state.window, objects, cancel)
+            logits = tuple(one.logits for one in answer.objects if one.logits is not None)
+            memory = memory.with_record(SliceRecord(plane, prompts, state.window, logits))
+            patch = plane.patch(answer.mask, mask)
+            mask.write(patch.extent, patch.mask_kji)
+            note = self._note(encoding, state, answer)
+            yield Prediction({state.target: patch}, answer.score, answer.timings_ms, note, memory)
 
     @staticmethod
     def _mask_to_refine(
@@ -226,37 +273,29 @@ class SlicePredictor(ABC):
         current = plane.read(mask) if is_meant else None
         return current if current is not None and current.any() else None
 
-    def _image(self, encoding: SliceEncoding, plane: Slice, window: Window | None) -> NDArray[Any]:
-        """Return what the network is shown of a slice: (h, w, 3), uint8, or (h, w), 0 to 1."""
-        pixels = plane.pixels(encoding.volume)
-        window = window or encoding.usual_window(pixels)
-        return as_rgb(pixels, window) if self.sees_colour else as_grey(pixels, window)
-
-    def _key(self, encoding: SliceEncoding, plane: Slice, window: Window | None) -> tuple[str, NDArray[Any] | None]:
-        """Return the hash of what the embedding follows from, and the image where it had to be made for that."""
-        place, image = (plane.key, window), None
+    def _key(self, encoding: SliceEncoding, plane: Slice, window: Window | None) -> str:
+        """Return the hash of what the embedding follows from."""
+        place = plane.key, window
         if place not in encoding.keys:
-            image = self._image(encoding, plane, window)
+            image = self.image_of(encoding, plane, window)
             content = hashlib.sha256(f"{encoding.model.fingerprint} {image.shape} {image.dtype}".encode())
             content.update(np.ascontiguousarray(image).data)
             encoding.keys[place] = content.hexdigest()
-        return encoding.keys[place], image
+        return encoding.keys[place]
 
-    def _note(
-        self, encoding: SliceEncoding, state: TargetState, taken: Sequence[Prompt], answer: SliceAnswer
-    ) -> str:
+    def _note(self, encoding: SliceEncoding, state: TargetState, answer: SliceAnswer) -> str:
         notes = [encoding.model.note]
-        left_out = [p for p in state.prompts if p not in taken and not isinstance(p, MaskPrompt)]
+        left_out = sum(not self.takes(prompt) and not isinstance(prompt, MaskPrompt) for prompt in state.prompts)
         if left_out:
-            notes.append(f"left out, as {self.capabilities.title} does not take them: {len(left_out)} prompts")
+            notes.append(f"left out, as {self.capabilities.title} does not take them: {left_out} prompts")
         if not answer.objects:
             notes.append("negative prompts alone, and nothing on this slice to take them from")
         return "; ".join(note for note in notes if note)
 
 
-def _is_answered(memory: SliceMemory, plane: Slice, prompts: Sequence[Prompt], window: Window | None) -> bool:
-    record = memory.record(plane)
-    return record is not None and record.prompts == tuple(prompts) and record.window == window
+def memory_of(state: TargetState) -> SliceMemory:
+    """Return what was answered before, as far as the mask is still what came of it."""
+    return state.feedback if isinstance(state.feedback, SliceMemory) else SliceMemory()
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Prompts in the patient as prompts on a slice: objects, in pixels."""
+"""Prompts in the patient, or a mask, as prompts on a slice: objects, in pixels."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.geometry import FloatArray, IntArray
+from PromptSegLib.imaging.between_slices import innermost_xy
 from PromptSegLib.imaging.rasterize import rasterize
 from PromptSegLib.imaging.slices import Slice
 from PromptSegLib.predictors.slice_memory import SliceRecord
@@ -47,6 +49,29 @@ def objects_on(
         )
         for number in range(count)
     ]
+
+
+def objects_like(mask: BoolArray) -> list[ObjectPrompts]:
+    """Return prompts for what looks about like `mask` : (h, w): of each part its box, a point inside, and itself.
+
+    Parts of less than a hundredth of the largest are left out. The boxes have some room: a structure that grows
+    from slice to slice must not be cut.
+    """
+    parts, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    objects = []
+    for number, where in enumerate(ndimage.find_objects(parts), start=1):
+        if 100 * sizes[number - 1] < sizes.max():
+            continue
+        rows, columns = where
+        part = parts == number
+        low, high = np.array([columns.start, rows.start]), np.array([columns.stop, rows.stop]) - 1
+        room = 1 + 0.05 * (high - low)
+        size_xy = np.array([mask.shape[1], mask.shape[0]])
+        box = np.concatenate([np.maximum(low - room, 0), np.minimum(high + room, size_xy - 1)])
+        inside = innermost_xy(part[where]) + low
+        objects.append(ObjectPrompts(inside[None], np.array([1]), box, mask=part))
+    return objects
 
 
 def boxes_on(plane: Slice, prompts: Sequence[Prompt]) -> FloatArray:
