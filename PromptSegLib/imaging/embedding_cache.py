@@ -32,9 +32,7 @@ class EmbeddingCache:
     be written makes it slower, and is no error.
     """
 
-    def __init__(
-        self, folder: Path | None = None, *, memory_bytes: int = 256 * 2**20, disk_bytes: int = 2**30
-    ) -> None:
+    def __init__(self, folder: Path | None = None, *, memory_bytes: int = 256 * 2**20, disk_bytes: int = 2**30) -> None:
         self.folder = folder
         self.memory_bytes = memory_bytes
         self.disk_bytes = disk_bytes

@@ -46,9 +46,7 @@ class SliceMemory:
         return SliceMemory({key: record for key, record in self.records.items() if key != plane.key})
 
     def with_all_carried(self) -> SliceMemory:
-        return SliceMemory(
-            {key: dataclasses.replace(record, is_carried=True) for key, record in self.records.items()}
-        )
+        return SliceMemory({key: dataclasses.replace(record, is_carried=True) for key, record in self.records.items()})
 
     @property
     def slices_of_prompts(self) -> Mapping[Prompt, Slice]:

@@ -109,9 +109,7 @@ class SlicePredictor(ABC):
     ) -> Iterator[Prediction]:
         """Answer each slice whose prompts changed; when none did, refine that of the newest prompt."""
         groups = self.groups(encoding, state)
-        yield from self._answer_groups(
-            self._changed(groups, state) or groups[-1:], encoding, state, cancel, progress
-        )
+        yield from self._answer_groups(self._changed(groups, state) or groups[-1:], encoding, state, cancel, progress)
 
     # The seam to what carries masks from slice to slice
 

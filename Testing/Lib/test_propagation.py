@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from fakes import BallPredictor
@@ -21,6 +23,7 @@ from PromptSegLib.executor import ThreadExecutor
 from PromptSegLib.geometry import Grid
 from PromptSegLib.imaging.oblique_slices import ObliqueSlice
 from PromptSegLib.observer import SessionObserver
+from PromptSegLib.process_executor import ProcessExecutor
 from PromptSegLib.prompts import Box, Point
 from PromptSegLib.session import Session
 from PromptSegLib.span import Span
@@ -92,9 +95,7 @@ def test_a_tube_that_branches_is_followed_into_both_branches(grid):
 def test_one_branch_may_end_before_the_other(grid):
     fork = at(grid, (0.5, 0.5, 0.3))
     stem = tube(grid, at(grid, (0.5, 0.5, 0.0)), fork, 6)
-    truth = (
-        stem | tube(grid, fork, at(grid, (0.25, 0.5, 0.95)), 5) | tube(grid, fork, at(grid, (0.65, 0.5, 0.6)), 5)
-    )
+    truth = stem | tube(grid, fork, at(grid, (0.25, 0.5, 0.95)), 5) | tube(grid, fork, at(grid, (0.65, 0.5, 0.6)), 5)
     session = session_on(grid, truth)
     click_in(session, truth, 2)
     session.propagate()
@@ -426,3 +427,23 @@ def test_a_box_begins_it_as_well_as_a_click():
     session.add(Box.from_indices(grid, (i0, j0, 10), (i1, j1, 10)))
     session.propagate()
     assert iou(session.mask_kji, truth) > 0.98
+
+
+def test_it_runs_in_a_process_of_its_own_with_views_and_span(tmp_path):
+    grid = Grid((30, 40, 50), affine())
+    truth = ball(grid, middle_ras(grid), 12)
+    environment = {"PYTHONPATH": str(Path(__file__).parents[1] / "support"), "XDG_CACHE_HOME": str(tmp_path)}
+    executor = ProcessExecutor(environment=environment)
+    session = Session(coloured(grid, truth), "slice_phantoms:PerfectPredictor", executor=executor, auto=False)
+    try:
+        sagittal = ((0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+        for i in (21, 27):
+            click = Point(tuple(grid.to_ras((i, 20, 15))))
+            session.add(click, View(click.position_ras, *sagittal, (50.0, 50.0)))
+        session.propagate(Span((tuple(grid.to_ras((0, 0, 0))), tuple(grid.to_ras((33, 0, 0))))))
+        assert session.wait(60)
+    finally:
+        session.close()
+    expected = truth.copy()
+    expected[:, :, 34:] = False
+    np.testing.assert_array_equal(session.mask_kji, expected)

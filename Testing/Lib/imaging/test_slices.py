@@ -98,9 +98,7 @@ def test_however_a_volume_is_stored_its_slice_looks_the_same():
     array = np.random.default_rng(1).normal(size=plain.shape_kji)
     shown = ArraySlice(plain, 2, 4).pixels(Volume(array, plain.ijk_to_ras))
     stored_otherwise = np.flip(array, (1, 2))
-    np.testing.assert_array_equal(
-        ArraySlice(flipped, 2, 4).pixels(Volume(stored_otherwise, flipped.ijk_to_ras)), shown
-    )
+    np.testing.assert_array_equal(ArraySlice(flipped, 2, 4).pixels(Volume(stored_otherwise, flipped.ijk_to_ras)), shown)
 
 
 def test_an_array_without_geometry_has_rows_and_columns_as_stored():

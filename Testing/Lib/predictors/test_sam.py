@@ -153,9 +153,7 @@ def test_medsam_sees_a_box_alone_from_0_to_1_and_one_mask(reference):
     assert labels is None
     assert mask is None
     assert not kinds["multimask"]
-    np.testing.assert_allclose(
-        boxes, [[100 / 300 * 256, 30 / 180 * 256, 220 / 300 * 256, 110 / 180 * 256]], rtol=1e-6
-    )
+    np.testing.assert_allclose(boxes, [[100 / 300 * 256, 30 / 180 * 256, 220 / 300 * 256, 110 / 180 * 256]], rtol=1e-6)
     assert len(asked) == 3
 
 
@@ -178,9 +176,7 @@ def test_ct_is_shown_in_the_window_that_was_given(reference):
     tokens = network.image_encoder.tokens
     network.image_encoder.tokens = lambda image: seen.append(image) or tokens(image)
     hu = np.linspace(-1000, 2000, 40 * 60).reshape(1, 40, 60).astype(np.int16)
-    session = Session(
-        Volume(hu, PICTURE), with_cache(SamVitB, network), window=Window.from_level_and_width(40, 400)
-    )
+    session = Session(Volume(hu, PICTURE), with_cache(SamVitB, network), window=Window.from_level_and_width(40, 400))
     session.add(click(session.image.grid, 30, 20))
     [image] = seen
     black, white = (0 - 123.675) / 58.395, (255 - 123.675) / 58.395
@@ -290,9 +286,7 @@ def test_a_checkpoint_from_the_store_answers_as_its_network(kind, a_store, refer
 
 def test_a_checkpoint_of_another_network_is_refused_with_the_differences(a_store, tmp_path, reference):
     (tmp_path / "offline" / "ft-sam").mkdir()
-    (tmp_path / "offline" / "sam-med2d" / "sam-med2d_b.pth").rename(
-        tmp_path / "offline" / "ft-sam" / "ft-sam_b.pth"
-    )
+    (tmp_path / "offline" / "sam-med2d" / "sam-med2d_b.pth").rename(tmp_path / "offline" / "ft-sam" / "ft-sam_b.pth")
     session = Session(picture(reference.image()), TinyFtSam(weights=a_store, cache=EmbeddingCache()), auto=False)
     session.add(click(session.image.grid, 150, 70))
     with pytest.raises(WeightsError, match=r"unexpected: image_encoder\.blocks\.0\.Adapter"):
