@@ -38,9 +38,7 @@ class PromptSeg(ScriptedLoadableModule):
             "Interactive segmentation by clicks, boxes, scribbles, lassos and names, in 2D and 3D. "
             "For research use only. Images stay on this computer."
         )
-        self.parent.acknowledgementText = _(
-            "The licences of the models are listed by <code>promptseg models</code>."
-        )
+        self.parent.acknowledgementText = _("The licences of the models are listed by <code>promptseg models</code>.")
 
 
 #

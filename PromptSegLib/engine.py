@@ -44,11 +44,20 @@ class Engine:
             encoded = self._encoded = revision, self.predictor.encode(self.image, cancel, progress)
             encode_ms = 1000 * (time.perf_counter() - started)
         cancel.check()
-        for prediction in self.predictor.predict(encoded[1], state, cancel, progress):
+        for prediction in self._answers(encoded[1], state, cancel, progress):
             cancel.check()
             self._check(prediction)
             yield dataclasses.replace(prediction, timings_ms={"encode": encode_ms, **prediction.timings_ms})
             encode_ms = 0.0
+
+    def _answers(
+        self, encoding: Any, state: TargetState, cancel: CancelToken, progress: Progress
+    ) -> Iterator[Prediction]:
+        if state.span is None:
+            return self.predictor.predict(encoding, state, cancel, progress)
+        from PromptSegLib.propagation import propagate  # needs SciPy
+
+        return propagate(self.predictor, encoding, state, cancel, progress)
 
     def _check(self, prediction: Prediction) -> None:
         whole = self.image.grid.extent

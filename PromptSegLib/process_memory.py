@@ -148,6 +148,8 @@ class WorkerMemory:
             feedback.number if is_known else None,
             state.window,
             state.view,
+            {n: state.views[prompt] for n, prompt in enumerate(state.prompts) if prompt in state.views},
+            state.span,
         )
 
 

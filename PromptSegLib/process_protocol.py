@@ -35,6 +35,7 @@ from PromptSegLib.bitmask import MaskDelta, Patch
 from PromptSegLib.errors import PredictionError, PromptSegError
 from PromptSegLib.geometry import Extent, FloatArray
 from PromptSegLib.prompts import Prompt
+from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
 
 _LENGTH = struct.Struct("<Q")
@@ -74,7 +75,8 @@ class MakeEngine:
 class Ask:
     """A question. Prompts: the first `kept_prompts` of the last question for that target, then `new_prompts`.
 
-    mask_change: what became of the target's mask since then.
+    mask_change: what became of the target's mask since then. views: those of all its prompts that have one, by the
+    prompt's index.
     """
 
     job: int
@@ -86,6 +88,8 @@ class Ask:
     feedback: int | None
     window: Window | None
     view: View | None
+    views: Mapping[int, View]
+    span: Span | None
 
 
 @dataclass(frozen=True)

@@ -158,6 +158,8 @@ class Worker:
             None if ask.feedback is None else self._feedback.get(ask.feedback),
             ask.window,
             ask.view,
+            {known.prompts[number]: view for number, view in ask.views.items()},
+            ask.span,
         )
 
     def _answered(self, job: int, prediction: Prediction) -> Answered:

@@ -10,7 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from PromptSegLib.bitmask import BoolArray, MaskDelta, Patch
 from PromptSegLib.engine import Engine
-from PromptSegLib.errors import Cancelled, PredictionError, PromptError, PromptSegError, VolumeError
+from PromptSegLib.errors import (
+    Cancelled,
+    PredictionError,
+    PromptError,
+    PromptSegError,
+    UnsupportedPromptError,
+    VolumeError,
+)
 from PromptSegLib.executor import Executor, ImmediateExecutor, Job
 from PromptSegLib.geometry import Extent
 from PromptSegLib.history import Answer, Step, TargetRecord
@@ -21,6 +28,7 @@ from PromptSegLib.observer import SessionObserver
 from PromptSegLib.predictors.base import Capabilities, Prediction, Predictor, TargetState
 from PromptSegLib.predictors.registry import check_takes, create_predictor
 from PromptSegLib.prompts import MaskPrompt, Prompt, check_inside
+from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
 from PromptSegLib.volume import Image, Volume, as_image
 
@@ -59,6 +67,7 @@ class Session:
         self._ledger = Ledger(store, self.observer, history_budget_bytes)
         self._engines: dict[str, Engine] = {}
         self._running: _Run | None = None
+        self._views: dict[Prompt, View] = {}
         self.use(predictor)
         self._target = self.targets[0] if self.targets else store.add("segment")
 
@@ -154,6 +163,8 @@ class Session:
         check_inside(new, self.image.grid)
         prompts = self._prompts_with(old)
         prompts[prompts.index(old)] = new
+        if old in self._views:
+            self._views[new] = self._views[old]
         self._start_over(f"move {new.kind}{new.sign}", tuple(prompts))
 
     def remove(self, prompt: Prompt) -> None:
@@ -259,6 +270,23 @@ class Session:
         self._sync()
         self._start(None, view)
 
+    def propagate(self, span: Span | None = None, view: View | None = None) -> None:
+        """Carry the selected target's mask from the slices that were prompted through the volume, within `span`.
+
+        Slices come one by one; `cancel` keeps those that have come, `undo` takes all of them back. The prediction's
+        note says where it ended and why. After a correction only the slices around it are carried to anew.
+        view: the one looked at; the mask on its slice is a beginning too where there are no prompts.
+
+        Raises UnsupportedPromptError when the predictor does not work slice by slice.
+        """
+        if self.capabilities.dimensions != {2}:
+            raise UnsupportedPromptError(
+                f"expected a predictor that works slice by slice, got {self.capabilities.name!r}: "
+                "its masks are of the whole volume already"
+            )
+        self._sync()
+        self._start(None, view, span=span or Span())
+
     def cancel(self) -> None:
         """Stop what runs. Its prompts stay, unanswered; masks stay as they are."""
         run, self._running = self._running, None
@@ -325,19 +353,28 @@ class Session:
         """Take note of what somebody else changed in the masks; see `Ledger.sync`."""
         return self._ledger.sync()
 
-    def _start(self, step: Step | None, view: View | None = None, target: str | None = None) -> None:
+    def _start(
+        self,
+        step: Step | None,
+        view: View | None = None,
+        target: str | None = None,
+        span: Span | None = None,
+    ) -> None:
         self.cancel()
         target = target or self._target
+        prompts = self._ledger.record(target).prompts
         state = TargetState(
             target,
-            self._ledger.record(target).prompts,
+            prompts,
             mask=self._ledger.store.snapshot(target),
             feedback=self._ledger.feedback(target, self.capabilities.name),
             window=self.window,
             view=view,
+            views={prompt: self._views[prompt] for prompt in prompts if prompt in self._views},
+            span=span,
         )
         self.error = None
-        run = self._running = _Run(self, target, step, view)
+        run = self._running = _Run(self, target, step, view, "predict" if span is None else "propagate")
         self.observer.busy_changed(True)
         self._executor.submit(self._engine, state, run)
         if isinstance(self._executor, ImmediateExecutor) and self.error is not None:
@@ -347,13 +384,14 @@ class Session:
 class _Run:
     """The listener of one job: lays its answers over the masks, unless something newer took its place."""
 
-    def __init__(self, session: Session, target: str, step: Step | None, view: View | None) -> None:
+    def __init__(self, session: Session, target: str, step: Step | None, view: View | None, label: str) -> None:
         self.job: Job | None = None
         self._session = session
         self._ledger = session._ledger
         self._target = target
         self._step = step
         self._view = view
+        self._label = label
         self._started = time.perf_counter()
         self._predictor = session.capabilities.name
 
@@ -384,7 +422,9 @@ class _Run:
                 self.job.cancel()
             self.on_end(error)
             return
-        if was_edited:
+        if was_edited and self._label == "propagate":
+            session.cancel()  # What has come stays, and so does the edit.
+        elif was_edited:
             # Edited by hand meanwhile: what was computed from the old mask must not wipe out the edit.
             session._start(None, self._view, self._target)
 
@@ -406,7 +446,7 @@ class _Run:
     def _lay_over(self, prediction: Prediction) -> None:
         ledger, step = self._ledger, self._step
         if step is None or ledger.history.newest is not step:
-            step = self._step = ledger.push("predict", self._target, ledger.record(self._target))
+            step = self._step = ledger.push(self._label, self._target, ledger.record(self._target))
         started = time.perf_counter()
         deltas = ledger.write(step, {ledger.key_of(name): patch for name, patch in prediction.patches.items()})
         now = time.perf_counter()

@@ -61,6 +61,12 @@ class LongestSideFrame:
         square = bilinear(low_res, (self.side, self.side))
         return bilinear(square[..., :height, :width], self.image_hw)
 
+    def low_res(self, masks: Tensor, size_hw: Sequence[int]) -> Tensor:
+        """Masks (B, 1, H, W) of the image, 0 to 1, as (B, 1, h, w) of the network's square."""
+        height, width = self.resized_hw
+        square = functional.pad(bilinear(masks, (height, width)), (0, self.side - width, 0, self.side - height))
+        return functional.adaptive_avg_pool2d(square, (size_hw[0], size_hw[1]))
+
 
 @dataclass(frozen=True)
 class StretchedFrame:
@@ -90,6 +96,11 @@ class StretchedFrame:
     def logits(self, low_res: Tensor) -> Tensor:
         """The network's logits (B, M, h, w) as (B, M, H, W), one for each pixel of the image."""
         return bilinear(bilinear(low_res, (self.side, self.side)), self.image_hw)
+
+    def low_res(self, masks: Tensor, size_hw: Sequence[int]) -> Tensor:
+        """Masks (B, 1, H, W) of the image, 0 to 1, as (B, 1, h, w) of the network's square."""
+        square = bilinear(masks, (self.side, self.side))
+        return functional.adaptive_avg_pool2d(square, (size_hw[0], size_hw[1]))
 
 
 def checked(image: NDArray[np.uint8], image_hw: tuple[int, int]) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol
 from PromptSegLib.bitmask import BitMask, Patch
 from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.prompts import Box, Prompt
+from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
 from PromptSegLib.volume import Image
 
@@ -80,7 +81,9 @@ class TargetState:
 
     prompts: in the order they were given. mask: what is there now, None when nothing is; a snapshot, read only.
     feedback: what this predictor returned with exactly that mask, else None. window: intensities that matter,
-    None when nobody said. view: the view the newest prompt came from, None outside of one.
+    None when nobody said. view: the view the newest prompt came from, None outside of one. views: those of earlier
+    prompts, as far as they came from one. span: how far to carry the mask from the slices prompted to the others,
+    None for not at all; see `PromptSegLib.propagation`.
     """
 
     target: str
@@ -89,6 +92,8 @@ class TargetState:
     feedback: Any = None
     window: Window | None = None
     view: View | None = None
+    views: Mapping[Prompt, View] = field(default_factory=dict)
+    span: Span | None = None
 
 
 @dataclass(frozen=True, eq=False)

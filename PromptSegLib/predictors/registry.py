@@ -13,6 +13,14 @@ from PromptSegLib.prompts import Prompt
 # Module : class. Modules import torch and the like inside of functions, so that listing them costs nothing.
 _PREDICTORS = {
     "classical": "PromptSegLib.predictors.classical:ClassicalPredictor",
+    "sam-med2d": "PromptSegLib.predictors.sam:SamMed2D",
+    "sam-med2d-no-adapter": "PromptSegLib.predictors.sam:SamMed2DNoAdapter",
+    "ft-sam": "PromptSegLib.predictors.sam:FtSam",
+    "sam-vit-b": "PromptSegLib.predictors.sam:SamVitB",
+    "sam-vit-l": "PromptSegLib.predictors.sam:SamVitL",
+    "sam-vit-h": "PromptSegLib.predictors.sam:SamVitH",
+    "medsam": "PromptSegLib.predictors.sam:MedSam",
+    "scribbleprompt": "PromptSegLib.predictors.scribbleprompt:ScribblePromptPredictor",
 }
 
 _ALIASES = {"default": "classical"}

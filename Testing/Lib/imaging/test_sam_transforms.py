@@ -92,3 +92,14 @@ def test_a_rounded_step_may_miss_a_pixel_as_in_opencv():
 def test_another_image_than_the_frame_s_is_refused(frame, image):
     with pytest.raises(VolumeError, match=r"uint8 image \(4, 6, 3\), got"):
         frame.image(image)
+
+
+@pytest.mark.parametrize("image_hw", [(180, 300), (300, 220), (64, 64), (100, 256)])
+@pytest.mark.parametrize("frame_of", FRAMES)
+def test_a_mask_goes_to_the_network_s_size_and_back(image_hw, frame_of):
+    frame = frame_of(image_hw)
+    mask = disk(image_hw, (0.4 * image_hw[1], 0.6 * image_hw[0]), 0.3 * min(image_hw))[..., 0] > 0
+    low_res = frame.low_res(torch.from_numpy(mask).float()[None, None], (64, 64))
+    assert low_res.shape == (1, 1, 64, 64)
+    back = (frame.logits(2 * low_res - 1)[0, 0] > 0).numpy()
+    assert (back & mask).sum() / (back | mask).sum() > 0.95

@@ -6,6 +6,7 @@ import pytest
 import torch
 from key_made_weights import state_dict_from_keys
 from references import ELSEWHERE, FOLDERS, Reference, needs_all_references
+from tiny_networks import TINY_MED2D, TINY_SAM
 
 from PromptSegLib.imaging.antialias import resized_antialiased
 from PromptSegLib.imaging.sam_transforms import LongestSideFrame, StretchedFrame
@@ -13,16 +14,6 @@ from PromptSegLib.networks.sam import Sam, sam_med2d, sam_vit_b
 from PromptSegLib.networks.sam_config import SamConfig
 from PromptSegLib.networks.sam_unet import SamUNet
 
-TINY_SAM = {
-    "image_size": 256,
-    "width": 48,
-    "depth": 4,
-    "heads": 3,
-    "window": 7,
-    "global_blocks": (1, 3),
-    "embedding": 64,
-}
-TINY_MED2D = {"width": 96, "depth": 4, "heads": 3, "global_blocks": (1, 3)}
 MED2D_POINTS = torch.tensor([[[150, 70], [20, 30], [200.5, 90.25]]])
 MED2D_LABELS = torch.tensor([[1, 0, 1]])
 MED2D_BOX = torch.tensor([[100.0, 30, 220, 110]])

@@ -1,0 +1,67 @@
+"""ScribblePrompt (arXiv:2312.07381) on slices: its UNet, small enough for every computer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PromptSegLib.imaging.embedding_cache import EmbeddingCache
+from PromptSegLib.imaging.windowing import IntensityRule
+from PromptSegLib.predictors.base import Capabilities
+from PromptSegLib.predictors.slice_predictor import SlicePredictor
+from PromptSegLib.weights.store import WeightsStore
+
+if TYPE_CHECKING:
+    from PromptSegLib.networks.scribbleprompt import ScribblePromptUNet
+    from PromptSegLib.predictors.scribbleprompt_model import ScribblePromptModel
+
+
+class ScribblePromptPredictor(SlicePredictor):
+    """Black and white come from the session's window; without one, from percentiles 0.5 and 99.5 of the slice.
+
+    network: one to use in place of the published weights. device: "auto", or a name such as "cpu". weights: where
+    weights are; by default the user's store.
+    Raises WeightsError, which says how to get them, when the weights are not here.
+    """
+
+    capabilities = Capabilities(
+        name="scribbleprompt",
+        title="ScribblePrompt",
+        summary="scribbles, clicks and boxes on a slice, all kinds of medical images; fast on a CPU",
+        dimensions=frozenset({2}),
+        prompts=frozenset({"point+", "point-", "box2d+", "scribble+", "scribble-", "mask"}),
+        code_license="Apache-2.0",
+        weights_license="not stated apart from the code's",
+        weights=("scribbleprompt",),
+        devices=("cuda", "mps", "cpu"),
+        citation="Wong et al., ScribblePrompt, ECCV 2024, arXiv:2312.07381",
+    )
+    intensities = IntensityRule(over="slice", keeps_bytes=False)
+    sees_colour = False
+
+    def __init__(
+        self,
+        network: ScribblePromptUNet | None = None,
+        *,
+        device: str = "auto",
+        weights: WeightsStore | None = None,
+    ) -> None:
+        # What is made ahead is just the slice at 128 x 128: nothing to keep on disk.
+        super().__init__(cache=EmbeddingCache(memory_bytes=16 * 2**20))
+        self._network = network
+        self._device = device
+        self._weights = weights or WeightsStore()
+        if network is None and self._weights.status("scribbleprompt").state != "ready":
+            self._weights.path("scribbleprompt")
+
+    def _load(self) -> ScribblePromptModel:
+        from PromptSegLib.networks.scribbleprompt import ScribblePromptUNet
+        from PromptSegLib.predictors.scribbleprompt_model import ScribblePromptModel
+        from PromptSegLib.weights.readers import check_state_dict
+
+        network = self._network
+        if network is None:
+            network = ScribblePromptUNet()
+            state_dict = self._weights.state_dict("scribbleprompt")
+            check_state_dict({key: value.shape for key, value in network.state_dict().items()}, state_dict)
+            network.load_state_dict(state_dict)
+        return ScribblePromptModel(network, self._device)

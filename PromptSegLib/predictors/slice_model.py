@@ -1,0 +1,71 @@
+"""A network that looks at one slice: what it is asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from PromptSegLib.bitmask import BoolArray
+from PromptSegLib.cancel import CancelToken
+from PromptSegLib.geometry import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectPrompts:
+    """What is known of one object on a slice of (h, w) pixels. Pixels are (x, y); integers are their centres.
+
+    points_xy: (n, 2). labels: (n,), 1 in the object, 0 beside it. box_xyxy: (4,), first and last pixel inside.
+    strokes: (2, h, w), bool: pixels marked as inside and as outside. mask: (h, w), bool: what it is now, to be
+    refined. logits: what the network returned for exactly that mask.
+    """
+
+    points_xy: FloatArray
+    labels: NDArray[np.int64]
+    box_xyxy: FloatArray | None = None
+    strokes: BoolArray | None = None
+    mask: BoolArray | None = None
+    logits: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectAnswer:
+    """What an object is on a slice.
+
+    mask: (h, w), bool. score: the quality expected, 0 to 1, None when the network does not say. logits: to be fed
+    back.
+    """
+
+    mask: BoolArray
+    score: float | None
+    logits: NDArray[Any] | None
+
+
+class SliceModel(Protocol):
+    """A network with all that belongs to it. Used by one thread at a time.
+
+    fingerprint: of its weights and settings: equal where the same pixels give the same embedding.
+    batch: how many slices are best encoded at once. note: what the user should know, "" for nothing.
+    """
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def batch(self) -> int: ...
+
+    @property
+    def note(self) -> str: ...
+
+    def embed(self, images: Sequence[NDArray[Any]], cancel: CancelToken) -> list[NDArray[Any]]:
+        """Return the embedding of each image, all of one shape: (h, w, 3), uint8, or (h, w), 0 to 1."""
+        ...
+
+    def answer(
+        self, embedding: NDArray[Any], shape_hw: tuple[int, int], objects: Sequence[ObjectPrompts]
+    ) -> list[ObjectAnswer]:
+        """Return the masks of `objects` on the slice; one for all where the network does not tell them apart."""
+        ...

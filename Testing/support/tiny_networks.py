@@ -1,0 +1,46 @@
+"""Small networks of each kind with weights made from key names, for complete paths in a second."""
+
+from __future__ import annotations
+
+import torch
+from key_made_weights import state_dict_from_keys
+from references import KEPT_HERE
+
+from PromptSegLib.networks.sam import sam_med2d, sam_vit_b
+from PromptSegLib.networks.scribbleprompt import ScribblePromptUNet
+
+TINY_SAM = {
+    "image_size": 256,
+    "width": 48,
+    "depth": 4,
+    "heads": 3,
+    "window": 7,
+    "global_blocks": (1, 3),
+    "embedding": 64,
+}
+TINY_MED2D = {"width": 96, "depth": 4, "heads": 3, "global_blocks": (1, 3)}
+
+
+def key_made(network, keys_name, part=None):
+    """Give a network the weights of a key list kept in Testing/Data/parity; the list may hold more than it has."""
+    state_dict = state_dict_from_keys(KEPT_HERE / f"{keys_name}.json", part)
+    network.load_state_dict({key: state_dict[key] for key in network.state_dict()}, assign=True)
+    return network.eval()
+
+
+def tiny_sam():
+    return key_made(sam_vit_b(**TINY_SAM), "sam_tiny_keys")
+
+
+def tiny_med2d(**changes):
+    return key_made(sam_med2d(**TINY_MED2D, **changes), "sam_med2d_tiny_keys")
+
+
+def tiny_scribbleprompt():
+    return key_made(ScribblePromptUNet(width=12), "scribbleprompt_tiny_keys")
+
+
+def full_size_med2d():
+    with torch.device("meta"):
+        network = sam_med2d()
+    return key_made(network, "sam_med2d_vit_b_keys")
