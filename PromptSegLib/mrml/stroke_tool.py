@@ -11,7 +11,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
 from PromptSegLib.geometry import FloatArray
-from PromptSegLib.mrml.slice_views import pixel_mm
+from PromptSegLib.mrml.view_geometry import pixel_mm
 
 Shape = Literal["scribble", "lasso", "box"]
 Finished = Callable[[FloatArray, Any], None]

@@ -73,7 +73,9 @@ def box_from_stroke(points_xy: ArrayLike, slice_node: Any, volume_node: Any, pos
     low, high = np.minimum(points[0], points[-1]), np.maximum(points[0], points[-1])
     size_px = high - low
     if min(size_px) < 1:
-        raise PromptError(f"expected a box dragged from corner to corner, got {size_px[0]:.0f} x {size_px[1]:.0f} pixels")
+        raise PromptError(
+            f"expected a box dragged from corner to corner, got {size_px[0]:.0f} x {size_px[1]:.0f} pixels"
+        )
     object_to_world = array_from_matrix(slice_node.GetSliceToRAS()).copy()
     object_to_world[:3, 3] = xy_to_world([(low + high) / 2], slice_node)[0]
     return oriented_box(object_to_world, np.array([*(size_px * pixel_mm(slice_node)), 0.0]), volume_node, positive)
