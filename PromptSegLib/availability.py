@@ -98,7 +98,7 @@ def _worklist_reasons(s: Situation) -> dict[str, str]:
 
 
 def _tool_problem(situation: Situation, feature: str) -> str:
-    if situation.capabilities is None:
+    if situation.capabilities is None or situation.problem:
         return situation.problem
     if feature not in situation.capabilities.prompts:
         return f"{situation.capabilities.title} does not take this kind of prompt."
@@ -106,7 +106,7 @@ def _tool_problem(situation: Situation, feature: str) -> str:
 
 
 def _name_problem(situation: Situation) -> str:
-    if situation.capabilities is None:
+    if situation.capabilities is None or situation.problem:
         return situation.problem
     if not situation.capabilities.prompts & {"class", "text"}:
         return f"{situation.capabilities.title} takes no names."

@@ -6,6 +6,11 @@ import pytest
 from standin import pythonqt
 from standin.application import Application
 
+from user import User
+
+from PromptSegLib.mrml.slice_view import SliceView
+from PromptSegLib.predictors import registry
+
 
 @pytest.fixture
 def behind_the_scenes(monkeypatch):
@@ -22,3 +27,35 @@ def behind_the_scenes(monkeypatch):
 def slicer_app(behind_the_scenes):
     with Application() as application:
         yield application
+
+
+@pytest.fixture
+def ball(monkeypatch):
+    """The model "ball", the default as well: its answers are known to the voxel."""
+    monkeypatch.setattr(registry, "_PREDICTORS", {"ball": "fakes:BallPredictor"})
+    monkeypatch.setattr(registry, "_ALIASES", {"default": "ball"})
+    registry._class_of.cache_clear()
+    yield
+    registry._class_of.cache_clear()
+
+
+@pytest.fixture
+def views(slicer_app):
+    """The three slice views of Slicer's layout, by name."""
+    orientations = {"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}
+    made = {
+        name: SliceView(slicer_app.host, orientation, (300, 300), name) for name, orientation in orientations.items()
+    }
+    slicer_app.layoutManager().set_views(made)
+    return made
+
+
+@pytest.fixture
+def scene(slicer_app):
+    return slicer_app.host.scene
+
+
+@pytest.fixture
+def user(ball, slicer_app, views):
+    """Somebody at the screen, with the panel open."""
+    return User(slicer_app, views)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 import types
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -62,6 +65,7 @@ class Application(QtCore.QObject):
         self._main_window.deleteLater()
         self._qt_app.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
         self._host.close()
+        self._settings_folder.cleanup()
         for name in ("app", "mrmlScene", "modules"):
             delattr(slicer, name)
 
@@ -72,6 +76,14 @@ class Application(QtCore.QObject):
         for cls in mrml_widgets.WIDGETS:
             setattr(slicer, cls.__name__, cls)
         qt.QUiLoader = _UiLoader
+        qt.QFileDialog = FileDialog
+        FileDialog.answers.clear()
+        self._settings_folder = TemporaryDirectory(prefix="promptseg-")
+        QtCore.QCoreApplication.setOrganizationName("PromptSeg tests")
+        QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
+        QtCore.QSettings.setPath(
+            QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, self._settings_folder.name
+        )
         sys.modules |= {"qt": qt, "ctk": ctk}
         slicer.app = self
         slicer.mrmlScene = self._host.scene
@@ -144,6 +156,13 @@ class _UiLoader(QtUiTools.QUiLoader):
         for cls in (*ctk_widgets.WIDGETS, *mrml_widgets.WIDGETS):
             self.registerCustomWidget(cls)
 
+    def load(self, file):
+        """Load without the connections: those of scenes are made in Python here, see qMRMLWidget."""
+        text = re.sub(rb"<connections>.*</connections>", b"", bytes(file.readAll()), flags=re.DOTALL)
+        buffer = QtCore.QBuffer()
+        buffer.setData(text)
+        return super().load(buffer)
+
 
 class MainWindow(QtWidgets.QMainWindow):
     """Found by `slicer.util.mainWindow`, which looks for its class's name."""
@@ -204,6 +223,21 @@ class SliceWidget:
 
     def interactor(self):
         return self._view.interactor
+
+    def scheduleRender(self):
+        self._view.render()
+
+
+class FileDialog:
+    """Answers at once with the next of `answers`, "" when there is none."""
+
+    answers: ClassVar[list[str]] = []
+
+    @classmethod
+    def getOpenFileName(cls, *arguments):
+        return cls.answers.pop(0) if cls.answers else ""
+
+    getSaveFileName = getExistingDirectory = getOpenFileName
 
 
 class SegmentEditorModule:

@@ -20,6 +20,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget, CppLike):
         self._header.setObjectName("qt_header")
         self._header.setStyleSheet("text-align: left; padding-left: 6px; font-weight: bold;")
         self._is_collapsed = False
+        self._hidden = []
         self._header.clicked.connect(self._toggle)
         self._title()
 
@@ -44,9 +45,15 @@ class ctkCollapsibleButton(QtWidgets.QWidget, CppLike):
             self.contentsCollapsed.emit(value)
 
     def _arrange(self):
-        for child in self.children():
-            if isinstance(child, QtWidgets.QWidget) and child is not self._header:
-                child.setVisible(not self._is_collapsed)
+        if self._is_collapsed:
+            for child in self.children():
+                if isinstance(child, QtWidgets.QWidget) and child is not self._header and not child.isHidden():
+                    child.hide()
+                    self._hidden.append(child)
+        else:
+            for child in self._hidden:
+                child.show()
+            self._hidden.clear()
         if self.layout() is not None:
             self.layout().setContentsMargins(6, _HEADER_PX + 6, 6, 6 if not self._is_collapsed else 0)
         self.setMaximumHeight(_HEADER_PX if self._is_collapsed else 16777215)

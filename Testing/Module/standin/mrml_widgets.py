@@ -176,6 +176,9 @@ class qMRMLSegmentsTableView(qMRMLWidget):  # Slicer's name
     def segmentationNode(self):
         return self._node
 
+    def setSelectionMode(self, mode):
+        self._table.setSelectionMode(mode)
+
     def tableWidget(self):
         return self._table
 

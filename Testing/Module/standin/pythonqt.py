@@ -96,7 +96,8 @@ def _getattribute(self, name):
 def _setattr(self, name, value):
     cls = type(self)
     is_cpp = cls.__module__.startswith("PySide6") or issubclass(cls, CppLike)
-    if is_cpp and not name.startswith("_") and not hasattr(cls, name):
+    is_loaded = isinstance(value, QtCore.QObject) and value.property("objectName") == name  # by PySide6's UI loader
+    if is_cpp and not is_loaded and not name.startswith("_") and not hasattr(cls, name):
         raise AttributeError(f"{cls.__name__} has no attribute named {name!r}")
     found = inspect.getattr_static(cls, name, None)
     if isinstance(found, QtCore.Property):
