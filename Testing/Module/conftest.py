@@ -3,9 +3,9 @@
 import sys
 
 import pytest
+from shape_model import ShapePredictor
 from standin import pythonqt
 from standin.application import Application
-
 from user import User
 
 from PromptSegLib.mrml.slice_view import SliceView
@@ -30,12 +30,17 @@ def slicer_app(behind_the_scenes):
 
 
 @pytest.fixture
-def ball(monkeypatch):
-    """The model "ball", the default as well: its answers are known to the voxel."""
-    monkeypatch.setattr(registry, "_PREDICTORS", {"ball": "fakes:BallPredictor"})
-    monkeypatch.setattr(registry, "_ALIASES", {"default": "ball"})
+def model(monkeypatch):
+    """The default model: its answers are known to the voxel, at once unless its gate is closed."""
+    names = {"shapes": "shape_model:ShapePredictor", "points": "shape_model:PointsOnly"}
+    monkeypatch.setattr(registry, "_PREDICTORS", names)
+    monkeypatch.setattr(registry, "_ALIASES", {"default": "shapes"})
+    monkeypatch.setattr(ShapePredictor, "error", None)
     registry._class_of.cache_clear()
-    yield
+    ShapePredictor.gate.set()
+    ShapePredictor.started.clear()
+    yield ShapePredictor
+    ShapePredictor.gate.set()
     registry._class_of.cache_clear()
 
 
@@ -44,7 +49,8 @@ def views(slicer_app):
     """The three slice views of Slicer's layout, by name."""
     orientations = {"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}
     made = {
-        name: SliceView(slicer_app.host, orientation, (300, 300), name) for name, orientation in orientations.items()
+        name: SliceView(slicer_app.host, orientation, (300, 300), name)
+        for name, orientation in orientations.items()
     }
     slicer_app.layoutManager().set_views(made)
     return made
@@ -56,6 +62,6 @@ def scene(slicer_app):
 
 
 @pytest.fixture
-def user(ball, slicer_app, views):
+def user(model, slicer_app, views):
     """Somebody at the screen, with the panel open."""
     return User(slicer_app, views)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
@@ -81,9 +82,11 @@ class User:
 
     def drag(self, points_ijk, view="Red"):
         """Drag through voxels of one slice and wait for the answer."""
-        pixels = [self.go_to(points_ijk[0], view)] + [self.views[view].ras_to_xy(self.world(p)) for p in points_ijk[1:]]
+        pixels = [self.go_to(points_ijk[0], view)] + [
+            self.views[view].ras_to_xy(self.world(p)) for p in points_ijk[1:]
+        ]
         self.views[view].press(pixels[0])
-        for start, end in zip(pixels, pixels[1:], strict=False):
+        for start, end in itertools.pairwise(pixels):
             for xy in np.linspace(start, end, 4)[1:]:
                 self.views[view].move(xy)
         self.views[view].release(pixels[-1])
@@ -102,4 +105,3 @@ class User:
     def size(self):
         """How many voxels the selected segment has."""
         return int(self.session.mask_kji.sum())
-
