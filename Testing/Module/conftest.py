@@ -2,7 +2,9 @@
 
 import sys
 
+import numpy as np
 import pytest
+from scenes import add_volume
 from shape_model import ShapePredictor
 from standin import pythonqt
 from standin.application import Application
@@ -65,3 +67,12 @@ def scene(slicer_app):
 def user(model, slicer_app, views):
     """Somebody at the screen, with the panel open."""
     return User(slicer_app, views)
+
+
+@pytest.fixture
+def image(user, scene):
+    """A volume of (20, 30, 40) voxels of 1 mm, shown in all views and chosen in the panel."""
+    array = np.random.default_rng(1).integers(0, 200, (20, 30, 40)).astype(np.int16)
+    node = add_volume(scene, array)
+    user.show(node)
+    return node
