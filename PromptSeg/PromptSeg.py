@@ -385,7 +385,10 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _enableControls(self):
         """Enable what can be used; the tool tips of the rest say what is missing."""
-        for control, reason in reasons(self._situation()).items():
+        found = reasons(self._situation())
+        if found.get(self.logic.tools.tool):
+            self.logic.tools.drop()
+        for control, reason in found.items():
             button = getattr(self.ui, _TOOL_BUTTONS.get(control, f"{control}Button"))
             toolTip = self._toolTips.setdefault(control, button.toolTip)
             button.enabled = not reason
@@ -474,7 +477,6 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         with self._reporting():
             if self.logic.session is not None:
                 self.logic.session.use(name)
-            self.logic.tools.drop()
             self._parameterNode.model = name
         self._scheduleUpdate()
 
