@@ -86,7 +86,8 @@ class PromptSeg(ScriptedLoadableModule):
         parent.contributors = ["PromptSeg contributors"]
         parent.helpText = _(
             "Segment by clicks, boxes, scribbles, lassos and names. Choose a volume and a tool, click in a slice "
-            "view; correct with further clicks; go on with the next structure. Everything is saved with the scene."
+            "view; correct with further clicks; go on with the next structure. Everything is saved with the "
+            "scene. For research use only. Images stay on this computer."
         )
         parent.acknowledgementText = _("Each model's authors are named in the panel, with what to cite.")
         slicer.app.connect("startupCompleted()", registerSampleData)

@@ -1,4 +1,9 @@
-"""`slicer.app` and the rest of what a module reaches for, for one scene at a time."""
+"""What a scripted module of 3D Slicer finds around it, without the application: PySide6 that behaves as PythonQt.
+
+`Application` puts it all in place, for one scene at a time: `qt`, `ctk`, the qMRML widgets, `slicer.app`,
+`slicer.modules`, `slicer.mrmlScene`, `slicer.ScriptedLoadableModule`, `slicer.parameterNodeWrapper` and
+`slicer.i18n`. MRML is the real one.
+"""
 
 from __future__ import annotations
 
