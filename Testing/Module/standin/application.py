@@ -22,9 +22,9 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 import slicer
 import slicer.util
 from PySide6 import QtCore, QtUiTools, QtWidgets
+from standin import ctk_widgets, mrml_widgets, pythonqt, scripted_module
 
 from PromptSegLib.mrml.boot import StandaloneScene, start_scene
-from standin import ctk_widgets, mrml_widgets, pythonqt, scripted_module
 
 qt = pythonqt.make_qt()
 for _widget in (*ctk_widgets.WIDGETS, *mrml_widgets.WIDGETS):
