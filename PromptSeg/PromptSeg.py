@@ -32,6 +32,14 @@ from PromptSegLib.imaging import cleanup
 from PromptSegLib.models import Models
 from PromptSegLib.mrml.cases import OpenCase
 from PromptSegLib.mrml.console_lines import console_lines
+from PromptSegLib.mrml.display import (
+    editor_node,
+    is_shown_in_3d,
+    overwrite_mode,
+    overwrite_modes,
+    show_in_3d,
+    show_volume,
+)
 from PromptSegLib.mrml.export import export_labelmap, save_labelmap
 from PromptSegLib.mrml.scene_session import SceneSession, has_saved_session
 from PromptSegLib.mrml.state_node import StateNode
@@ -51,22 +59,6 @@ _SAMPLES = (
     ("MRHead", "MR-head.nrrd", "cc211f0dfd9a05ca3841ce1141b292898b2dd2d3f08286affadf823a7e58df93"),
 )
 _TOOL_BUTTONS = {tool: tool.replace("+", "Plus").replace("-", "Minus") + "Button" for tool in TOOL_FEATURES}
-_BUTTONS = (
-    *(
-        "addSegment",
-        "next",
-        "getWeights",
-        "importWeights",
-        "removeWeights",
-        "name",
-        "run",
-        "cancel",
-        "undo",
-        "redo",
-    ),
-    *("reset", "deletePrompt", "island", "holes", "smooth", "exportLabelmap", "exportFile", "copyPython"),
-    *("segmentEditor", "openFolder", "openCsv", "saveCase", "previousCase", "nextCase", "clearCache"),
-)
 _YIELD_INTERVAL_MS = 20
 _YIELD_S = 0.005
 _SURFACE_DELAY_MS = 300
@@ -275,18 +267,50 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui = self.ui
         for tool, name in _TOOL_BUTTONS.items():
             getattr(ui, name).connect("clicked(bool)", lambda checked, tool=tool: self.onTool(tool, checked))
-        for control in _BUTTONS:
-            slot = getattr(self, f"on{control[0].upper()}{control[1:]}")
-            getattr(ui, f"{control}Button").connect("clicked()", lambda slot=slot: self._do(slot))
+        for control, action in self._actions().items():
+            getattr(ui, f"{control}Button").connect("clicked()", lambda action=action: self._do(action))
         ui.segmentsTable.connect("selectionChanged(QItemSelection,QItemSelection)", self.onSegmentChosen)
         ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelChosen)
-        ui.overwriteComboBox.connect("activated(int)", self.onOverwriteChosen)
+        ui.overwriteComboBox.connect(
+            "activated(int)", lambda row: editor_node(slicer.mrmlScene).SetOverwriteMode(overwrite_modes()[row])
+        )
         ui.promptsTable.connect("cellEntered(int,int)", self.onPromptHovered)
         ui.promptsTable.connect("cellClicked(int,int)", self.onPromptClicked)
         ui.shortcutsTable.connect("cellChanged(int,int)", self.onKeyChanged)
-        ui.show3DButton.connect("clicked(bool)", self.onShow3D)
-        ui.outlineCheckBox.connect("clicked(bool)", self.onOutline)
+        ui.show3DButton.connect("clicked(bool)", lambda on: show_in_3d(self._parameterNode.segmentation, on))
+        ui.outlineCheckBox.connect("clicked(bool)", lambda on: self._display().SetVisibility2DFill(not on))
         ui.opacitySlider.connect("valueChanged(double)", self.onOpacity)
+
+    def _actions(self):
+        """Return what each button does that does one thing."""
+        logic, node = self.logic, lambda: self._parameterNode
+        return {
+            "addSegment": self.onAddSegment,
+            "next": self.onNext,
+            "getWeights": self.onGetWeights,
+            "importWeights": self.onImportWeights,
+            "removeWeights": lambda: logic.models.remove_weights(node().model),
+            "name": self.onName,
+            "run": lambda: logic.session.predict(logic.tools.view_now()),
+            "cancel": logic.cancel,
+            "undo": lambda: logic.session.undo(),
+            "redo": lambda: logic.session.redo(),
+            "reset": lambda: logic.session.reset(),
+            "deletePrompt": self.onDeletePrompt,
+            "island": lambda: logic.cleanUp(cleanup.keep_largest_island),
+            "holes": lambda: logic.cleanUp(cleanup.fill_holes),
+            "smooth": lambda: logic.cleanUp(logic.smoothed),
+            "exportLabelmap": lambda: export_labelmap(node().segmentation, node().volume),
+            "exportFile": self.onExportFile,
+            "copyPython": self.onCopyPython,
+            "segmentEditor": self.onSegmentEditor,
+            "openFolder": lambda: self.onOpenWorklist(qt.QFileDialog.getExistingDirectory()),
+            "openCsv": lambda: self.onOpenWorklist(qt.QFileDialog.getOpenFileName(None, "", "", "*.csv")),
+            "saveCase": lambda: logic.case.save(),
+            "previousCase": lambda: self._openCase(logic.case.worklist.index - 1),
+            "nextCase": lambda: self._openCase(logic.case.worklist.index + 1),
+            "clearCache": self.onClearCache,
+        }
 
     @contextmanager
     def _reporting(self):
@@ -305,7 +329,8 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _showError(self, error):
         if not isinstance(error, Cancelled):
             logging.error("PromptSeg: %s", error, exc_info=error)
-            self._setStatus(str(error), isError=True)
+            text = str(error)
+            self._setStatus(text[:1].upper() + text[1:], isError=True)
         self._scheduleUpdate()
 
     def _setStatus(self, text, isError=False):
@@ -363,18 +388,20 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.nameComboBox.addItems(classes)
         ui.cacheLabel.text = self.logic.models.cache_text()
 
+    def _display(self):
+        """Return the display node of the chosen segmentation, or None."""
+        segmentation = self._parameterNode.segmentation if self._parameterNode else None
+        return segmentation.GetDisplayNode() if segmentation else None
+
     def _showDisplay(self):
-        ui, segmentation = self.ui, self._parameterNode.segmentation
-        display = segmentation.GetDisplayNode() if segmentation else None
+        ui, display = self.ui, self._display()
         for control in (ui.outlineCheckBox, ui.opacitySlider):
             control.enabled = display is not None
         if display is not None:
             ui.outlineCheckBox.checked = not display.GetVisibility2DFill()
             ui.opacitySlider.value = display.GetOpacity()
-            ui.show3DButton.checked = self.logic.is3DShown(segmentation)
-        node = self.logic.editorNode(slicer.mrmlScene, create=False)
-        mode = node.GetOverwriteMode() if node else slicer.vtkMRMLSegmentEditorNode.OverwriteNone
-        ui.overwriteComboBox.setCurrentIndex(self.logic.overwriteModes().index(mode))
+            ui.show3DButton.checked = is_shown_in_3d(self._parameterNode.segmentation)
+        ui.overwriteComboBox.setCurrentIndex(overwrite_modes().index(overwrite_mode(slicer.mrmlScene)))
 
     def _showWorklist(self):
         worklist = self.logic.case.worklist if self.logic.case else None
@@ -497,9 +524,6 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             work = self.logic.models.importing(self._parameterNode.model, path)
             self.logic.background.start(work, self.onProgress, self.onWeightsDone)
 
-    def onRemoveWeights(self):
-        self.logic.models.remove_weights(self._parameterNode.model)
-
     def onClearCache(self):
         if slicer.util.confirmYesNoDisplay(_("Remove all downloaded weights?")):
             self.logic.models.store.clear()
@@ -521,21 +545,6 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if session is not None:
             session.add(self.logic.namePrompt(session, self.ui.nameComboBox.currentText))
 
-    def onRun(self):
-        self.logic.session.predict(self.logic.tools.view_now())
-
-    def onCancel(self):
-        self.logic.cancel()
-
-    def onUndo(self):
-        self.logic.session.undo()
-
-    def onRedo(self):
-        self.logic.session.redo()
-
-    def onReset(self):
-        self.logic.session.reset()
-
     def _promptAt(self, row):
         prompts = self.logic.session.prompts() if self.logic.session else ()
         return prompts[row] if 0 <= row < len(prompts) else None
@@ -556,31 +565,9 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     # Slots: result
 
-    def onShow3D(self, checked):
-        self.logic.show3D(self._parameterNode.segmentation, checked)
-        self._scheduleUpdate()
-
-    def onOutline(self, checked):
-        self._parameterNode.segmentation.GetDisplayNode().SetVisibility2DFill(not checked)
-
     def onOpacity(self, value):
-        segmentation = self._parameterNode.segmentation if self._parameterNode and not self._isUpdating else None
-        if segmentation is not None:
-            segmentation.GetDisplayNode().SetOpacity(value)
-
-    def onIsland(self):
-        self.logic.cleanUp(cleanup.keep_largest_island)
-
-    def onHoles(self):
-        self.logic.cleanUp(cleanup.fill_holes)
-
-    def onSmooth(self):
-        spacing_mm = self.logic.session.image.grid.spacing_kji_mm
-        self.logic.cleanUp(lambda mask: cleanup.smooth(mask, spacing_mm, max(spacing_mm)))
-
-    def onExportLabelmap(self):
-        node = export_labelmap(self._parameterNode.segmentation, self._parameterNode.volume)
-        self._setStatus(_("Made the labelmap {name}.").format(name=node.GetName()))
+        if not self._isUpdating and self._display() is not None:
+            self._display().SetOpacity(value)
 
     def onExportFile(self):
         path = qt.QFileDialog.getSaveFileName(self.parent, _("Save segments"), "segments.nii.gz")
@@ -603,26 +590,10 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     # Slots: worklist
 
-    def onOpenFolder(self):
-        self._openWorklist(qt.QFileDialog.getExistingDirectory(self.parent, _("Folder of images")))
-
-    def onOpenCsv(self):
-        self._openWorklist(qt.QFileDialog.getOpenFileName(self.parent, _("CSV file of cases"), "", "*.csv"))
-
-    def _openWorklist(self, path):
+    def onOpenWorklist(self, path):
         if path:
             self.logic.case = OpenCase(slicer.mrmlScene, Worklist.open(path))
             self._openCase(self.logic.case.worklist.index)
-
-    def onSaveCase(self):
-        if self.logic.case.save():
-            self._setStatus(_("Saved {path}.").format(path=self.logic.case.worklist.current.segmentation))
-
-    def onNextCase(self):
-        self._openCase(self.logic.case.worklist.index + 1)
-
-    def onPreviousCase(self):
-        self._openCase(self.logic.case.worklist.index - 1)
 
     def _openCase(self, index):
         self.logic.tools.drop()
@@ -630,12 +601,9 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.case.open(index)
         self._parameterNode.volume = self.logic.case.volume_node
         self._parameterNode.segmentation = self.logic.case.segmentation_node
-        self.logic.showVolume(self.logic.case.volume_node)
+        show_volume(slicer.app.applicationLogic(), self.logic.case.volume_node)
 
     # Slots: settings
-
-    def onOverwriteChosen(self, index):
-        self.logic.editorNode(slicer.mrmlScene).SetOverwriteMode(self.logic.overwriteModes()[index])
 
     def _showKeys(self):
         table = self.ui.shortcutsTable
@@ -763,7 +731,7 @@ class PromptSegLogic(ScriptedLoadableModuleLogic):
             predictor=model,
             executor=SharedExecutor(self.executor),
             observer=self.observer,
-            editor_node=self.editorNode(volumeNode.GetScene()),
+            editor_node=editor_node(volumeNode.GetScene()),
             later=self.later,
             view_now=self.tools.view_now if self.tools else lambda: None,
         )
@@ -804,35 +772,9 @@ class PromptSegLogic(ScriptedLoadableModuleLogic):
         """Set the mask of the selected segment to what `function` makes of it; undo takes it back."""
         self.session.set_mask(function(self.session.mask_kji))
 
-    def editorNode(self, scene, create=True):
-        """Return the Segment Editor's own node: its masking and overwrite mode hold here, too."""
-        node = scene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
-        if node is None and create:
-            node = scene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
-            node.UnRegister(None)
-            node.SetSingletonTag("SegmentEditor")
-            node.SetOverwriteMode(node.OverwriteNone)  # nobody chose to lose a neighbour
-            node = scene.AddNode(node)
-        return node
-
-    def overwriteModes(self):
-        node = slicer.vtkMRMLSegmentEditorNode
-        return [node.OverwriteNone, node.OverwriteVisibleSegments, node.OverwriteAllSegments]
-
-    def is3DShown(self, segmentationNode):
-        return segmentationNode.GetSegmentation().ContainsRepresentation("Closed surface")
-
-    def show3D(self, segmentationNode, show):
-        if show:
-            segmentationNode.CreateClosedSurfaceRepresentation()
-        else:
-            segmentationNode.RemoveClosedSurfaceRepresentation()
-
-    def showVolume(self, volumeNode):
-        """Show the volume in all slice views, the whole of it in view."""
-        applicationLogic = slicer.app.applicationLogic()
-        applicationLogic.GetSelectionNode().SetActiveVolumeID(volumeNode.GetID())
-        applicationLogic.PropagateVolumeSelection()
+    def smoothed(self, mask):
+        spacing_mm = self.session.image.grid.spacing_kji_mm
+        return cleanup.smooth(mask, spacing_mm, max(spacing_mm))
 
 
 #

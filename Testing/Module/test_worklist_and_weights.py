@@ -89,7 +89,7 @@ def test_a_csv_file_names_images_and_where_segments_go(user, scene, cases):
 
 def test_a_folder_without_images_is_told(user, tmp_path):
     open_folder(user, tmp_path)
-    assert "expected images" in user.status
+    assert "Expected images" in user.status
     assert user.ui.worklistLabel.text == "No worklist"
 
 
@@ -97,7 +97,7 @@ def test_a_case_that_cannot_be_read_leaves_the_one_that_is_open(user, scene, cas
     open_folder(user, cases)
     (cases / "b.nii.gz").write_bytes(b"no image")
     user.press("nextCase")
-    assert "could not read" in user.status
+    assert "Could not read" in user.status
     assert user.ui.worklistLabel.text.startswith("a (1/3")
     assert user.ui.volumeSelector.currentNode().GetName() == "a"
 

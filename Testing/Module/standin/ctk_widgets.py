@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from PySide6 import QtCore, QtWidgets
-
 from standin.pythonqt import CppLike
 
 _HEADER_PX = 26

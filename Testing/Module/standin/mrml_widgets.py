@@ -7,7 +7,6 @@ import weakref
 import shiboken6
 import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
-
 from standin.pythonqt import CppLike
 
 _alive: weakref.WeakSet = weakref.WeakSet()

@@ -15,7 +15,6 @@ import typing
 import slicer
 import vtk
 from PySide6 import QtCore, QtWidgets
-
 from standin.ctk_widgets import ctkSliderWidget
 from standin.mrml_widgets import qMRMLNodeComboBox
 from standin.pythonqt import _connect, _disconnect
