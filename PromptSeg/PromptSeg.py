@@ -29,7 +29,7 @@ from PromptSegLib.background import Background
 from PromptSegLib.errors import Cancelled, PromptSegError
 from PromptSegLib.executor import ThreadExecutor
 from PromptSegLib.imaging import cleanup
-from PromptSegLib.models import Models
+from PromptSegLib.models import Models, missing_package
 from PromptSegLib.mrml.cases import OpenCase
 from PromptSegLib.mrml.console_lines import console_lines
 from PromptSegLib.mrml.display import (
@@ -100,6 +100,16 @@ def registerSampleData():
         )
 
 
+def install(package):
+    """Install a Python package: torch as the PyTorch extension does it, others beside what Slicer has."""
+    if package == "torch":
+        import PyTorchUtils
+
+        PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False)
+    else:
+        slicer.util.pip_install(package)
+
+
 #
 # PromptSegParameterNode
 #
@@ -160,6 +170,8 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self._fillLists()
         self._connectControls()
+        if slicer.app.layoutManager() is not None:
+            slicer.app.layoutManager().connect("layoutChanged(int)", self._onLayoutChanged)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self._onSceneReplaced)
@@ -172,6 +184,8 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
         self.logic.close()
         self._yieldTimer.stop()
+        if slicer.app.layoutManager() is not None:
+            slicer.app.layoutManager().disconnect("layoutChanged(int)", self._onLayoutChanged)
         self.removeObservers()
 
     def enter(self):
@@ -331,7 +345,17 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             logging.error("PromptSeg: %s", error, exc_info=error)
             text = str(error)
             self._setStatus(text[:1].upper() + text[1:], isError=True)
+            missing = missing_package(error)
+            if missing:
+                qt.QTimer.singleShot(0, lambda: self._offerPackage(missing))
         self._scheduleUpdate()
+
+    def _offerPackage(self, name):
+        """Install what the model lacks, if the user wants; "default" and "classical" lack nothing."""
+        if slicer.util.confirmYesNoDisplay(_("This model needs {name}. Install it now?").format(name=name)):
+            with slicer.util.tryWithErrorDisplay(_("The installation failed."), waitCursor=True):
+                install(name)
+                self._setStatus(_("Installed {name}: place the prompt again.").format(name=name))
 
     def _setStatus(self, text, isError=False):
         self.ui.statusLabel.text = text
@@ -455,6 +479,11 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             sliceWidget = manager.sliceWidget(name)
             view = sliceWidget.sliceView()
             yield DrawingView(view.interactor(), sliceWidget.mrmlSliceNode(), view.scheduleRender)
+
+    def _onLayoutChanged(self):
+        """Take the tool in hand once more: there may be other views."""
+        if self.logic.tools.tool:
+            self.onTool(self.logic.tools.tool, True)
 
     # The event loop lets predictions run
 

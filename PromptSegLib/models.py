@@ -13,6 +13,17 @@ from PromptSegLib.weights.consent import Question
 from PromptSegLib.weights.instructions import megabytes
 from PromptSegLib.weights.store import WeightsStore
 
+INSTALLABLE = ("torch", "monai", "safetensors", "transformers")
+"""Packages that models need and a bare Slicer lacks."""
+
+
+def missing_package(error: BaseException) -> str:
+    """Return which of the INSTALLABLE packages `error`, or what caused it, lacked; nothing when none."""
+    for cause in (error, error.__cause__):
+        if isinstance(cause, ModuleNotFoundError) and cause.name in INSTALLABLE:
+            return cause.name
+    return ""
+
 
 class Models:
     """All models that there are, with their weights in `store`. Loads none of them."""

@@ -1,7 +1,9 @@
 """While a prediction runs, and when something goes wrong: nothing blocks, nothing lands in the wrong place."""
 
+import sys
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import vtk
 from scenes import add_volume
 from user import MODULE
 
+from PromptSegLib.mrml.slice_view import SliceView
 from PromptSegLib.mrml.state_node import StateNode
 
 
@@ -189,3 +192,30 @@ def test_predictions_run_in_a_thread_of_their_own(running, model):
     names = [thread.name for thread in threading.enumerate()]
     assert names.count("PromptSeg predictions") == 1
     let_go(running, model)
+
+
+@pytest.mark.parametrize("package", ["torch", "monai"])
+def test_a_package_that_the_model_lacks_is_installed_with_consent(user, image, model, monkeypatch, package):
+    installed, answers = [], [False, True]
+    monkeypatch.setattr(model, "error", ModuleNotFoundError(f"No module named {package!r}", name=package))
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: answers.pop(0))
+    monkeypatch.setattr(slicer.util, "pip_install", installed.append)
+    logic = types.SimpleNamespace(installTorch=lambda **options: installed.append("torch"))
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=lambda: logic))
+    user.tool("pointPlus")
+    user.click((20, 15, 10))
+    assert installed == []
+    assert package in user.status
+    user.click((20, 15, 10))
+    assert installed == [package]
+    assert user.status == f"Installed {package}: place the prompt again."
+
+
+def test_a_new_layout_takes_the_tool_over(user, image):
+    user.tool("scribblePlus")
+    view = SliceView(user.app.host, "Axial", (300, 300), "Red")
+    user.app.layoutManager().set_views({"Red": view})
+    user.views = {"Red": view}
+    user.show(image)
+    user.drag([(10, 10, 10), (20, 10, 10)])
+    assert [prompt.kind for prompt in user.session.prompts()] == ["scribble"]

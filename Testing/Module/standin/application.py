@@ -109,6 +109,12 @@ class Application(QtCore.QObject):
     def processEvents(self):
         self._qt_app.processEvents()
 
+    def setOverrideCursor(self, cursor):
+        self._qt_app.setOverrideCursor(cursor)
+
+    def restoreOverrideCursor(self):
+        self._qt_app.restoreOverrideCursor()
+
     def testingEnabled(self):
         return True
 
