@@ -113,9 +113,7 @@ class ProcessExecutor(BackgroundExecutor[_ProcessJob]):
         try:
             if self._worker is None:
                 self._memory = memory = WorkerMemory()
-                self._worker = ProcessHandle(
-                    self._python, self._environment, partial(self._heard, memory), self._lost
-                )
+                self._worker = ProcessHandle(self._python, self._environment, partial(self._heard, memory), self._lost)
             messages = self._memory.messages(job.number, job.engine, job.state)
         except OSError as error:
             wrapped = PredictionError(f"expected a process for {name!r}, got none: {error}")

@@ -89,9 +89,7 @@ class StateNode:
 
     def remove_shape_nodes(self) -> None:
         """Remove the nodes of `add_shape_node` that a session before this one left."""
-        nodes = [
-            self.node.GetNthNodeReference(_SHAPES, n) for n in range(self.node.GetNumberOfNodeReferences(_SHAPES))
-        ]
+        nodes = [self.node.GetNthNodeReference(_SHAPES, n) for n in range(self.node.GetNumberOfNodeReferences(_SHAPES))]
         self.node.RemoveNodeReferenceIDs(_SHAPES)
         for node in filter(None, nodes):
             self.node.GetScene().RemoveNode(node)

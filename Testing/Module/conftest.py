@@ -51,8 +51,7 @@ def views(slicer_app):
     """The three slice views of Slicer's layout, by name."""
     orientations = {"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}
     made = {
-        name: SliceView(slicer_app.host, orientation, (300, 300), name)
-        for name, orientation in orientations.items()
+        name: SliceView(slicer_app.host, orientation, (300, 300), name) for name, orientation in orientations.items()
     }
     slicer_app.layoutManager().set_views(made)
     return made

@@ -55,9 +55,7 @@ def main(folder: Path) -> None:
             segment(user, labels_kji == label, name, color)
         grab(user, folder / "panel-prompts.png")
         middle = user.world(inside(labels_kji == STRUCTURES[-1][0]))
-        picture = scene_picture(
-            app.host, volume_node, user.session.segmentation_node, point_ras=middle, view_size=300
-        )
+        picture = scene_picture(app.host, volume_node, user.session.segmentation_node, point_ras=middle, view_size=300)
         write_png(folder / "four-up.png", picture)
 
         user.tool("pointPlus")

@@ -16,16 +16,12 @@ from PromptSegLib.predictors.registry import capabilities_of
 
 def controls(user):
     kinds = (qt.QPushButton, qt.QCheckBox, qt.QComboBox, qt.QTableWidget, slicer.qMRMLNodeComboBox)
-    return {
-        name: widget for name, widget in vars(user.ui).items() if isinstance(widget, kinds) and "qt_" not in name
-    }
+    return {name: widget for name, widget in vars(user.ui).items() if isinstance(widget, kinds) and "qt_" not in name}
 
 
 def enabled(user):
     user.look()
-    return {
-        name.removesuffix("Button") for name, w in controls(user).items() if name.endswith("Button") and w.enabled
-    }
+    return {name.removesuffix("Button") for name, w in controls(user).items() if name.endswith("Button") and w.enabled}
 
 
 ALWAYS = {"clearCache", "openFolder", "openCsv"}

@@ -37,9 +37,7 @@ def open_folder(user, folder):
 
 
 def names_of(scene, class_name):
-    return [
-        scene.GetNthNodeByClass(n, class_name).GetName() for n in range(scene.GetNumberOfNodesByClass(class_name))
-    ]
+    return [scene.GetNthNodeByClass(n, class_name).GetName() for n in range(scene.GetNumberOfNodesByClass(class_name))]
 
 
 def segment(user):

@@ -82,9 +82,7 @@ class User:
 
     def drag(self, points_ijk, view="Red"):
         """Drag through voxels of one slice and wait for the answer."""
-        pixels = [self.go_to(points_ijk[0], view)] + [
-            self.views[view].ras_to_xy(self.world(p)) for p in points_ijk[1:]
-        ]
+        pixels = [self.go_to(points_ijk[0], view)] + [self.views[view].ras_to_xy(self.world(p)) for p in points_ijk[1:]]
         self.views[view].press(pixels[0])
         for start, end in itertools.pairwise(pixels):
             for xy in np.linspace(start, end, 4)[1:]:
