@@ -59,7 +59,7 @@ def box_from_roi(roi_node: Any, volume_node: Any, positive: bool = True) -> Box:
     if min(size) <= 0:
         raise PromptError(f"expected an ROI that is placed, got {roi_node.GetName()!r} of size {size.tolist()} mm")
     matrix = roi_node.GetObjectToWorldMatrix()
-    return _oriented_box(array_from_matrix(matrix), size, volume_node, positive)
+    return oriented_box(array_from_matrix(matrix), size, volume_node, positive)
 
 
 def box_from_plane(plane_node: Any, volume_node: Any, positive: bool = True) -> Box:
@@ -69,10 +69,10 @@ def box_from_plane(plane_node: Any, volume_node: Any, positive: bool = True) -> 
         raise PromptError(f"expected a plane that is placed, got {plane_node.GetName()!r}")
     matrix = matrix_from_array(np.eye(4))
     plane_node.GetObjectToWorldMatrix(matrix)
-    return _oriented_box(array_from_matrix(matrix), size, volume_node, positive)
+    return oriented_box(array_from_matrix(matrix), size, volume_node, positive)
 
 
-def _oriented_box(object_to_world: FloatArray, size: FloatArray, volume_node: Any, positive: bool) -> Box:
+def oriented_box(object_to_world: FloatArray, size: FloatArray, volume_node: Any, positive: bool) -> Box:
     """Return the box of `size` : (3,) around an object's origin, in the volume's RAS.
 
     Where a transform shears, the box is the smallest along the nearest right angles that holds the sheared one.

@@ -12,11 +12,10 @@ import numpy as np
 
 from PromptSegLib.mrml.markups import box_from_roi, defined_control_points
 from PromptSegLib.mrml.state_node import StateNode
+from PromptSegLib.mrml.stroke_markups import HIGHLIGHT_COLOR, NEGATIVE_COLOR, POSITIVE_COLOR, StrokeMarkups, mark
 from PromptSegLib.mrml.transforms import matrix_from_array, node_to_world, world_to_node
 from PromptSegLib.prompts import Box, Point, Prompt
 
-_POSITIVE_COLOR = (0.2, 0.85, 0.3)
-_NEGATIVE_COLOR = (0.95, 0.25, 0.2)
 _THIN_MM = 1e-3
 
 Change = Callable[[Prompt | None, Prompt | None], None]
@@ -38,7 +37,9 @@ class PromptMarkups:
         self._boxes: list[tuple[Any, Box]] = []
         self._is_showing = False
         self._observed: list[tuple[Any, int]] = []
-        state.remove_box_nodes()
+        self._strokes = StrokeMarkups(state, volume_node)
+        self._is_visible = True
+        state.remove_shape_nodes()
         self._points = {sign: self._make_point_list(sign) for sign in (True, False)}
 
     def point_node(self, positive: bool = True) -> Any:
@@ -52,6 +53,25 @@ class PromptMarkups:
             for sign in self._points:
                 self._show_points(sign, [p for p in prompts if isinstance(p, Point) and p.positive == sign])
             self._show_boxes([p for p in prompts if isinstance(p, Box)])
+            self._strokes.show(prompts)
+            self.set_visible(self._is_visible)
+
+    def set_visible(self, visible: bool) -> None:
+        """Show the prompts in the views, or hide them there."""
+        self._is_visible = visible
+        for node in [*self._points.values(), *(node for node, _ in self._boxes), *self._strokes.nodes()]:
+            node.GetDisplayNode().SetVisibility(visible)
+
+    def highlight(self, prompt: Prompt | None) -> None:
+        """Show `prompt` in another colour than the others; None: show all alike."""
+        with self._showing():
+            for sign in self._points:
+                for index, point in self._placed_points(sign):
+                    is_other = not isinstance(prompt, Point) or _taken_from([prompt], point) is None
+                    self._points[sign].SetNthControlPointSelected(index, is_other)
+            for node, box in self._boxes:
+                mark(node, box, box == prompt)
+            self._strokes.highlight(prompt)
 
     def node_removed(self, node: Any) -> None:
         """Take note that somebody removed `node` from the scene: what it showed is deleted."""
@@ -82,8 +102,8 @@ class PromptMarkups:
         node.CreateDefaultDisplayNodes()
         node.SetControlPointLabelFormat(sign)
         display = node.GetDisplayNode()
-        display.SetSelectedColor(_POSITIVE_COLOR if positive else _NEGATIVE_COLOR)
-        display.SetColor(_POSITIVE_COLOR if positive else _NEGATIVE_COLOR)
+        display.SetSelectedColor(POSITIVE_COLOR if positive else NEGATIVE_COLOR)
+        display.SetColor(HIGHLIGHT_COLOR)  # of what is not selected: see `highlight`
         display.SetGlyphScale(2.5)
         display.SetTextScale(0.0)
         with self._showing():
@@ -117,10 +137,9 @@ class PromptMarkups:
             self._boxes.append((self._make_roi(box), box))
 
     def _make_roi(self, box: Box) -> Any:
-        node = self._state.add_box_node()
+        node = self._state.add_shape_node("vtkMRMLMarkupsROINode")
         node.CreateDefaultDisplayNodes()
-        color = _POSITIVE_COLOR if box.positive else _NEGATIVE_COLOR
-        node.GetDisplayNode().SetSelectedColor(color)
+        mark(node, box, False)
         node.GetDisplayNode().SetFillVisibility(False)
         self._put_under_volume(node)
         # An ROI of no thickness counts as not placed, so a 2D box is shown as a very thin one.
@@ -131,7 +150,7 @@ class PromptMarkups:
         return node
 
     def _follow_transform(self) -> None:
-        for node in [*self._points.values(), *(node for node, _ in self._boxes)]:
+        for node in [*self._points.values(), *(node for node, _ in self._boxes), *self._strokes.nodes()]:
             self._put_under_volume(node)
 
     def _put_under_volume(self, node: Any) -> None:

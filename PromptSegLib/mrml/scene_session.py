@@ -36,7 +36,7 @@ class SceneSession(Session):
     grid and under its transform, when None. segment_id: the segment to work on; None takes the first, or makes one.
     editor_node: a vtkMRMLSegmentEditorNode whose masking and overwrite mode are followed; without one there is no
     masking and nothing is overwritten. later: how the host runs something when it is idle; surfaces shown in 3D are
-    made anew by it.
+    made anew by it. view_now: returns the view that the user places prompts in.
 
     Prompts are in the volume's own RAS; `add_world` and `add_markups` take what is in the world. Points and boxes
     of the selected segment show as markups that can be dragged and deleted in the views. Prompts are saved with
@@ -58,6 +58,7 @@ class SceneSession(Session):
         auto: bool = True,
         window: Window | None = None,
         later: Later = lambda function: function(),
+        view_now: Callable[[], View | None] = lambda: None,
     ) -> None:
         volume = volume_from_node(_checked(volume_node, "vtkMRMLVolumeNode"))
         if segmentation_node is None:
@@ -68,6 +69,7 @@ class SceneSession(Session):
         self._rules = self._make_rules(editor_node)
         self._segment_store = SegmentMaskStore(volume_node, segmentation_node, self._rules)
         self._later = later
+        self._view_now = view_now
         self._refresh_is_due = False
         self._markups: PromptMarkups | None = None
         self._observed: list[tuple[Any, int]] = []
@@ -105,6 +107,25 @@ class SceneSession(Session):
         """Return the point list to place points in: each one placed there is added to the session."""
         assert self._markups is not None
         return self._markups.point_node(positive)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the selected segment has no voxels."""
+        return self._segment_store.is_empty(self.target)
+
+    def take_edits(self) -> None:
+        """Take what somebody else changed in the segments into the history."""
+        self._sync()
+
+    def show_prompts(self, visible: bool) -> None:
+        """Show the prompts in the views, or hide them there."""
+        if self._markups is not None:
+            self._markups.set_visible(visible)
+
+    def highlight(self, prompt: Prompt | None) -> None:
+        """Show `prompt`, one of the selected segment's, in another colour; None: show all alike."""
+        if self._markups is not None:
+            self._markups.highlight(prompt)
 
     def select(self, target: str) -> None:
         super().select(target)
@@ -180,7 +201,7 @@ class SceneSession(Session):
     def _markup_changed(self, before: Prompt | None, now: Prompt | None) -> None:
         try:
             if before is None and now is not None:
-                self.add(now)
+                self.add(now, self._view_now())
             elif before is not None and now is None:
                 self.remove(before)
             elif before is not None and now is not None:
@@ -249,6 +270,12 @@ class _SceneObserver(SessionObserver):
 
     def failed(self, error: PromptSegError) -> None:
         self._then.failed(error)
+
+
+def has_saved_session(volume_node: Any, segmentation_node: Any) -> bool:
+    """Tell whether the scene holds a session of these two nodes, to go on with."""
+    states = StateNode.find_all(volume_node.GetScene())
+    return any(s.volume_node is volume_node and s.segmentation_node is segmentation_node for s in states)
 
 
 def add_segmentation_node(volume_node: Any) -> Any:

@@ -81,6 +81,11 @@ class SegmentMaskStore:
         mask.write(common, patch.mask_kji[common.slices_within(patch.extent)])
         return mask
 
+    def is_empty(self, key: str) -> bool:
+        """Tell whether nothing is set, as of the last write or `foreign_edits`."""
+        self._place()
+        return not self._seen(key).mask.any()
+
     def write(self, key: str, patch: Patch) -> dict[str, MaskDelta]:
         placement = self._place()
         self._seen(key)

@@ -15,7 +15,7 @@ from PromptSegLib.prompts import Prompt
 _MARK = "PromptSeg.Session"
 _VOLUME = "PromptSeg.Volume"
 _SEGMENTATION = "PromptSeg.Segmentation"
-_BOXES = "PromptSeg.Boxes"
+_SHAPES = "PromptSeg.Shapes"
 
 
 class StateNode:
@@ -44,6 +44,27 @@ class StateNode:
         states = [cls(node) for node in nodes if node.GetAttribute(_MARK)]
         return [state for state in states if state.volume_node and state.segmentation_node]
 
+    @classmethod
+    def remove_orphans(cls, scene: Any) -> None:
+        """Remove what is left of sessions whose volume or segmentation was removed from `scene`."""
+        count = scene.GetNumberOfNodesByClass("vtkMRMLTextNode")
+        nodes = [scene.GetNthNodeByClass(index, "vtkMRMLTextNode") for index in range(count)]
+        for state in [cls(node) for node in nodes if node.GetAttribute(_MARK)]:
+            if state.volume_node is None or state.segmentation_node is None:
+                state.remove()
+
+    def remove(self) -> None:
+        """Remove the state and its helper nodes from the scene."""
+        scene = self.node.GetScene()
+        roles: list[str] = []
+        self.node.GetNodeReferenceRoles(roles)
+        for role in roles:
+            count = self.node.GetNumberOfNodeReferences(role) if role not in (_VOLUME, _SEGMENTATION) else 0
+            for node in [self.node.GetNthNodeReference(role, n) for n in range(count)]:
+                if node is not None and node.GetHideFromEditors():
+                    scene.RemoveNode(node)
+        scene.RemoveNode(self.node)
+
     @property
     def volume_node(self) -> Any:
         return self.node.GetNodeReference(_VOLUME)
@@ -60,16 +81,16 @@ class StateNode:
             self.node.SetNodeReferenceID(role, node.GetID())
         return node
 
-    def add_box_node(self) -> Any:
-        """Add an ROI node that goes with the session."""
-        node = hidden_node(self.node.GetScene(), "vtkMRMLMarkupsROINode", "PromptSeg box")
-        self.node.AddNodeReferenceID(_BOXES, node.GetID())
+    def add_shape_node(self, class_name: str) -> Any:
+        """Add a markups node that shows a prompt of the session other than a point."""
+        node = hidden_node(self.node.GetScene(), class_name, "PromptSeg shape")
+        self.node.AddNodeReferenceID(_SHAPES, node.GetID())
         return node
 
-    def remove_box_nodes(self) -> None:
-        """Remove the ROI nodes that a session before this one left."""
-        nodes = [self.node.GetNthNodeReference(_BOXES, n) for n in range(self.node.GetNumberOfNodeReferences(_BOXES))]
-        self.node.RemoveNodeReferenceIDs(_BOXES)
+    def remove_shape_nodes(self) -> None:
+        """Remove the nodes of `add_shape_node` that a session before this one left."""
+        nodes = [self.node.GetNthNodeReference(_SHAPES, n) for n in range(self.node.GetNumberOfNodeReferences(_SHAPES))]
+        self.node.RemoveNodeReferenceIDs(_SHAPES)
         for node in filter(None, nodes):
             self.node.GetScene().RemoveNode(node)
 

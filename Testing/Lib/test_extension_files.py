@@ -2,8 +2,6 @@
 
 import re
 import subprocess
-import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -69,39 +67,3 @@ def test_no_package_of_ours_shadows_another_extension_s():
     assert not (ROOT / "__init__.py").exists()
     assert not (ROOT / "PromptSeg" / "__init__.py").exists()
     assert not list((ROOT / "Testing").rglob("__init__.py"))
-
-
-@pytest.fixture
-def module(monkeypatch):
-    """PromptSeg.py, imported over the few names of Slicer that it uses."""
-
-    class Base:
-        def __init__(self, parent=None):
-            self.parent = parent
-
-    bases = types.ModuleType("slicer.ScriptedLoadableModule")
-    for name in ("", "Widget", "Logic", "Test"):
-        setattr(bases, f"ScriptedLoadableModule{name}", type(f"ScriptedLoadableModule{name}", (Base,), {}))
-    i18n = types.ModuleType("slicer.i18n")
-    i18n.tr, i18n.translate = lambda text: text, lambda context, text: text
-    stand_ins = {"slicer": types.ModuleType("slicer"), "qt": types.ModuleType("qt")}
-    for name, stand_in in {**stand_ins, "slicer.i18n": i18n, "slicer.ScriptedLoadableModule": bases}.items():
-        monkeypatch.setitem(sys.modules, name, stand_in)
-    monkeypatch.syspath_prepend(str(ROOT / "PromptSeg"))
-    monkeypatch.delitem(sys.modules, "PromptSeg", raising=False)
-    import PromptSeg
-
-    yield PromptSeg
-    sys.modules.pop("PromptSeg", None)
-
-
-def test_the_module_names_itself_for_slicer(module):
-    parent = types.SimpleNamespace()
-    module.PromptSeg(parent)
-    assert parent.title == "PromptSeg"
-    assert parent.categories == ["Segmentation"]
-    assert "research use only" in parent.helpText
-
-
-def test_the_module_names_the_models_that_there_are(module):
-    assert "Models: default, classical" in module.PromptSegLogic().guideText()

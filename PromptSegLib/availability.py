@@ -1,0 +1,113 @@
+"""Which controls of the panel can be used now, and if not, why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PromptSegLib.predictors.base import Capabilities
+
+TOOL_FEATURES = {
+    "point+": "point+",
+    "point-": "point-",
+    "box2d": "box2d+",
+    "box3d": "box3d+",
+    "scribble+": "scribble+",
+    "scribble-": "scribble-",
+    "lasso+": "lasso+",
+    "lasso-": "lasso-",
+}
+"""What a predictor must take for each tool to be of use, out of `PROMPT_FEATURES`."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What decides over the controls. capabilities: of the chosen predictor, None when it cannot be used at all."""
+
+    capabilities: Capabilities | None = None
+    problem: str = ""
+    has_volume: bool = False
+    has_session: bool = False
+    has_prompts: bool = False
+    has_mask: bool = False
+    has_segments: bool = False
+    can_undo: bool = False
+    can_redo: bool = False
+    is_busy: bool = False
+    runs_at_once: bool = True
+    is_prompt_selected: bool = False
+    weights: str = ""
+    """Of the chosen predictor: "ready", "missing", "incomplete"; empty when it needs none."""
+    is_fetching: bool = False
+    has_previous_case: bool = False
+    has_next_case: bool = False
+    has_worklist: bool = False
+
+
+def reasons(situation: Situation) -> dict[str, str]:
+    """Return for each control why it cannot be used, nothing where it can."""
+    s = situation
+    no_volume = "" if s.has_volume else "Choose a volume first."
+    no_session = no_volume or ("" if s.has_session else "Place a prompt or add a segment first.")
+    no_prompts = no_session or ("" if s.has_prompts else "This segment has no prompts.")
+    no_mask = no_session or ("" if s.has_mask else "This segment is empty.")
+    no_segments = no_volume or ("" if s.has_segments else "There is no segment yet.")
+    found = {tool: no_volume or _tool_problem(s, feature) for tool, feature in TOOL_FEATURES.items()}
+    found["name"] = no_volume or _name_problem(s)
+    found |= {
+        "addSegment": no_volume,
+        "next": no_mask if not s.has_prompts else no_session,
+        "run": no_prompts or ("Prompts are answered at once." if s.runs_at_once else s.problem),
+        "cancel": "" if s.is_busy else "Nothing is running.",
+        "undo": no_session or ("" if s.can_undo else "There is nothing to undo."),
+        "redo": no_session or ("" if s.can_redo else "There is nothing to redo."),
+        "reset": no_prompts,
+        "deletePrompt": no_prompts or ("" if s.is_prompt_selected else "Choose a prompt in the list first."),
+        "copyPython": no_session,
+        "island": no_mask,
+        "holes": no_mask,
+        "smooth": no_mask,
+        "exportLabelmap": no_segments,
+        "exportFile": no_segments,
+        "show3D": no_segments,
+        "segmentEditor": no_segments,
+    }
+    found |= _weights_reasons(s) | _worklist_reasons(s)
+    return found
+
+
+def _weights_reasons(s: Situation) -> dict[str, str]:
+    fetching = "A download is under way." if s.is_fetching else ""
+    no_weights = fetching or ("" if s.weights else "This model needs no weights.")
+    here = "The weights are here already."
+    not_here = "The weights are not here."
+    return {
+        "getWeights": no_weights or (here if s.weights == "ready" else ""),
+        "importWeights": no_weights or (here if s.weights == "ready" else ""),
+        "removeWeights": no_weights or (not_here if s.weights == "missing" else ""),
+        "clearCache": fetching,
+    }
+
+
+def _worklist_reasons(s: Situation) -> dict[str, str]:
+    none = "" if s.has_worklist else "Open a folder or a CSV file of cases first."
+    return {
+        "previousCase": none or ("" if s.has_previous_case else "This is the first case."),
+        "nextCase": none or ("" if s.has_next_case else "This is the last case."),
+        "saveCase": none or ("" if s.has_segments else "There is no segment to save."),
+    }
+
+
+def _tool_problem(situation: Situation, feature: str) -> str:
+    if situation.capabilities is None or situation.problem:
+        return situation.problem
+    if feature not in situation.capabilities.prompts:
+        return f"{situation.capabilities.title} does not take this kind of prompt."
+    return ""
+
+
+def _name_problem(situation: Situation) -> str:
+    if situation.capabilities is None or situation.problem:
+        return situation.problem
+    if not situation.capabilities.prompts & {"class", "text"}:
+        return f"{situation.capabilities.title} takes no names."
+    return ""

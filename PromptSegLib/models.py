@@ -1,0 +1,125 @@
+"""The models as a user sees them: what they can do, what keeps them from doing it, and their weights."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from PromptSegLib.background import Work
+from PromptSegLib.cancel import CancelToken, Progress
+from PromptSegLib.panel_texts import model_text
+from PromptSegLib.predictors.base import Capabilities
+from PromptSegLib.predictors.registry import capabilities_of, predictor_names
+from PromptSegLib.weights.consent import Question
+from PromptSegLib.weights.instructions import megabytes
+from PromptSegLib.weights.store import WeightsStore
+
+INSTALLABLE = ("torch", "monai", "safetensors", "transformers")
+"""Packages that models need and a bare Slicer lacks."""
+
+
+def missing_package(error: BaseException) -> str:
+    """Return which of the INSTALLABLE packages `error`, or what caused it, lacked; nothing when none."""
+    for cause in (error, error.__cause__):
+        if isinstance(cause, ModuleNotFoundError) and cause.name in INSTALLABLE:
+            return cause.name
+    return ""
+
+
+class Models:
+    """All models that there are, with their weights in `store`. Loads none of them."""
+
+    def __init__(self, store: WeightsStore | None = None) -> None:
+        self._given_store = store
+
+    @cached_property
+    def store(self) -> WeightsStore:
+        return self._given_store or WeightsStore()
+
+    def names(self) -> tuple[str, ...]:
+        return predictor_names()
+
+    def capabilities(self, name: str) -> Capabilities | None:
+        """Return what a model can do; None when it cannot be used here, see `problem`."""
+        return None if self.problem(name) else capabilities_of(name)
+
+    def title(self, name: str) -> str:
+        try:
+            return capabilities_of(name).title
+        except (ImportError, KeyError):
+            return name
+
+    def problem(self, name: str) -> str:
+        """Return why a model cannot be used, and what to do about it; nothing when it can."""
+        try:
+            capabilities_of(name)
+        except (ImportError, KeyError) as error:
+            return f"The model {name} cannot be used: {error}. Choose another one."
+        if self.weights_state(name) not in ("", "ready"):
+            return f"The weights of {self.title(name)} are not here: get them under Model."
+        return ""
+
+    def text(self, name: str) -> str:
+        """Return what to tell about a model."""
+        try:
+            text = model_text(capabilities_of(name))
+        except (ImportError, KeyError):
+            return self.problem(name)
+        state = self.weights_state(name)
+        if not state:
+            return text
+        sizes = [self.store.checkpoint(entry).likely_bytes for entry in self._weights(name)]
+        size = f" ({megabytes(sum(s for s in sizes if s))})" if any(sizes) else ""
+        return f"{text} Weights: {'here' if state == 'ready' else f'{state}{size}'}."
+
+    # Weights
+
+    def _weights(self, name: str) -> tuple[str, ...]:
+        """Return the model's entries in the weights catalogue; those that are shipped have none."""
+        try:
+            entries = capabilities_of(name).weights
+        except (ImportError, KeyError):
+            return ()
+        return tuple(entry for entry in entries if entry in self.store.catalogue)
+
+    def weights_state(self, name: str) -> str:
+        """Return "ready", "incomplete" or "missing"; nothing for a model that needs no weights."""
+        states = {self.store.status(entry).state for entry in self._weights(name)}
+        for state in ("missing", "incomplete", "ready"):
+            if state in states:
+                return state
+        return ""
+
+    def missing(self, name: str) -> list[str]:
+        """Return the entries of the weights catalogue that a model needs and that are not here."""
+        return [entry for entry in self._weights(name) if self.store.status(entry).state != "ready"]
+
+    def questions(self, name: str) -> list[Question]:
+        """Return what has to be answered with yes before the weights are fetched or taken."""
+        checkpoints = [self.store.checkpoint(entry) for entry in self.missing(name)]
+        return [
+            Question(checkpoint, checkpoint.consent, tuple(f for f in checkpoint.files if f.sha256 is None))
+            for checkpoint in checkpoints
+        ]
+
+    def fetching(self, name: str) -> Work:
+        """Return the work of downloading a model's weights; its questions were answered with yes."""
+        entries = self.missing(name)
+
+        def work(progress: Progress, cancel: CancelToken) -> None:
+            for entry in entries:
+                self.store.get(entry, True, progress, cancel)
+
+        return work
+
+    def importing(self, name: str, path: str) -> Work:
+        """Return the work of taking a model's weights from a file; its questions were answered with yes."""
+        entry = self.missing(name)[0]
+        return lambda progress, cancel: self.store.import_file(entry, path, True, progress, cancel)
+
+    def remove_weights(self, name: str) -> None:
+        for entry in self._weights(name):
+            self.store.remove(entry)
+
+    def cache_text(self) -> str:
+        """Return where weights are kept, and what they take."""
+        return f"Weights in {self.store.folder}: {megabytes(self.store.total_bytes())}"

@@ -1,0 +1,28 @@
+"""What was done in the panel, as lines for the Python console that do the same."""
+
+from __future__ import annotations
+
+from PromptSegLib.mrml.scene_session import SceneSession
+from PromptSegLib.prompts import MaskPrompt, Prompt
+
+
+def console_lines(session: SceneSession) -> str:
+    """Return Python lines that give the prompts of the selected segment to an empty one, in a new session."""
+    prompts = [prompt for prompt in session.prompts() if not isinstance(prompt, MaskPrompt)]
+    kinds = sorted({type(prompt).__name__ for prompt in prompts})
+    name = session.segmentation_node.GetSegmentation().GetSegment(session.target).GetName()
+    lines = ["import slicer", "from PromptSegLib.mrml.scene_session import SceneSession"]
+    lines += [f"from PromptSegLib.prompts import {', '.join(kinds)}"] if kinds else []
+    lines += [
+        "",
+        f"volume = slicer.mrmlScene.GetNodeByID({session.volume_node.GetID()!r})",
+        f"session = SceneSession(volume, predictor={session.capabilities.name!r}, auto=False)",
+        f"session.add_target({name!r})",
+        *(_line(prompt) for prompt in prompts),
+    ]
+    lines += ["session.predict()", "session.wait()"] if prompts else []
+    return "\n".join(lines) + "\n"
+
+
+def _line(prompt: Prompt) -> str:
+    return f"session.add({prompt!r})"

@@ -1,0 +1,73 @@
+"""What the panel writes: prompts as rows of a list, answers, models."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from PromptSegLib.geometry import FloatArray, Grid
+from PromptSegLib.history import Answer
+from PromptSegLib.predictors.base import Capabilities, feature_of
+from PromptSegLib.prompts import Box, ClassPrompt, Prompt, TextPrompt
+
+_TITLES = {"point": "Point", "box2d": "Box", "box3d": "3D box", "scribble": "Scribble", "lasso": "Lasso"}
+
+
+class PromptRow(NamedTuple):
+    """What a prompt is, its slice (k), and its middle in RAS, mm."""
+
+    title: str
+    slice: str
+    position: str
+
+
+def prompt_row(prompt: Prompt, grid: Grid) -> PromptRow:
+    feature = feature_of(prompt)
+    kind, sign = feature.rstrip("+-"), prompt.sign.replace("-", "−")  # noqa: RUF001 - a minus as wide as the plus
+    title = f"{_TITLES.get(kind, kind.capitalize())} {sign}".rstrip()
+    if isinstance(prompt, ClassPrompt | TextPrompt):
+        return PromptRow(prompt.name if isinstance(prompt, ClassPrompt) else prompt.text, "", "")
+    middle = middle_ras(prompt)
+    if middle is None:
+        return PromptRow(title, "", "")
+    return PromptRow(title, f"{round(grid.to_ijk(middle)[2])}", ", ".join(f"{v:.1f}" for v in middle))
+
+
+def middle_ras(prompt: Prompt) -> FloatArray | None:
+    """Return the middle of `prompt` : (3,), mm, RAS; None for one without a place."""
+    positions = prompt.corners_ras() if isinstance(prompt, Box) else prompt.positions_ras()
+    return positions.mean(axis=0) if len(positions) else None
+
+
+def answer_text(answer: Answer) -> str:
+    """Return expected quality, changed voxels and the time in all."""
+    parts = [f"{answer.changed_voxels} voxels changed", f"{answer.timings_ms.get('total', 0):.0f} ms"]
+    if answer.score is not None:
+        parts.insert(0, f"Expected quality {answer.score:.2f}")
+    return ", ".join(parts) + (f". {answer.note}" if answer.note else ".")
+
+
+def timings_text(answer: Answer) -> str:
+    """Return the milliseconds of a prediction by stage, in one line."""
+    stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in answer.timings_ms.items())
+    return f"{answer.predictor}: {stages} ms"
+
+
+def model_text(capabilities: Capabilities) -> str:
+    """Return what a model takes, where it runs, and under which licenses."""
+    kinds = []
+    for feature in sorted(capabilities.prompts):
+        kind = _TITLES.get(feature.rstrip("+-"), feature.rstrip("+-")).lower()
+        if kind not in kinds:
+            kinds.append(kind)
+    dimensions = " and ".join(f"{n}D" for n in sorted(capabilities.dimensions))
+    licenses = [f"code {capabilities.code_license}"]
+    if capabilities.weights_license:
+        licenses.append(f"weights {capabilities.weights_license}")
+    lines = [
+        f"{capabilities.summary[:1].upper()}{capabilities.summary[1:]}. {dimensions}.",
+        f"Takes: {', '.join(kinds)}. Runs on: {', '.join(capabilities.devices)}.",
+        f"License: {', '.join(licenses)}.",
+    ]
+    if capabilities.experimental:
+        lines.append("Experimental.")
+    return " ".join(lines)

@@ -1,0 +1,292 @@
+"""What a scripted module of 3D Slicer finds around it, without the application: PySide6 that behaves as PythonQt.
+
+`Application` puts it all in place, for one scene at a time: `qt`, `ctk`, the qMRML widgets, `slicer.app`,
+`slicer.modules`, `slicer.mrmlScene`, `slicer.ScriptedLoadableModule`, `slicer.parameterNodeWrapper` and
+`slicer.i18n`. MRML is the real one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+import slicer
+import slicer.util
+from PySide6 import QtCore, QtUiTools, QtWidgets
+from standin import ctk_widgets, mrml_widgets, pythonqt, scripted_module
+
+from PromptSegLib.mrml.boot import StandaloneScene, start_scene
+
+qt = pythonqt.make_qt()
+for _widget in (*ctk_widgets.WIDGETS, *mrml_widgets.WIDGETS):
+    if not _widget.__dict__.get("_properties_made"):
+        pythonqt._make_properties(_widget)
+
+
+class Application(QtCore.QObject):
+    """A running Slicer, as far as a module can tell; use it in a `with` statement.
+
+    views: slice views by name, as PromptSegLib.mrml.slice_view makes them.
+    """
+
+    startupCompleted = QtCore.Signal()
+    applicationName = "Slicer"
+
+    def __init__(self) -> None:
+        self._qt_app = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+        super().__init__()
+        self._host = start_scene()
+        self._layout_manager = LayoutManager()
+        self._main_window = MainWindow()
+        self._selected_module = ""
+        self._widgets: list[object] = []
+        self._install()
+
+    @property
+    def host(self) -> StandaloneScene:
+        return self._host
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        for widget in self._widgets:
+            widget.cleanup()
+            widget.parent.hide()
+            widget.parent.deleteLater()
+        self._widgets.clear()
+        mrml_widgets.release_all()
+        self._layout_manager.close()
+        self._main_window.close()
+        self._main_window.deleteLater()
+        self._qt_app.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
+        self._host.close()
+        self._settings_folder.cleanup()
+        for name in ("app", "mrmlScene", "modules"):
+            delattr(slicer, name)
+
+    def _install(self) -> None:
+        ctk = types.ModuleType("ctk")
+        for cls in ctk_widgets.WIDGETS:
+            setattr(ctk, cls.__name__, cls)
+        for cls in mrml_widgets.WIDGETS:
+            setattr(slicer, cls.__name__, cls)
+        qt.QUiLoader = _UiLoader
+        qt.QFileDialog = FileDialog
+        FileDialog.answers.clear()
+        self._settings_folder = TemporaryDirectory(prefix="promptseg-")
+        QtCore.QCoreApplication.setOrganizationName("PromptSeg tests")
+        QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
+        QtCore.QSettings.setPath(
+            QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, self._settings_folder.name
+        )
+        sys.modules |= {"qt": qt, "ctk": ctk}
+        slicer.app = self
+        slicer.mrmlScene = self._host.scene
+        slicer.modules = types.SimpleNamespace(
+            **{
+                name.lower(): types.SimpleNamespace(name=name, logic=lambda logic=logic: logic)
+                for name, logic in self._host.logics.items()
+            }
+        )
+        slicer.modules.segmenteditor = SegmentEditorModule()
+        _install_packages()
+
+    # What slicer.app has
+
+    def layoutManager(self):
+        return self._layout_manager
+
+    def processEvents(self):
+        self._qt_app.processEvents()
+
+    def setOverrideCursor(self, cursor):
+        self._qt_app.setOverrideCursor(cursor)
+
+    def restoreOverrideCursor(self):
+        self._qt_app.restoreOverrideCursor()
+
+    def testingEnabled(self):
+        return True
+
+    def clipboard(self):
+        return self._qt_app.clipboard()
+
+    def topLevelWidgets(self):
+        return [self._main_window]
+
+    def applicationLogic(self):
+        return self._host.application_logic
+
+    # For tests
+
+    def load_module(self, path: Path):
+        """Import a scripted module from its file, as Slicer does at start-up; return its Python module."""
+        sys.modules.pop(path.stem, None)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module
+        spec.loader.exec_module(module)
+        parent = scripted_module.ModuleParent(path)
+        setattr(slicer.modules, path.stem.lower(), parent)
+        getattr(module, path.stem)(parent)
+        return module
+
+    def open_module(self, path: Path):
+        """Load a module, make its panel in the main window, and show it. Returns its widget class's object."""
+        module = self.load_module(path)
+        parent = mrml_widgets.qMRMLWidget()
+        parent.setLayout(QtWidgets.QVBoxLayout())
+        parent.setMRMLScene(slicer.mrmlScene)
+        widget = getattr(module, f"{path.stem}Widget")(parent)
+        setattr(slicer.modules, f"{path.stem}Widget", widget)
+        self._widgets.append(widget)
+        widget.setup()
+        self._main_window.setCentralWidget(parent)
+        self._main_window.resize(420, 900)
+        self._main_window.show()
+        self._main_window.activateWindow()
+        widget.enter()
+        return widget
+
+
+class _UiLoader(QtUiTools.QUiLoader):
+    """Knows the widgets that PySide6 does not."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        for cls in (*ctk_widgets.WIDGETS, *mrml_widgets.WIDGETS):
+            self.registerCustomWidget(cls)
+
+    def load(self, file):
+        """Load without the connections: those of scenes are made in Python here, see qMRMLWidget."""
+        text = re.sub(rb"<connections>.*</connections>", b"", bytes(file.readAll()), flags=re.DOTALL)
+        buffer = QtCore.QBuffer()
+        buffer.setData(text)
+        return super().load(buffer)
+
+
+class MainWindow(QtWidgets.QMainWindow):
+    """Found by `slicer.util.mainWindow`, which looks for its class's name."""
+
+    def __init__(self):
+        super().__init__()
+        self.setObjectName("qSlicerMainWindow")
+        self._selector = ModuleSelector()
+
+    def moduleSelector(self):
+        return self._selector
+
+
+class ModuleSelector:
+    def __init__(self):
+        self.selectedModule = ""
+
+    def selectModule(self, name):
+        self.selectedModule = name
+
+
+class LayoutManager(QtCore.QObject):
+    """The slice views of the layout."""
+
+    layoutChanged = QtCore.Signal(int)
+
+    def __init__(self):
+        super().__init__()
+        self._views = {}
+
+    def set_views(self, views: Mapping[str, object]) -> None:
+        """Lay out these views, by name; the ones before are closed."""
+        self.close()
+        self._views = dict(views)
+        self.layoutChanged.emit(0)
+
+    def close(self) -> None:
+        for view in self._views.values():
+            view.close()
+        self._views = {}
+
+    def sliceViewNames(self):
+        return list(self._views)
+
+    def sliceWidget(self, name):
+        return SliceWidget(self._views[name])
+
+
+class SliceWidget:
+    def __init__(self, view):
+        self._view = view
+
+    def mrmlSliceNode(self):
+        return self._view.node
+
+    def sliceView(self):
+        return self
+
+    def interactor(self):
+        return self._view.interactor
+
+    def scheduleRender(self):
+        self._view.render()
+
+
+class FileDialog:
+    """Answers at once with the next of `answers`, "" when there is none."""
+
+    answers: ClassVar[list[str]] = []
+
+    @classmethod
+    def getOpenFileName(cls, *arguments):
+        return cls.answers.pop(0) if cls.answers else ""
+
+    getSaveFileName = getExistingDirectory = getOpenFileName
+
+
+class SegmentEditorModule:
+    """Keeps what the Segment Editor was told to edit."""
+
+    def __init__(self):
+        self.editor = self
+        self.edited = {}
+
+    def widgetRepresentation(self):
+        return types.SimpleNamespace(self=lambda: self)
+
+    def setSegmentationNode(self, node):
+        self.edited["segmentation"] = node
+
+    def setSourceVolumeNode(self, node):
+        self.edited["volume"] = node
+
+    def setCurrentSegmentID(self, segment_id):
+        self.edited["segment"] = segment_id
+
+
+def _install_packages() -> None:
+    from standin import parameter_node
+
+    scripted = types.ModuleType("slicer.ScriptedLoadableModule")
+    for name in (
+        "ScriptedLoadableModule",
+        "ScriptedLoadableModuleWidget",
+        "ScriptedLoadableModuleLogic",
+        "ScriptedLoadableModuleTest",
+    ):
+        setattr(scripted, name, getattr(scripted_module, name))
+    wrapper = types.ModuleType("slicer.parameterNodeWrapper")
+    wrapper.parameterNodeWrapper = parameter_node.parameterNodeWrapper
+    i18n = types.ModuleType("slicer.i18n")
+    i18n.tr = lambda text: text
+    i18n.translate = lambda context, text: text
+    for module in (scripted, wrapper, i18n):
+        sys.modules[module.__name__] = module
+        setattr(slicer, module.__name__.rpartition(".")[2], module)

@@ -1,0 +1,171 @@
+"""Two hundred things that a user may do, in any order: the scene stays consistent."""
+
+import sys
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from scenes import add_volume
+from shape_model import ShapePredictor
+from standin import pythonqt
+from standin.application import Application
+from user import User
+
+from PromptSegLib.mrml.slice_view import SliceView
+
+SHAPE = (12, 16, 20)
+VOXELS = st.tuples(st.integers(3, 16), st.integers(3, 12), st.integers(2, 9))
+TOOLS = ("pointPlus", "pointMinus", "box2d", "box3d", "scribblePlus", "scribbleMinus", "lassoPlus", "lassoMinus")
+BUTTONS = ("undo", "redo", "reset", "next", "addSegment", "island", "holes", "smooth", "run", "cancel", "show3D")
+
+
+class Day(RuleBasedStateMachine):
+    """What may change is the chosen segment; everything else of the user's stays as it was."""
+
+    actions = 0
+
+    @initialize()
+    def open(self):
+        self.errors = []
+        self.hook, sys.excepthook = sys.excepthook, lambda kind, error, trace: self.errors.append(error)
+        self.app = Application()
+        host = self.app.host
+        self.views = {"Red": SliceView(host, "Axial", (120, 120), "Red")}
+        self.app.layoutManager().set_views(self.views)
+        self.user = User(self.app, self.views)
+        self.node = add_volume(host.scene, np.random.default_rng(2).integers(0, 99, SHAPE).astype(np.int16))
+        self.user.show(self.node)
+        self.user.press("addSegment")
+
+    def masks(self):
+        session = self.user.session
+        return {key: session.mask(key) for key in session.targets if key != session.target}
+
+    def act(self, action):
+        """Do something that may change the chosen segment only."""
+        before = self.masks()
+        action()
+        self.user.wait()
+        session = self.user.session
+        for key, mask in before.items():
+            if key != session.target:
+                np.testing.assert_array_equal(session.mask(key), mask)
+
+    @rule(tool=st.sampled_from(TOOLS))
+    def take(self, tool):
+        self.act(lambda: self.user.tool(tool))
+
+    @rule(voxel=VOXELS)
+    def click(self, voxel):
+        self.act(lambda: self.user.click(voxel))
+
+    @rule(first=VOXELS, second=VOXELS, third=VOXELS)
+    def drag(self, first, second, third):
+        path = [(i, j, first[2]) for i, j, _ in (first, second, third)]
+        self.act(lambda: self.user.drag(path))
+
+    @rule(name=st.sampled_from(BUTTONS))
+    def press(self, name):
+        if self.user.is_enabled(name):
+            before = self.user.session.target
+            if name in ("undo", "redo"):
+                getattr(self.user.ui, f"{name}Button").click()  # may be in any segment, and selects it
+                self.user.wait()
+            else:
+                self.act(lambda: self.user.press(name))
+            assert before in self.user.session.targets
+
+    @precondition(lambda self: len(self.user.session.targets) > 1)
+    @rule(data=st.data())
+    def choose(self, data):
+        key = data.draw(st.sampled_from(self.user.session.targets))
+        self.act(lambda: self.user.ui.segmentsTable.setSelectedSegmentIDs([key]))
+
+    @precondition(lambda self: len(self.user.session.prompts()) > 0)
+    @rule(data=st.data())
+    def delete_prompt(self, data):
+        row = data.draw(st.integers(0, len(self.user.session.prompts()) - 1))
+        self.user.ui.promptsTable.setCurrentCell(row, 0)
+        self.user.ui.promptsTable.cellClicked.emit(row, 0)
+        self.act(lambda: self.user.press("deletePrompt"))
+
+    @rule(at_once=st.booleans())
+    def collect(self, at_once):
+        self.user.ui.runAtOnceCheckBox.checked = at_once
+        self.user.look()
+
+    @rule()
+    def leave_and_return(self):
+        self.user.widget.exit()
+        self.user.look()
+        self.user.widget.enter()
+        self.user.look()
+
+    @invariant()
+    def count(self):
+        Day.actions += 1
+
+    @invariant()
+    def nothing_went_wrong(self):
+        if hasattr(self, "user"):
+            assert self.errors == []
+            assert pythonqt.failed_connections == []
+
+    @invariant()
+    def the_panel_shows_the_session(self):
+        if hasattr(self, "user"):
+            self.user.look()
+            session = self.user.session
+            assert self.user.ui.promptsTable.rowCount == len(session.prompts())
+            assert list(self.user.ui.segmentsTable.selectedSegmentIDs()) == [session.target]
+
+    @invariant()
+    def every_helper_node_belongs_to_the_session(self):
+        if hasattr(self, "user"):
+            scene, session = self.app.host.scene, self.user.session
+            prompts = session.prompts()
+            shapes = sum(prompt.kind != "point" for prompt in prompts)
+            placing = self.user.widget.logic.tools.tool == "box3d"
+            nodes = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]
+            markups = [node for node in nodes if node.IsA("vtkMRMLMarkupsNode")]
+            assert len(markups) == 2 + shapes + placing
+            points = sum(session.point_node(sign).GetNumberOfDefinedControlPoints() for sign in (True, False))
+            assert points == len(prompts) - shapes
+
+    def teardown(self):
+        if not hasattr(self, "user"):
+            return
+        try:
+            if self.user.session is not None:
+                session = self.user.session
+                while session.can_undo:
+                    session.undo()
+                for key in session.targets:
+                    assert not session.mask(key).any(), "undo to the start restores every voxel"
+        finally:
+            self.app.__exit__(None, None, None)
+            sys.excepthook = self.hook
+
+
+def test_two_hundred_random_actions_leave_the_scene_consistent(model):
+    assert ShapePredictor.gate.is_set()
+    run_state_machine_as_test(
+        Day,
+        settings=settings(
+            max_examples=10,
+            stateful_step_count=50,
+            deadline=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    assert Day.actions >= 200

@@ -1,0 +1,221 @@
+"""While a prediction runs, and when something goes wrong: nothing blocks, nothing lands in the wrong place."""
+
+import sys
+import threading
+import time
+import types
+
+import numpy as np
+import pytest
+import slicer
+import vtk
+from scenes import add_volume
+from user import MODULE
+
+from PromptSegLib.mrml.slice_view import SliceView
+from PromptSegLib.mrml.state_node import StateNode
+
+
+@pytest.fixture
+def running(user, image, model):
+    """A prediction under way for the first segment."""
+    user.tool("pointPlus")
+    model.gate.clear()
+    user.views["Red"].click(user.go_to((20, 15, 10)))
+    deadline = time.monotonic() + 5
+    while not model.started:
+        assert time.monotonic() < deadline
+        user.look()
+    return user
+
+
+def let_go(user, model):
+    model.gate.set()
+    user.wait()
+    for _ in range(10):
+        time.sleep(0.01)
+        user.look()
+
+
+def voxels(node):
+    """Return how many voxels each segment has."""
+    ids = node.GetSegmentation().GetSegmentIDs()
+    return [int(np.count_nonzero(slicer.util.arrayFromSegmentBinaryLabelmap(node, i))) for i in ids]
+
+
+def test_the_window_stays_alive_and_the_timer_runs_only_meanwhile(running, model):
+    timer = running.widget._yieldTimer
+    assert timer.active
+    started = time.perf_counter()
+    running.look()
+    assert time.perf_counter() - started < 0.2
+    let_go(running, model)
+    assert not timer.active
+    assert running.size > 0
+
+
+def test_a_newer_click_supersedes(running, model):
+    running.views["Red"].click(running.go_to((10, 15, 10)))
+    let_go(running, model)
+    assert running.session.mask_kji[10, 15, 20]
+    assert running.session.mask_kji[10, 15, 10]
+    assert len(running.session.prompts()) == 2
+
+
+def test_another_volume_stops_it(running, model, scene):
+    node = running.session.segmentation_node
+    other = add_volume(scene, np.zeros((10, 10, 10), np.int16), name="other")
+    running.show(other)
+    let_go(running, model)
+    assert voxels(node) == [0]
+
+
+def test_another_segmentation_stops_it(running, model, scene):
+    node = running.session.segmentation_node
+    other = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "other")
+    running.ui.segmentationSelector.setCurrentNode(other)
+    running.look()
+    let_go(running, model)
+    assert voxels(node) == [0]
+    assert voxels(other) == []
+
+
+def test_another_segment_leaves_the_result_where_it_belongs(running, model):
+    first = running.session.target
+    running.press("addSegment")
+    let_go(running, model)
+    assert not running.session.mask_kji.any()
+    assert running.session.mask(first)[10, 15, 20]
+
+
+def test_another_model_stops_it(running, model):
+    running.ui.modelComboBox.setCurrentIndex(running.ui.modelComboBox.findData("shapes"))
+    let_go(running, model)
+    assert running.size == 0
+    running.click((10, 15, 10))
+    assert running.session.mask_kji[10, 15, 10]
+
+
+def test_a_removed_volume_stops_it_and_leaves_no_orphans(running, model, scene):
+    scene.RemoveNode(running.session.volume_node)
+    let_go(running, model)
+    assert running.session is None
+    assert StateNode.find_all(scene) == []
+    names = [scene.GetNthNode(n).GetName() or "" for n in range(scene.GetNumberOfNodes())]
+    assert [name for name in names if name.startswith("PromptSeg ")] == []
+
+
+def test_closing_the_scene_stops_it(running, model, scene):
+    scene.Clear(False)
+    let_go(running, model)
+    assert running.session is None
+    assert not running.widget._yieldTimer.active
+    for _ in range(2):
+        running.show(add_volume(scene, np.zeros((10, 20, 20), np.int16)))
+        for view in running.views.values():
+            view.show(running.ui.volumeSelector.currentNode())
+        running.tool("pointPlus")
+        running.click((10, 10, 5))
+        assert running.session.mask_kji[5, 10, 10]
+        scene.Clear(False)
+        running.look()
+
+
+def test_the_panel_can_go_while_it_runs(running, model):
+    running.widget.cleanup()
+    model.gate.set()
+    running.look()
+    assert running.widget.logic.session is None
+    running.app._widgets.clear()
+
+
+def test_an_error_is_one_message_and_the_segment_is_as_before(user, image, model, monkeypatch, caplog):
+    user.tool("pointPlus")
+    user.click((20, 15, 10))
+    before = user.session.mask_kji
+    monkeypatch.setattr(model, "error", MemoryError("out of memory"))
+    user.click((10, 15, 10))
+    assert "'shapes' failed with MemoryError: out of memory" in user.status
+    np.testing.assert_array_equal(user.session.mask_kji, before)
+    assert len(user.session.prompts()) == 1
+    assert "MemoryError" in caplog.text
+    monkeypatch.setattr(model, "error", None)
+    user.click((10, 15, 10))
+    assert user.status == ""
+
+
+def test_a_click_outside_of_the_volume_is_refused_and_its_point_taken_back(user, image):
+    user.tool("pointPlus")
+    view = user.views["Red"]
+    user.go_to((20, 15, 10))
+    view.click(view.ras_to_xy(user.world((-6, 15, 10))))
+    user.wait()
+    assert "inside the image" in user.status
+    assert user.session.prompts() == ()
+    assert user.session.point_node().GetNumberOfDefinedControlPoints() == 0
+
+
+def test_a_nonlinear_transform_is_refused_with_what_to_do(user, image, scene):
+    user.ui.segmentationSelector.setCurrentNode(scene.AddNewNodeByClass("vtkMRMLSegmentationNode"))
+    spline = vtk.vtkThinPlateSplineTransform()
+    for name, shift in (("Source", 0), ("Target", 3)):
+        points = vtk.vtkPoints()
+        for corner in np.argwhere(np.ones((2, 2, 2))) * 10.0:
+            points.InsertNextPoint(*corner)
+        points.SetPoint(0, shift, 0, 0)
+        getattr(spline, f"Set{name}Landmarks")(points)
+    transform = scene.AddNewNodeByClass("vtkMRMLTransformNode")
+    transform.SetAndObserveTransformToParent(spline)
+    image.SetAndObserveTransformNodeID(transform.GetID())
+    user.press("pointPlus")
+    assert "harden it" in user.status
+    assert not user.ui.pointPlusButton.checked
+
+
+def test_the_logic_works_without_a_panel(slicer_app, model):
+    module = slicer_app.load_module(MODULE)
+    volume_node = add_volume(slicer.mrmlScene, np.zeros((20, 30, 40), np.int16))
+    logic = module.PromptSegLogic()
+    session = logic.openSession(volume_node)
+    session.add_world((20, 15, 10))
+    assert session.wait(5)
+    assert session.mask_kji[10, 15, 20]
+    logic.close()
+
+
+def test_the_module_tests_itself(slicer_app, model):
+    module = slicer_app.load_module(MODULE)
+    module.PromptSegTest().runTest()
+
+
+def test_predictions_run_in_a_thread_of_their_own(running, model):
+    names = [thread.name for thread in threading.enumerate()]
+    assert names.count("PromptSeg predictions") == 1
+    let_go(running, model)
+
+
+@pytest.mark.parametrize("package", ["torch", "monai"])
+def test_a_package_that_the_model_lacks_is_installed_with_consent(user, image, model, monkeypatch, package):
+    installed, answers = [], [False, True]
+    monkeypatch.setattr(model, "error", ModuleNotFoundError(f"No module named {package!r}", name=package))
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: answers.pop(0))
+    monkeypatch.setattr(slicer.util, "pip_install", installed.append)
+    logic = types.SimpleNamespace(installTorch=lambda **options: installed.append("torch"))
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=lambda: logic))
+    user.tool("pointPlus")
+    user.click((20, 15, 10))
+    assert installed == []
+    assert package in user.status
+    user.click((20, 15, 10))
+    assert installed == [package]
+    assert user.status == f"Installed {package}: place the prompt again."
+
+
+def test_a_new_layout_takes_the_tool_over(user, image):
+    user.tool("scribblePlus")
+    view = SliceView(user.app.host, "Axial", (300, 300), "Red")
+    user.app.layoutManager().set_views({"Red": view})
+    user.views = {"Red": view}
+    user.show(image)
+    user.drag([(10, 10, 10), (20, 10, 10)])
+    assert [prompt.kind for prompt in user.session.prompts()] == ["scribble"]
