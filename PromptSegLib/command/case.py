@@ -74,13 +74,14 @@ def segment_case(case: Case, settings: Settings, predictor: Predictor, observer:
     session = _session(volume, predictor, targets, settings, observer)
     if case.initial is not None:
         start_from_mask(session, case.initial, values)
+    # A file's prompts are answered one by one, which gives the mask that its session had; others all at once.
+    session.auto = case.prompts is not None
     for target, prompts in targets.items():
         session.select(target)
         for prompt in prompts:
             session.add(prompt)
-    for target in targets:
-        session.select(target)
-        session.predict()
+        if session.prediction is None:
+            session.predict()
     values = _label_values(list(session.targets), values)
     segments = [Segment(target, session.mask(target), values[target]) for target in session.targets]
     write_segmentation(case.output, segments, volume.grid)

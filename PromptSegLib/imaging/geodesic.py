@@ -72,20 +72,16 @@ def best_level(
     where: BoolArray,
     spacing_kji_mm: FloatArray,
     smallest: int = 8,
-    largest: float = np.inf,
 ) -> float:
     """Return the time at which to stop: where the step to the strange is largest all around the region so far.
 
-    Levels are tried from `smallest` to `largest` voxels, and to 80 % of those `where` the region may be. The mean of
-    the outward difference of `strange` over the region's surface decides; a slight weight on volume breaks ties
-    upwards.
+    Levels are tried from `smallest` voxels to 80 % of those `where` the region may be. The mean of the outward
+    difference of `strange` over the region's surface decides; a slight weight on volume breaks ties upwards.
     """
     inside = np.sort(times[where], axis=None)
     if inside.size == 0:
         return 0.0
-    counts = np.unique(
-        np.geomspace(min(smallest, inside.size), max(min(0.8 * inside.size, largest), 1), 64).astype(int)
-    )
+    counts = np.unique(np.geomspace(min(smallest, inside.size), max(0.8 * inside.size, 1), 64).astype(int))
     levels = inside[np.clip(counts, 1, inside.size) - 1]
     rises = np.zeros(len(levels) + 1)
     areas = np.zeros(len(levels) + 1)

@@ -29,8 +29,6 @@ from PromptSegLib.volume import Image
 _STEP = 0.05
 _WORKING_VOXELS = 64
 _MOST_PASSES = 4
-# A later positive prompt adds at most this part of what is there: one beside a weak border would flood the outside.
-_LARGEST_ADDITION = 0.5
 # In place of infinity, of which differences are no numbers.
 _NEVER = 1e9
 # The first region's side, when no view says better, as a part of the image's longest.
@@ -176,6 +174,11 @@ class _Effort:
     times: Float32Array
     strange: Float32Array
 
+    def joined(self, other: _Effort) -> _Effort:
+        """Return what it takes from the seeds of either."""
+        nearer = self.times < other.times
+        return _Effort(np.where(nearer, self.times, other.times), np.where(nearer, self.strange, other.strange))
+
 
 def _grown(
     image: Image, state: TargetState, evidence: Evidence, roi: Roi, timings: dict[str, float], cancel: CancelToken
@@ -204,31 +207,27 @@ def _grown(
     if evidence.limit is not None:
         allowed = _within_limit(roi, evidence.limit)
     grown, opposed = effort(evidence.positive_kji), effort(evidence.negative_kji)
-    if prior.any() and len(evidence.newest_kji):
+    speaks = np.ones(prior.shape, dtype=bool)
+    if len(evidence.newest_kji):
         # A later prompt speaks for what is nearer to it than to any other; the rest stays as it was.
         newest = effort(evidence.newest_kji)
         speaks = newest.times < np.minimum(grown.times, opposed.times)
-        field = np.where(speaks, -1, prior - 0.5)
         if evidence.newest_is_positive:
-            found = _up_to_level(
-                newest, None, speaks & allowed, spacing, largest=_LARGEST_ADDITION * float(prior.sum()) + 64
-            )
-            field = np.where(speaks & (found > 0), found, prior - 0.5)
-    else:
-        field = _up_to_level(grown, opposed, (grown.times < opposed.times) & allowed, spacing)
-    field = _filled(field, allowed & (grown.times < opposed.times)) if not len(evidence.newest_kji) else field
+            grown = grown.joined(newest)
+        else:
+            opposed = opposed.joined(newest)
+    field = _up_to_level(grown, opposed, (grown.times < opposed.times) & allowed, spacing)
+    field = _filled(field, allowed & (grown.times < opposed.times))
+    if prior.any():
+        field = np.where(speaks, field, prior - 0.5)
     timings["geodesic"] = timings.get("geodesic", 0.0) + 1000 * (time.perf_counter() - started)
     return field.astype(np.float32)
 
 
-def _up_to_level(
-    effort: _Effort, rival: _Effort | None, where: BoolArray, spacing_kji_mm: FloatArray, largest: float = np.inf
-) -> Float32Array:
+def _up_to_level(effort: _Effort, rival: _Effort, where: BoolArray, spacing_kji_mm: FloatArray) -> Float32Array:
     """Return a field above 0 for what is reached before the best level and before the rival, -1 elsewhere."""
-    level = best_level(effort.times, effort.strange, where, spacing_kji_mm, largest=largest)
-    margin = level - effort.times
-    if rival is not None:
-        margin = np.minimum(margin, rival.times - effort.times)
+    level = best_level(effort.times, effort.strange, where, spacing_kji_mm)
+    margin = np.minimum(level, rival.times) - effort.times
     return np.where(where, np.tanh(margin / max(level, 1e-6)), -1).astype(np.float32)
 
 
