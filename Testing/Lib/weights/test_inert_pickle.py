@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import importlib
 import os
 import pickle
 import struct
@@ -80,7 +81,8 @@ ATTACKS = {
     "open": lambda: Calls(open, "trap", "w"),
     "os.mkdir": lambda: Calls(os.mkdir, "trap"),
     "subprocess": lambda: Calls(__import__("subprocess").check_call, ["touch", "trap"]),
-    "__import__": lambda: Calls(__import__, "antigravity"),
+    # Qt for Python puts an import of its own in the place of the builtin one.
+    "import_module": lambda: Calls(importlib.import_module, "antigravity"),
     "in a list in a dict": lambda: {"a": [{"b": Calls(os.system, "touch trap")}]},
     "as a key": lambda: {Calls(os.system, "touch trap"): 1},
 }
