@@ -151,6 +151,8 @@ class Session:
         initial = mask_on_grid(prompt, self.image.grid) if isinstance(prompt, MaskPrompt) else None
         if initial is not None and not initial.mask_kji.any():
             raise PromptError(f"expected a mask that holds the centre of a voxel, got {prompt}")
+        if view is not None:
+            self._views[prompt] = view
         step = self._change_prompts(f"add {prompt.kind}{prompt.sign}", (*self.prompts(), prompt))
         if initial is not None:
             self._ledger.replace_mask(step, initial)

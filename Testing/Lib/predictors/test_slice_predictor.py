@@ -147,6 +147,27 @@ def test_a_point_taken_back_leaves_the_other_slices_as_they_were():
     np.testing.assert_array_equal(session.mask_kji, on_slice(truth, 8) | on_slice(truth, 11))
 
 
+def test_points_stay_on_the_slices_of_their_views_when_others_are_moved_or_taken_back():
+    grid = GRIDS["square"]
+    session, _, truth = ball_session(grid)
+    sagittal, coronal, axial = (in_ball(grid, k) for k in (11, 12, 14))
+    directions = {
+        sagittal: ((0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+        coronal: ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0)),
+        axial: ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
+    }
+    for click, axes in directions.items():
+        session.add(click, View(click.position_ras, *axes, (50.0, 50.0)))
+    session.remove(axial)
+    x, y, z = sagittal.position_ras
+    session.replace(sagittal, Point((x + 2, y, z)))
+    _, j, i = grid.nearest_kji(coronal.position_ras)
+    expected = np.zeros_like(truth)
+    expected[:, j] = truth[:, j]
+    expected[:, :, i + 2] = truth[:, :, i + 2]
+    np.testing.assert_array_equal(session.mask_kji, expected)
+
+
 def test_a_slice_is_encoded_once_whatever_is_undone():
     grid = GRIDS["square"]
     session, model, _ = ball_session(grid)
