@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from PromptSegLib.command import demo, info, models, segment
+from PromptSegLib.command import demo, info, models, propagate, segment
 from PromptSegLib.command.arguments import Parser, with_values_attached
 from PromptSegLib.errors import PromptSegError
 from PromptSegLib.weights import command as weights
@@ -35,6 +35,6 @@ def _parser() -> Parser:
         epilog="Exit status: 0 done, 2 bad input, 130 interrupted.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (segment, models, info, demo, weights):
+    for command in (segment, propagate, models, info, demo, weights):
         command.add_parser(commands)
     return parser

@@ -9,7 +9,7 @@ from typing import Any
 
 from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.errors import PredictionError
-from PromptSegLib.predictors.base import Prediction, Predictor, TargetState
+from PromptSegLib.predictors.base import EncodesAhead, Prediction, Predictor, TargetState
 from PromptSegLib.volume import Image
 
 
@@ -53,11 +53,15 @@ class Engine:
     def _answers(
         self, encoding: Any, state: TargetState, cancel: CancelToken, progress: Progress
     ) -> Iterator[Prediction]:
-        if state.span is None:
-            return self.predictor.predict(encoding, state, cancel, progress)
-        from PromptSegLib.propagation import propagate  # needs SciPy
+        if state.span is not None:
+            from PromptSegLib.propagation import propagate  # needs SciPy
 
-        return propagate(self.predictor, encoding, state, cancel, progress)
+            return propagate(self.predictor, encoding, state, cancel, progress)
+        if state.prompts or state.view is None:
+            return self.predictor.predict(encoding, state, cancel, progress)
+        if isinstance(self.predictor, EncodesAhead):
+            self.predictor.encode_ahead(encoding, state.view, state.window, cancel, progress)
+        return iter(())
 
     def _check(self, prediction: Prediction) -> None:
         whole = self.image.grid.extent

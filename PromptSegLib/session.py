@@ -25,7 +25,7 @@ from PromptSegLib.imaging.rasterize import mask_on_grid
 from PromptSegLib.ledger import Ledger
 from PromptSegLib.mask_store import MaskStore, MemoryMaskStore
 from PromptSegLib.observer import SessionObserver
-from PromptSegLib.predictors.base import Capabilities, Prediction, Predictor, TargetState
+from PromptSegLib.predictors.base import Capabilities, EncodesAhead, Prediction, Predictor, TargetState
 from PromptSegLib.predictors.registry import check_takes, create_predictor
 from PromptSegLib.prompts import MaskPrompt, Prompt, check_inside
 from PromptSegLib.span import Span
@@ -67,6 +67,7 @@ class Session:
         self._ledger = Ledger(store, self.observer, history_budget_bytes)
         self._engines: dict[str, Engine] = {}
         self._running: _Run | None = None
+        self._ahead: Job | None = None
         self._views: dict[Prompt, View] = {}
         self.use(predictor)
         self._target = self.targets[0] if self.targets else store.add("segment")
@@ -151,6 +152,8 @@ class Session:
         initial = mask_on_grid(prompt, self.image.grid) if isinstance(prompt, MaskPrompt) else None
         if initial is not None and not initial.mask_kji.any():
             raise PromptError(f"expected a mask that holds the centre of a voxel, got {prompt}")
+        if view is not None:
+            self._views[prompt] = view
         step = self._change_prompts(f"add {prompt.kind}{prompt.sign}", (*self.prompts(), prompt))
         if initial is not None:
             self._ledger.replace_mask(step, initial)
@@ -287,8 +290,22 @@ class Session:
         self._sync()
         self._start(None, view, span=span or Span())
 
+    def encode_ahead(self, view: View) -> None:
+        """Prepare for a prompt in `view` or beside it, while the user looks: whatever comes next stops it.
+
+        For executors that work in the background. Nothing is done while a prediction runs, or when the predictor
+        has nothing to prepare; a failure comes to light with the prompt.
+        """
+        if not self.busy and isinstance(self._engine.predictor, EncodesAhead):
+            self.cancel()
+            state = TargetState(self._target, (), window=self.window, view=view)
+            self._ahead = self._executor.submit(self._engine, state, _Unheard())
+
     def cancel(self) -> None:
         """Stop what runs. Its prompts stay, unanswered; masks stay as they are."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.cancel()
         run, self._running = self._running, None
         if run is not None:
             if run.job is not None:
@@ -379,6 +396,18 @@ class Session:
         self._executor.submit(self._engine, state, run)
         if isinstance(self._executor, ImmediateExecutor) and self.error is not None:
             raise self.error
+
+
+class _Unheard:
+    """The listener of a job that answers nothing."""
+
+    def on_start(self, job: Job) -> None: ...
+
+    def on_progress(self, fraction: float, what: str) -> None: ...
+
+    def on_prediction(self, prediction: Prediction) -> None: ...
+
+    def on_end(self, error: BaseException | None) -> None: ...
 
 
 class _Run:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PromptSegLib.command.console import warn
 from PromptSegLib.command.initial_mask import start_from_mask
 from PromptSegLib.command.positions import prompt_at
 from PromptSegLib.errors import PromptError, VolumeError
 from PromptSegLib.geometry import Grid
+from PromptSegLib.imaging.slice_choice import slices_of_prompts
+from PromptSegLib.imaging.slices import ArraySlice
 from PromptSegLib.io import Segment, flatten, open_image, segmentation_format, write_segmentation
 from PromptSegLib.mask_store import MemoryMaskStore
 from PromptSegLib.observer import SessionObserver
@@ -19,6 +21,7 @@ from PromptSegLib.predictors.base import Predictor
 from PromptSegLib.prompt_files import read_prompts
 from PromptSegLib.prompts import Prompt
 from PromptSegLib.session import Session
+from PromptSegLib.span import Span
 from PromptSegLib.view import Window
 from PromptSegLib.volume import Volume
 
@@ -37,14 +40,26 @@ class Case:
 
 
 @dataclass(frozen=True)
+class Carry:
+    """How far to carry segments from the slices prompted. slices: first and last along the axis of these, or None."""
+
+    direction: Literal["both", "forward", "backward"] = "both"
+    slices: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
-    """How to segment. values: label value of segments by name. frame: of positions, None for the image's own."""
+    """How to segment.
+
+    values: label value of segments by name. frame: of positions, None for the image's own. carry: None for not.
+    """
 
     frame: str | None = None
     values: Mapping[str, int] = field(default_factory=dict)
     window: Window | None = None
     time_point: int | None = None
     series: str | None = None
+    carry: Carry | None = None
 
 
 @dataclass(frozen=True)
@@ -82,12 +97,24 @@ def segment_case(case: Case, settings: Settings, predictor: Predictor, observer:
             session.add(prompt)
         if session.prediction is None:
             session.predict()
+        if settings.carry is not None:
+            session.propagate(_span(settings.carry, volume.grid, session.prompts()))
     values = _label_values(list(session.targets), values)
     segments = [Segment(target, session.mask(target), values[target]) for target in session.targets]
     write_segmentation(case.output, segments, volume.grid)
     _tell_of_overlaps(case.output, segments, volume.grid)
     reports = [_report(session, segment, image_file.is_picture) for segment in segments]
     return Result(case, session.capabilities.name, reports)
+
+
+def _span(carry: Carry, grid: Grid, prompts: Sequence[Prompt]) -> Span:
+    if carry.slices is None:
+        return Span(direction=carry.direction)
+    newest = list(slices_of_prompts(prompts, grid, {}, {}).values())[-1]
+    if not isinstance(newest, ArraySlice):
+        raise PromptError(f"expected no --slices with an {newest.name}: its stack has no numbers")
+    first, last = (ArraySlice(grid, newest.axis, index).points_ras((0, 0)) for index in carry.slices)
+    return Span((tuple(first.tolist()), tuple(last.tolist())), carry.direction)
 
 
 def _check_output(case: Case) -> None:

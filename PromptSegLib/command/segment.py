@@ -24,6 +24,20 @@ list, where finished rows are skipped.
 def add_parser(commands: argparse._SubParsersAction[parsing.Parser]) -> None:
     """Declare the command."""
     parser = commands.add_parser("segment", help="segment an image, or a list of images", epilog=_EPILOG)
+    add_case_options(parser)
+    parser.add_argument(
+        "--list",
+        type=Path,
+        dest="cases",
+        metavar="CASES.csv",
+        help="segment each row: columns image, prompts, output; paths start from the list's folder",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="with --list: segment finished rows again")
+    parser.set_defaults(run=_run)
+
+
+def add_case_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says which image is segmented, from which prompts, by which model, and to where."""
     parser.add_argument("image", nargs="?", type=Path, metavar="IMAGE", help="file, or folder with a DICOM series")
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help=f"what to write: {', '.join(FORMATS)}")
     parser.add_argument("--model", default="default", help="see promptseg models (default: %(default)s)")
@@ -46,33 +60,22 @@ def add_parser(commands: argparse._SubParsersAction[parsing.Parser]) -> None:
         "--window", type=parsing.numbers(2), metavar="LOW,HIGH", help="intensities that matter, such as -160,240"
     )
     parsing.add_image_options(parser)
-    parser.add_argument(
-        "--list",
-        type=Path,
-        dest="cases",
-        metavar="CASES.csv",
-        help="segment each row: columns image, prompts, output; paths start from the list's folder",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="with --list: segment finished rows again")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=_run)
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    settings = Settings(
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """Return the settings among the options of `add_case_options`."""
+    return Settings(
         frame=arguments.frame,
         values=_values(arguments.label),
         window=Window(*arguments.window) if arguments.window else None,
         time_point=arguments.time_point,
         series=arguments.series,
     )
-    if arguments.cases is not None:
-        _check_list_stands_alone(arguments)
-        return segment_list(
-            arguments.cases, settings, create_predictor(arguments.model), arguments.overwrite, arguments.json
-        )
-    if arguments.image is None or arguments.output is None:
-        raise parsing.UsageError("expected IMAGE and -o OUT, or --list CASES.csv; see promptseg segment --help")
+
+
+def run_case(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Segment the one case that the options of `add_case_options` name, and say what came of it."""
     case = Case(arguments.image, arguments.output, arguments.prompts, tuple(arguments.given), arguments.initial)
     result = segment_case(case, settings, create_predictor(arguments.model), ProgressBar())
     if arguments.json:
@@ -80,6 +83,18 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         print(result.as_text())
     return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    settings = settings_of(arguments)
+    if arguments.cases is not None:
+        _check_list_stands_alone(arguments)
+        return segment_list(
+            arguments.cases, settings, create_predictor(arguments.model), arguments.overwrite, arguments.json
+        )
+    if arguments.image is None or arguments.output is None:
+        raise parsing.UsageError("expected IMAGE and -o OUT, or --list CASES.csv; see promptseg segment --help")
+    return run_case(arguments, settings)
 
 
 def _values(labels: list[tuple[str, int]]) -> dict[str, int]:

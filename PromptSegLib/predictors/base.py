@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from PromptSegLib.bitmask import BitMask, Patch
 from PromptSegLib.cancel import CancelToken, Progress
@@ -79,11 +79,11 @@ class Capabilities:
 class TargetState:
     """All that is known about one target when a prediction starts.
 
-    prompts: in the order they were given. mask: what is there now, None when nothing is; a snapshot, read only.
-    feedback: what this predictor returned with exactly that mask, else None. window: intensities that matter,
-    None when nobody said. view: the view the newest prompt came from, None outside of one. views: those of earlier
-    prompts, as far as they came from one. span: how far to carry the mask from the slices prompted to the others,
-    None for not at all; see `PromptSegLib.propagation`.
+    prompts: in the order they were given; without any, `view` is just to be encoded ahead. mask: what is there now,
+    None when nothing is; a snapshot, read only. feedback: what this predictor returned with exactly that mask, else
+    None. window: intensities that matter, None when nobody said. view: the view the newest prompt came from, None
+    outside of one. views: those of earlier prompts, as far as they came from one. span: how far to carry the mask
+    from the slices prompted to the others, None for not at all; see `PromptSegLib.propagation`.
     """
 
     target: str
@@ -129,5 +129,19 @@ class Predictor(Protocol):
         """Answer `state`: one prediction, or several as they come, each to be laid over the one before.
 
         Raises Cancelled.
+        """
+        ...
+
+
+@runtime_checkable
+class EncodesAhead(Protocol):
+    """A predictor that can use idle time to make the next prompt's answer come sooner."""
+
+    def encode_ahead(
+        self, encoding: Any, view: View, window: Window | None, cancel: CancelToken, progress: Progress
+    ) -> None:
+        """Encode what is seen in `view` and beside it, the nearest first.
+
+        Raises Cancelled, soon after somebody asked for it: a prompt waits for that.
         """
         ...

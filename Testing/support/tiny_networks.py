@@ -8,6 +8,7 @@ from references import KEPT_HERE
 
 from PromptSegLib.networks.sam import sam_med2d, sam_vit_b
 from PromptSegLib.networks.scribbleprompt import ScribblePromptUNet
+from PromptSegLib.predictors.sam import FtSam, SamMed2D, SamMed2DNoAdapter
 
 TINY_SAM = {
     "image_size": 256,
@@ -44,3 +45,26 @@ def full_size_med2d():
     with torch.device("meta"):
         network = sam_med2d()
     return key_made(network, "sam_med2d_vit_b_keys")
+
+
+class TinySamMed2D(SamMed2D):
+    """Takes its weights from the store, as the real one does; see `save_tiny_med2d`."""
+
+    configuration = TINY_MED2D
+
+
+class TinySamMed2DNoAdapter(SamMed2DNoAdapter):
+    configuration = TINY_MED2D | {"adapters": False}
+
+
+class TinyFtSam(FtSam):
+    configuration = TINY_MED2D | {"adapters": False}
+
+
+def save_tiny_med2d(folder):
+    """Put a checkpoint of a small SAM-Med2D, as its authors save theirs, into an offline folder of weights."""
+    folder = folder / "sam-med2d"
+    folder.mkdir(parents=True)
+    network = tiny_med2d()
+    content = {"model": network.state_dict(), "optimizer": torch.optim.Adam(network.parameters())}
+    torch.save(content, folder / "sam-med2d_b.pth")

@@ -8,13 +8,21 @@ import numpy as np
 import pytest
 import torch
 from references import KEPT_HERE, TOLERANCE, Reference
-from tiny_networks import TINY_MED2D, full_size_med2d, tiny_med2d, tiny_sam
+from tiny_networks import (
+    TinyFtSam,
+    TinySamMed2D,
+    TinySamMed2DNoAdapter,
+    full_size_med2d,
+    save_tiny_med2d,
+    tiny_med2d,
+    tiny_sam,
+)
 
 from PromptSegLib.cancel import CancelToken
 from PromptSegLib.errors import Cancelled, WeightsError
 from PromptSegLib.imaging.embedding_cache import EmbeddingCache
 from PromptSegLib.predictors.registry import capabilities_of, create_predictor, predictor_names
-from PromptSegLib.predictors.sam import FtSam, MedSam, SamMed2D, SamMed2DNoAdapter, SamVitB
+from PromptSegLib.predictors.sam import MedSam, SamMed2D, SamVitB
 from PromptSegLib.prompts import Box, Point
 from PromptSegLib.session import Session
 from PromptSegLib.view import View, Window
@@ -246,26 +254,10 @@ def test_terms_are_those_of_the_weights_catalogue(name):
     assert capabilities.citation == checkpoint.citation
 
 
-class TinySamMed2D(SamMed2D):
-    configuration = TINY_MED2D
-
-
-class TinySamMed2DNoAdapter(SamMed2DNoAdapter):
-    configuration = TINY_MED2D | {"adapters": False}
-
-
-class TinyFtSam(FtSam):
-    configuration = TINY_MED2D | {"adapters": False}
-
-
 @pytest.fixture
 def a_store(tmp_path):
-    """A store whose offline folder holds a checkpoint of a small SAM-Med2D, as its authors save theirs."""
-    offline = tmp_path / "offline" / "sam-med2d"
-    offline.mkdir(parents=True)
-    network = tiny_med2d()
-    content = {"model": network.state_dict(), "optimizer": torch.optim.Adam(network.parameters())}
-    torch.save(content, offline / "sam-med2d_b.pth")
+    """A store whose offline folder holds a checkpoint of a small SAM-Med2D."""
+    save_tiny_med2d(tmp_path / "offline")
     return WeightsStore(tmp_path / "own", offline_folder=tmp_path / "offline")
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from slice_phantoms import PerfectPredictor, affine, ball, centres_ras, coloured, iou, middle_ras
 
-from PromptSegLib.cancel import CancelToken
-from PromptSegLib.errors import Cancelled, PromptError
+from PromptSegLib.errors import PromptError
+from PromptSegLib.executor import ThreadExecutor
 from PromptSegLib.geometry import Extent, Grid
 from PromptSegLib.imaging.oblique_slices import ObliqueSlice
 from PromptSegLib.prompts import Box, MaskPrompt, Point, Scribble
@@ -32,12 +34,12 @@ def on_slice(truth, index):
     return expected
 
 
-def ball_session(grid, **changes):
+def ball_session(grid, **options):
     truth = ball(grid, middle_ras(grid), RADIUS_MM)
     volume = coloured(grid, truth)
     volume.array[..., 2] = np.arange(grid.shape_kji[0])[:, None, None]  # no two slices are equal
-    predictor = PerfectPredictor(**changes)
-    return Session(volume, predictor), predictor.model, truth
+    predictor = PerfectPredictor()
+    return Session(volume, predictor, **options), predictor.model, truth
 
 
 def point(grid, i, j, k, positive=True):
@@ -145,6 +147,27 @@ def test_a_point_taken_back_leaves_the_other_slices_as_they_were():
     np.testing.assert_array_equal(session.mask_kji, on_slice(truth, 11))
     session.undo()
     np.testing.assert_array_equal(session.mask_kji, on_slice(truth, 8) | on_slice(truth, 11))
+
+
+def test_points_stay_on_the_slices_of_their_views_when_others_are_moved_or_taken_back():
+    grid = GRIDS["square"]
+    session, _, truth = ball_session(grid)
+    sagittal, coronal, axial = (in_ball(grid, k) for k in (11, 12, 14))
+    directions = {
+        sagittal: ((0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+        coronal: ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0)),
+        axial: ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
+    }
+    for click, axes in directions.items():
+        session.add(click, View(click.position_ras, *axes, (50.0, 50.0)))
+    session.remove(axial)
+    x, y, z = sagittal.position_ras
+    session.replace(sagittal, Point((x + 2, y, z)))
+    _, j, i = grid.nearest_kji(coronal.position_ras)
+    expected = np.zeros_like(truth)
+    expected[:, j] = truth[:, j]
+    expected[:, :, i + 2] = truth[:, :, i + 2]
+    np.testing.assert_array_equal(session.mask_kji, expected)
 
 
 def test_a_slice_is_encoded_once_whatever_is_undone():
@@ -257,32 +280,63 @@ def test_grey_images_are_shown_with_the_volume_s_percentiles():
     assert np.percentile(image, 50) == pytest.approx(127, abs=12)
 
 
+def axial_view(grid, k):
+    return View(in_ball(grid, k).position_ras, (-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (50.0, 50.0))
+
+
 def test_neighbours_are_encoded_ahead_the_nearest_first_and_then_cost_nothing():
     grid = GRIDS["square"]
     session, model, _ = ball_session(grid)
-    predictor = session._engine.predictor
-    encoding = predictor.encode(session.image, CancelToken(), lambda *_: None)
-    view = View(in_ball(grid, 8).position_ras, (-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (50.0, 50.0))
-    predictor.encode_ahead(encoding, view, None, CancelToken(), reach=2)
+    session.encode_ahead(axial_view(grid, 8))
     assert model.embedded == 5
     for k in range(6, 11):
         session.add(in_ball(grid, k))
     assert model.embedded == 5
-    predictor.encode_ahead(encoding, view, None, CancelToken(), reach=2)
+    session.encode_ahead(axial_view(grid, 8))
     assert model.embedded == 5
+    assert not session.busy
 
 
-def test_encoding_ahead_stops_when_somebody_clicks():
+def test_a_click_stops_what_is_encoded_ahead_and_is_answered():
     grid = GRIDS["square"]
-    session, model, _ = ball_session(grid)
-    predictor, token = session._engine.predictor, CancelToken()
-    encoding = predictor.encode(session.image, token, lambda *_: None)
-    view = View(in_ball(grid, 8).position_ras, (-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (50.0, 50.0))
-    with pytest.raises(Cancelled):
-        predictor.encode_ahead(
-            encoding, view, None, token, lambda done, what: token.cancel() if done >= 0.4 else None, reach=2
-        )
-    assert model.embedded == 2
+    started, go_on = threading.Event(), threading.Event()
+    session, model, truth = ball_session(grid, executor=ThreadExecutor())
+    embed = model.embed
+
+    def slow(images, cancel):
+        started.set()
+        assert go_on.wait(10)
+        return embed(images, cancel)
+
+    model.embed = slow
+    try:
+        session.encode_ahead(axial_view(grid, 8))
+        assert not session.busy
+        assert started.wait(10)
+        session.add(in_ball(grid, 3))
+        go_on.set()
+        assert session.wait(10)
+        np.testing.assert_array_equal(session.mask_kji, on_slice(truth, 3))
+        assert model.embedded == 1
+    finally:
+        session.close()
+
+
+def test_nothing_is_encoded_ahead_while_a_prediction_runs():
+    grid = GRIDS["square"]
+    go_on = threading.Event()
+    session, model, truth = ball_session(grid, executor=ThreadExecutor())
+    embed = model.embed
+    model.embed = lambda images, cancel: go_on.wait(10) and embed(images, cancel)
+    try:
+        session.add(in_ball(grid, 3))
+        session.encode_ahead(axial_view(grid, 8))
+        go_on.set()
+        assert session.wait(10)
+        np.testing.assert_array_equal(session.mask_kji, on_slice(truth, 3))
+        assert model.embedded == 1
+    finally:
+        session.close()
 
 
 def test_the_first_channel_is_looked_at():

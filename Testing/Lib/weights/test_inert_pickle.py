@@ -1,8 +1,8 @@
 """Pickles that want to run something: they run nothing, and the file is refused or its tensors come alone."""
 
 import argparse
-import io
 import importlib
+import io
 import os
 import pickle
 import struct
