@@ -62,6 +62,7 @@ _TOOL_BUTTONS = {tool: tool.replace("+", "Plus").replace("-", "Minus") + "Button
 _YIELD_INTERVAL_MS = 20
 _YIELD_S = 0.005
 _SURFACE_DELAY_MS = 300
+_ROW_PX = 22
 _TIMINGS_KEPT = 200
 
 #
@@ -269,6 +270,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for table in (ui.promptsTable, ui.shortcutsTable):
             table.horizontalHeader().setStretchLastSection(True)
             table.verticalHeader().setVisible(False)
+            table.verticalHeader().setDefaultSectionSize(_ROW_PX)
         ui.segmentsTable.setSelectionMode(qt.QAbstractItemView.SingleSelection)
         ui.segmentsTable.opacityColumnVisible = False
         ui.segmentsTable.statusColumnVisible = False

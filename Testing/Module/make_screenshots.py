@@ -15,7 +15,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "Testing" / "support"), str(ROOT / "Testin
 import numpy as np
 import slicer
 from scipy import ndimage
-from standin.application import Application
+from standin.application import Application, qt
 from user import User
 
 from PromptSegLib.geometry import flip_axes
@@ -47,6 +47,7 @@ def main(folder: Path) -> None:
         volume_node.SetName("CT abdomen")
         volume_node.GetDisplayNode().SetAutoWindowLevel(False)
         volume_node.GetDisplayNode().SetWindowLevel(400, 40)
+        user.ui.volumeSelector.setMRMLScene(app.host.scene)  # under its new name
         user.show(volume_node)
         grab(user, folder / "panel-idle.png")
 
@@ -94,7 +95,11 @@ def inside(mask_kji: np.ndarray) -> np.ndarray:
 
 def grab(user: User, path: Path) -> None:
     user.look()
-    assert user.widget.parent.grab().save(str(path))
+    window = slicer.util.mainWindow()
+    window.resize(420, user.widget.layout.totalHeightForWidth(420))
+    user.look()
+    picture = user.widget.parent.grab().toImage().convertToFormat(qt.QImage.Format_Indexed8)
+    assert picture.save(str(path))
     print(path)
 
 
