@@ -15,7 +15,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "Testing" / "support"), str(ROOT / "Testin
 import numpy as np
 import slicer
 from scipy import ndimage
-from standin.application import Application, qt
+from standin.application import Application
 from user import User
 
 from PromptSegLib.geometry import flip_axes
@@ -98,8 +98,7 @@ def grab(user: User, path: Path) -> None:
     window = slicer.util.mainWindow()
     window.resize(420, user.widget.layout.totalHeightForWidth(420))
     user.look()
-    picture = user.widget.parent.grab().toImage().convertToFormat(qt.QImage.Format_Indexed8)
-    assert picture.save(str(path))
+    assert user.widget.parent.grab().save(str(path))
     print(path)
 
 
