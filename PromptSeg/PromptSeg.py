@@ -678,7 +678,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 shortcut = qt.QShortcut(slicer.util.mainWindow() or self.parent)
                 shortcut.setKey(qt.QKeySequence(key))
                 button = getattr(self.ui, _TOOL_BUTTONS.get(action, f"{action}Button"))
-                shortcut.connect("activated()", button.click)
+                shortcut.connect("activated()", lambda button=button: button.click())
                 self._keys.append(shortcut)
 
     def _releaseKeys(self):
