@@ -51,6 +51,7 @@ from PromptSegLib.prompts import ClassPrompt, TextPrompt
 from PromptSegLib.session import SessionObserver
 from PromptSegLib.shared_executor import SharedExecutor
 from PromptSegLib.shortcuts import Shortcuts
+from PromptSegLib.span import Span
 from PromptSegLib.worklist import Worklist
 
 _SLICER_DATA = "https://github.com/Slicer/SlicerTestingData/releases/download/SHA256/"
@@ -62,6 +63,7 @@ _TOOL_BUTTONS = {tool: tool.replace("+", "Plus").replace("-", "Minus") + "Button
 _YIELD_INTERVAL_MS = 20
 _YIELD_S = 0.005
 _SURFACE_DELAY_MS = 300
+_ROW_PX = 22
 _TIMINGS_KEPT = 200
 
 #
@@ -242,6 +244,8 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             logic.closeSession()
         if logic.session is None and all(chosen) and has_saved_session(*chosen):
             self._openSession()
+        with self._reporting():
+            logic.useModel(node.model)
         if logic.session is not None:
             logic.session.auto = node.runAtOnce
             logic.session.show_prompts(not node.hidePrompts)
@@ -264,11 +268,14 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             ui.modelComboBox.addItem(f"{name}: {self.logic.models.title(name)}", name)
         for title in (_("Nothing: segments may overlap"), _("Visible segments"), _("All segments")):
             ui.overwriteComboBox.addItem(title)
+        for title in (_("Both ways"), _("Forward"), _("Backward")):
+            ui.directionComboBox.addItem(title)
         ui.promptsTable.setHorizontalHeaderLabels([_("Prompt"), _("Slice"), _("Position (RAS, mm)")])
         ui.shortcutsTable.setHorizontalHeaderLabels([_("Action"), _("Key")])
         for table in (ui.promptsTable, ui.shortcutsTable):
             table.horizontalHeader().setStretchLastSection(True)
             table.verticalHeader().setVisible(False)
+            table.verticalHeader().setDefaultSectionSize(_ROW_PX)
         ui.segmentsTable.setSelectionMode(qt.QAbstractItemView.SingleSelection)
         ui.segmentsTable.opacityColumnVisible = False
         ui.segmentsTable.statusColumnVisible = False
@@ -276,6 +283,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.statusLabel.setVisible(False)
         ui.timingsText.setMaximumBlockCount(_TIMINGS_KEPT)
         self._showKeys()
+        self._showCache()
 
     def _connectControls(self):
         ui = self.ui
@@ -311,6 +319,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             "redo": lambda: logic.session.redo(),
             "reset": lambda: logic.session.reset(),
             "deletePrompt": self.onDeletePrompt,
+            "propagate": lambda: logic.session.propagate(Span(direction=self._direction()), logic.tools.view_now()),
             "island": lambda: logic.cleanUp(cleanup.keep_largest_island),
             "holes": lambda: logic.cleanUp(cleanup.fill_holes),
             "smooth": lambda: logic.cleanUp(logic.smoothed),
@@ -338,7 +347,11 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._setStatus("")
         with self._reporting():
             slot()
+        self._showCache()
         self._scheduleUpdate()
+
+    def _showCache(self):
+        self.ui.cacheLabel.text = self.logic.models.cache_text()
 
     def _showError(self, error):
         if not isinstance(error, Cancelled):
@@ -410,7 +423,6 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if [ui.nameComboBox.itemText(n) for n in range(ui.nameComboBox.count)] != classes:
             ui.nameComboBox.clear()
             ui.nameComboBox.addItems(classes)
-        ui.cacheLabel.text = self.logic.models.cache_text()
 
     def _display(self):
         """Return the display node of the chosen segmentation, or None."""
@@ -446,6 +458,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             button.enabled = not reason
             button.toolTip = f"{toolTip}\n{_(reason)}" if reason else toolTip
         self.ui.nameComboBox.enabled = self.ui.nameButton.enabled
+        self.ui.directionComboBox.enabled = self.ui.propagateButton.enabled
         for tool, name in _TOOL_BUTTONS.items():
             getattr(self.ui, name).checked = self.logic.tools.tool == tool
         self.ui.progressBar.setVisible(self.logic.isBusy)
@@ -533,7 +546,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         with self._reporting():
             if self.logic.session is not None:
-                self.logic.session.use(name)
+                self.logic.session.cancel()
             self._parameterNode.model = name
         self._scheduleUpdate()
 
@@ -593,6 +606,9 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.promptsTable.setCurrentCell(-1, -1)
 
     # Slots: result
+
+    def _direction(self):
+        return ("both", "forward", "backward")[self.ui.directionComboBox.currentIndex]
 
     def onOpacity(self, value):
         if not self._isUpdating and self._display() is not None:
@@ -662,7 +678,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 shortcut = qt.QShortcut(slicer.util.mainWindow() or self.parent)
                 shortcut.setKey(qt.QKeySequence(key))
                 button = getattr(self.ui, _TOOL_BUTTONS.get(action, f"{action}Button"))
-                shortcut.connect("activated()", button.click)
+                shortcut.connect("activated()", lambda button=button: button.click())
                 self._keys.append(shortcut)
 
     def _releaseKeys(self):
@@ -693,6 +709,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._setStatus("" if error else _("The weights are here."))
         if error is not None:
             self._showError(error)
+        self._showCache()
         self._scheduleUpdate()
 
 
@@ -738,6 +755,7 @@ class PromptSegLogic(ScriptedLoadableModuleLogic):
         self.session = None
         self.tools = None
         self.case = None
+        self._model = "default"
         self._needs = 0
         self.executor = ThreadExecutor(self._count)
         self.background = Background(self._count)
@@ -754,10 +772,11 @@ class PromptSegLogic(ScriptedLoadableModuleLogic):
     def openSession(self, volumeNode, segmentationNode=None, model="default"):
         """Return the session on these nodes; the one before is closed, its prompts are in the scene."""
         self.closeSession()
+        self._model = "default" if self.models.problem(model) else model
         self.session = SceneSession(
             volumeNode,
             segmentationNode,
-            predictor=model,
+            predictor=self._model,
             executor=SharedExecutor(self.executor),
             observer=self.observer,
             editor_node=editor_node(volumeNode.GetScene()),
@@ -765,6 +784,12 @@ class PromptSegLogic(ScriptedLoadableModuleLogic):
             view_now=self.tools.view_now if self.tools else lambda: None,
         )
         return self.session
+
+    def useModel(self, model):
+        """Let `model` answer as soon as it can: prompts and segments stay."""
+        if self.session is not None and model != self._model and not self.models.problem(model):
+            self._model = model
+            self.session.use(model)
 
     def closeSession(self):
         session, self.session = self.session, None

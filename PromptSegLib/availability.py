@@ -62,6 +62,7 @@ def reasons(situation: Situation) -> dict[str, str]:
         "redo": no_session or ("" if s.can_redo else "There is nothing to redo."),
         "reset": no_prompts,
         "deletePrompt": no_prompts or ("" if s.is_prompt_selected else "Choose a prompt in the list first."),
+        "propagate": no_prompts or _propagation_problem(s),
         "copyPython": no_session,
         "island": no_mask,
         "holes": no_mask,
@@ -102,6 +103,14 @@ def _tool_problem(situation: Situation, feature: str) -> str:
         return situation.problem
     if feature not in situation.capabilities.prompts:
         return f"{situation.capabilities.title} does not take this kind of prompt."
+    return ""
+
+
+def _propagation_problem(situation: Situation) -> str:
+    if situation.capabilities is None or situation.problem:
+        return situation.problem
+    if 3 in situation.capabilities.dimensions:
+        return f"{situation.capabilities.title} segments the whole volume at once."
     return ""
 
 

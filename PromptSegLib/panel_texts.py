@@ -56,7 +56,8 @@ def model_text(capabilities: Capabilities) -> str:
     """Return what a model takes, where it runs, and under which licenses."""
     kinds = []
     for feature in sorted(capabilities.prompts):
-        kind = _TITLES.get(feature.rstrip("+-"), feature.rstrip("+-")).lower()
+        title = _TITLES.get(feature.rstrip("+-"), feature.rstrip("+-"))
+        kind = title[:1].lower() + title[1:]
         if kind not in kinds:
             kinds.append(kind)
     dimensions = " and ".join(f"{n}D" for n in sorted(capabilities.dimensions))

@@ -47,6 +47,7 @@ def main(folder: Path) -> None:
         volume_node.SetName("CT abdomen")
         volume_node.GetDisplayNode().SetAutoWindowLevel(False)
         volume_node.GetDisplayNode().SetWindowLevel(400, 40)
+        user.ui.volumeSelector.setMRMLScene(app.host.scene)  # under its new name
         user.show(volume_node)
         grab(user, folder / "panel-idle.png")
 
@@ -93,6 +94,9 @@ def inside(mask_kji: np.ndarray) -> np.ndarray:
 
 
 def grab(user: User, path: Path) -> None:
+    user.look()
+    window = slicer.util.mainWindow()
+    window.resize(420, user.widget.layout.totalHeightForWidth(420))
     user.look()
     assert user.widget.parent.grab().save(str(path))
     print(path)

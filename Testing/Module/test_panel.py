@@ -5,12 +5,16 @@ import re
 import numpy as np
 import pytest
 import slicer
+from slice_phantoms import ball, coloured
 from standin.application import FileDialog, qt
 from user import MODULE
 
 from PromptSegLib.availability import TOOL_FEATURES, Situation, reasons
+from PromptSegLib.geometry import Grid
 from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.mrml.view_geometry import pixel_mm
+from PromptSegLib.mrml.volumes import add_volume_node
+from PromptSegLib.predictors import registry
 from PromptSegLib.predictors.registry import capabilities_of
 
 
@@ -355,3 +359,51 @@ def test_a_key_can_be_changed_and_is_remembered(user, image):
     user.look()
     assert "stands for 'point+'" in user.status
     assert table.item(1, 1).text() == "Alt+2"
+
+
+def test_a_slice_by_slice_model_carries_the_segment_through_the_volume(user, scene, monkeypatch):
+    monkeypatch.setitem(registry._PREDICTORS, "perfect", "slice_phantoms:PerfectPredictor")
+    user.ui.modelComboBox.addItem("perfect", "perfect")
+    grid = Grid((30, 40, 50), np.eye(4))
+    truth = ball(grid, (25.0, 20.0, 15.0), 9)
+    volume = coloured(grid, truth)
+    user.show(add_volume_node(scene, volume))
+    user.ui.modelComboBox.setCurrentIndex(user.ui.modelComboBox.findData("perfect"))
+    user.tool("pointPlus")
+    user.click((25, 20, 15))
+    assert np.flatnonzero(user.session.mask_kji.any(axis=(1, 2))).tolist() == [15]
+    user.ui.directionComboBox.setCurrentIndex(1)
+    user.press("propagate")
+    user.wait()
+    expected = truth.copy()
+    expected[:15] = False
+    np.testing.assert_array_equal(user.session.mask_kji, expected)
+    user.press("undo")
+    assert np.flatnonzero(user.session.mask_kji.any(axis=(1, 2))).tolist() == [15]
+
+
+def test_a_model_without_its_weights_can_be_chosen_and_answers_once_they_are_here(user, image):
+    user.tool("pointPlus")
+    user.click((20, 15, 10))
+    models = user.widget.logic.models
+    user.ui.modelComboBox.setCurrentIndex(user.ui.modelComboBox.findData("points"))
+    user.widget.logic.models = Withheld(models)
+    user.ui.modelComboBox.setCurrentIndex(user.ui.modelComboBox.findData("shapes"))
+    user.ui.modelComboBox.setCurrentIndex(user.ui.modelComboBox.findData("points"))
+    assert enabled(user) & TOOLS == set()
+    assert "get them" in user.ui.pointPlusButton.toolTip
+    assert user.session.capabilities.name == "shapes"
+    user.widget.logic.models = FakeModels(models)
+    user.widget.update()
+    assert user.session.capabilities.name == "points"
+    assert len(user.session.prompts()) == 1
+
+
+class Withheld(FakeModels):
+    """Models of which one has its weights elsewhere."""
+
+    def capabilities(self, name):
+        return None if self.problem(name) else capabilities_of(name)
+
+    def problem(self, name):
+        return "The weights are not here: get them under Model." if name == "points" else ""
