@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import vtk
@@ -61,32 +61,33 @@ class SceneSession(Session):
         view_now: Callable[[], View | None] = lambda: None,
     ) -> None:
         volume = volume_from_node(_checked(volume_node, "vtkMRMLVolumeNode"))
-        if segmentation_node is None:
-            segmentation_node = add_segmentation_node(volume_node)
-        self.volume_node = volume_node
-        self.segmentation_node = _checked(segmentation_node, "vtkMRMLSegmentationNode")
-        self._state = StateNode.of(volume_node, segmentation_node)
-        self._rules = self._make_rules(editor_node)
-        self._segment_store = SegmentMaskStore(volume_node, segmentation_node, self._rules)
-        self._later = later
-        self._view_now = view_now
-        self._refresh_is_due = False
-        self._markups: PromptMarkups | None = None
-        self._observed: list[tuple[Any, int]] = []
-        self._voxels = _voxel_signature(volume_node)
-        super().__init__(
-            volume,
-            predictor,
-            executor=executor,
-            observer=_SceneObserver(self, observer or SessionObserver()),
-            store=self._segment_store,
-            auto=auto,
-            window=window,
-        )
-        self._resume(segment_id)
-        self._markups = PromptMarkups(self._state, volume_node, self._markup_changed)
-        self._markups.show(self.prompts())
-        self._observe_nodes()
+        with _nothing_left_on_error(volume_node.GetScene()):
+            if segmentation_node is None:
+                segmentation_node = add_segmentation_node(volume_node)
+            self.volume_node = volume_node
+            self.segmentation_node = _checked(segmentation_node, "vtkMRMLSegmentationNode")
+            self._state = StateNode.of(volume_node, segmentation_node)
+            self._rules = self._make_rules(editor_node)
+            self._segment_store = SegmentMaskStore(volume_node, segmentation_node, self._rules)
+            self._later = later
+            self._view_now = view_now
+            self._refresh_is_due = False
+            self._markups: PromptMarkups | None = None
+            self._observed: list[tuple[Any, int]] = []
+            self._voxels = _voxel_signature(volume_node)
+            super().__init__(
+                volume,
+                predictor,
+                executor=executor,
+                observer=_SceneObserver(self, observer or SessionObserver()),
+                store=self._segment_store,
+                auto=auto,
+                window=window,
+            )
+            self._resume(segment_id)
+            self._markups = PromptMarkups(self._state, volume_node, self._markup_changed)
+            self._markups.show(self.prompts())
+            self._observe_nodes()
 
     # What a scene adds to a session
 
@@ -276,6 +277,20 @@ def has_saved_session(volume_node: Any, segmentation_node: Any) -> bool:
     """Tell whether the scene holds a session of these two nodes, to go on with."""
     states = StateNode.find_all(volume_node.GetScene())
     return any(s.volume_node is volume_node and s.segmentation_node is segmentation_node for s in states)
+
+
+@contextmanager
+def _nothing_left_on_error(scene: Any) -> Iterator[None]:
+    """Remove the nodes that the block added when it fails."""
+    before = {scene.GetNthNode(index).GetID() for index in range(scene.GetNumberOfNodes())}
+    try:
+        yield
+    except BaseException:
+        nodes = [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
+        for node in nodes:
+            if node.GetID() not in before:
+                scene.RemoveNode(node)
+        raise
 
 
 def add_segmentation_node(volume_node: Any) -> Any:

@@ -23,7 +23,7 @@ from scenes import (
 from test_segments import oblique_affine, random_motion, voxels_of, world_voxels
 from vtk.util.numpy_support import vtk_to_numpy
 
-from PromptSegLib.errors import PredictionError, PromptError, SceneError
+from PromptSegLib.errors import GeometryError, PredictionError, PromptError, SceneError, UnknownPredictorError
 from PromptSegLib.executor import ThreadExecutor
 from PromptSegLib.geometry import apply_affine
 from PromptSegLib.mrml.boot import start_scene
@@ -421,6 +421,56 @@ def test_a_sequence_is_segmented_at_the_time_point_shown(scene):
     assert int(session.image.reference.array[0, 0, 0]) == int(volume_array(proxy)[0, 0, 0])
     assert shown in (1, 2, 3)
     session.close()
+
+
+def add_warp(scene, *nodes):
+    """Put nodes under a nonlinear transform."""
+    corners = np.argwhere(np.ones((2, 2, 2))) * 25.0
+    source, target = vtk.vtkPoints(), vtk.vtkPoints()
+    for corner in corners:
+        source.InsertNextPoint(*corner)
+        target.InsertNextPoint(*(corner + 3 * np.sin(corner[::-1])))
+    spline = vtk.vtkThinPlateSplineTransform()
+    spline.SetBasisToR()
+    spline.SetSourceLandmarks(source)
+    spline.SetTargetLandmarks(target)
+    warp = scene.AddNewNodeByClass("vtkMRMLTransformNode", "warp")
+    warp.SetAndObserveTransformToParent(spline)
+    for node in nodes:
+        node.SetAndObserveTransformNodeID(warp.GetID())
+
+
+def test_prompts_go_through_a_nonlinear_transform_that_volume_and_segmentation_share(scene, a_volume):
+    segmentation = add_segmentation(scene, a_volume, {})
+    add_warp(scene, a_volume, segmentation)
+    session = SceneSession(a_volume, segmentation, predictor=BallPredictor())
+    shown_at = node_to_world([POSITIVE], a_volume)[0]
+    assert not np.allclose(shown_at, POSITIVE, atol=0.1)
+    session.add_world(shown_at)
+    assert session.prompts()[0].position_ras == pytest.approx(POSITIVE, abs=1e-2)
+    assert session.point_node().GetNthControlPointPositionWorld(0) == pytest.approx(shown_at, abs=1e-2)
+    assert session.mask_kji.any()
+
+
+def test_a_nonlinear_transform_between_them_is_refused_with_the_way_out_and_nothing_is_left(scene, a_volume):
+    segmentation = add_segmentation(scene, a_volume, {})
+    add_warp(scene, a_volume)
+    before = scene.GetNumberOfNodes()
+    with pytest.raises(GeometryError, match="harden it"):
+        SceneSession(a_volume, segmentation, predictor=BallPredictor())
+    with pytest.raises(UnknownPredictorError):
+        SceneSession(a_volume, None, predictor="no such model")
+    assert scene.GetNumberOfNodes() == before
+
+
+def test_writing_is_refused_once_a_nonlinear_transform_comes_in_between(scene, a_volume):
+    session = SceneSession(a_volume, None, predictor=BallPredictor())
+    session.add(Point(POSITIVE))
+    before = segment_voxels(session.segmentation_node, session.target)
+    add_warp(scene, a_volume)
+    with pytest.raises(GeometryError, match="harden it"):
+        session.add(Point(NEGATIVE, positive=False))
+    assert np.array_equal(segment_voxels(session.segmentation_node, session.target), before)
 
 
 def test_nodes_that_are_none_are_refused(scene, a_volume):
