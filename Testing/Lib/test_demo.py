@@ -86,6 +86,14 @@ def test_the_demo_takes_an_image_with_a_click(promptseg, image, tmp_path):
     assert read_volume(tmp_path / "demo" / "segmentation.seg.nrrd").array[5, 6, 7]
 
 
+def test_the_demo_looks_at_a_ct_through_the_window_of_soft_tissue_and_says_so(promptseg, tmp_path):
+    path = write_with_itk(tmp_path / "ct.nrrd", numbered(GRID.shape_kji) - 1000, GRID.ijk_to_ras)
+    click = ",".join(map(str, GRID.to_ras((7, 6, 5))))
+    run = ("demo", path, "--positive", click, "--model", "ball", "-o", tmp_path / "demo")
+    assert "taken for a CT, with the window -160,240" in promptseg(*run).err
+    assert promptseg(*run, "--window", "-1000,0").err == ""
+
+
 def test_the_demo_takes_a_picture_with_a_click_in_pixels(promptseg, tmp_path):
     picture = write_with_itk(tmp_path / "p.png", np.zeros((40, 50), np.uint8))
     outcome = promptseg("demo", picture, "--positive", "20,15", "--model", "ball", "-o", tmp_path / "demo")
