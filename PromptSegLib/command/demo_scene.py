@@ -25,6 +25,8 @@ from PromptSegLib.volume import Volume
 # HU; level 40, width 400, as radiology shows soft tissue.
 _SOFT_TISSUE_WINDOW = Window(-160.0, 240.0)
 _SOFT_TISSUE_HU = (0, 150)
+# An image that goes down to this is taken for a CT: air is -1000 HU.
+_AIR_HU = -900
 _COARSE_MM = 4.0
 
 
@@ -83,6 +85,9 @@ def _scene_of_file(arguments: argparse.Namespace, window: Window | None) -> Scen
     volume = file.volume(arguments.time_point)
     frame = arguments.frame or ("ijk" if file.is_picture else "ras")
     clicks = tuple(prompt_at(option, numbers, frame, volume.grid) for option, numbers in arguments.given)
+    if window is None and volume.finite_range[0] <= _AIR_HU:
+        window = _SOFT_TISSUE_WINDOW
+        warn(f"taken for a CT, with the window {window.low:g},{window.high:g}; --window chooses another")
     return Scene(volume, "segment", clicks, window)
 
 

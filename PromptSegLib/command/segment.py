@@ -16,8 +16,8 @@ from PromptSegLib.view import Window
 _EPILOG = """\
 Positions are in mm in the patient's frame, RAS unless --frame says otherwise, or in pixels for PNG, JPEG and TIFF.
 2D images take X,Y and boxes of four numbers. In --frame ijk a position is a voxel: i (column), j (row), k (slice),
-counted from 0. Prompts are answered together, in the order given. An output that exists is replaced, except in a
-list, where finished rows are skipped.
+counted from 0. Prompts of the command line are answered together, those of a file one by one. An output that exists
+is replaced, except in a list, where finished rows are skipped.
 """
 
 

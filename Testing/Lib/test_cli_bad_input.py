@@ -5,7 +5,7 @@ from image_files import cut, ijk_to_ras, numbered, write_nrrd, write_with_itk
 
 from PromptSegLib.errors import WeightsError
 from PromptSegLib.geometry import Grid
-from PromptSegLib.io import Segment, write_segmentation
+from PromptSegLib.io import Segment, read_volume, write_segmentation
 from PromptSegLib.prompt_files import write_prompts
 from PromptSegLib.prompts import Point
 
@@ -148,6 +148,37 @@ def test_a_flat_affine_is_refused(refuses, tmp_path):
 def test_a_4d_image_without_a_time_point_is_refused(refuses, tmp_path):
     path = write_with_itk(tmp_path / "a.mha", numbered((2, 10, 12, 14)), is_vector=False)
     assert "expected a time point, 0 to 1" in refuses("--positive", "5,5,5", source=path)
+
+
+ODD_VOLUMES = {
+    "constant": np.full((10, 12, 14), 7, np.int16),
+    "only NaN": np.full((10, 12, 14), np.nan, np.float32),
+    "infinite": np.where(numbered((10, 12, 14)) % 7, numbered((10, 12, 14), np.float32), np.inf).astype(np.float32),
+    "one slice": numbered((1, 12, 14)),
+    "one column": numbered((10, 12, 1)),
+    "one voxel": numbered((1, 1, 1)),
+    "float64": numbered((10, 12, 14), np.float64),
+    "int64": numbered((10, 12, 14), np.int64),
+    "huge values": numbered((10, 12, 14), np.float64) * 1e300,
+}
+
+
+@pytest.mark.parametrize("name", ODD_VOLUMES)
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (1e-4, 1e-4, 1e-4), (1e5, 1e5, 1e5)], ids=["1 mm", "0.1 um", "100 m"])
+def test_an_odd_volume_is_segmented_or_refused_with_a_reason(promptseg, tmp_path, name, spacing):
+    array = ODD_VOLUMES[name]
+    grid = Grid(array.shape, ijk_to_ras(spacing, np.eye(3), (0, 0, 0)))
+    path = write_with_itk(tmp_path / "odd.nrrd", array, grid.ijk_to_ras)
+    index = ",".join(str(n // 2) for n in reversed(array.shape))
+    outcome = promptseg("segment", path, "-o", tmp_path / "o.nrrd", "--frame", "ijk", "--positive", index)
+    if outcome.status == 0:
+        written = read_volume(tmp_path / "o.nrrd")
+        assert written.grid.matches(grid)
+        assert set(np.unique(written.array)) <= {0, 1}
+    else:
+        assert outcome.status == 2
+        assert outcome.err.startswith("promptseg: expected ")
+        assert not (tmp_path / "o.nrrd").exists()
 
 
 def test_an_output_of_an_unknown_format_is_refused_before_anything_is_computed(promptseg, image, monkeypatch):

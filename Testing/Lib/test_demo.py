@@ -29,6 +29,13 @@ def an_empty_cache_and_no_network(monkeypatch, tmp_path):
 
 
 @pytest.fixture
+def a_small_phantom(monkeypatch):
+    monkeypatch.setattr(
+        "PromptSegLib.command.demo_scene.make_abdomen", lambda: make_abdomen((24, 48, 48), (7.6, 7.6, 9.6))
+    )
+
+
+@pytest.fixture
 def image(tmp_path):
     return write_with_itk(tmp_path / "image.nrrd", numbered(GRID.shape_kji), GRID.ijk_to_ras)
 
@@ -79,6 +86,14 @@ def test_the_demo_takes_an_image_with_a_click(promptseg, image, tmp_path):
     assert read_volume(tmp_path / "demo" / "segmentation.seg.nrrd").array[5, 6, 7]
 
 
+def test_the_demo_looks_at_a_ct_through_the_window_of_soft_tissue_and_says_so(promptseg, tmp_path):
+    path = write_with_itk(tmp_path / "ct.nrrd", numbered(GRID.shape_kji) - 1000, GRID.ijk_to_ras)
+    click = ",".join(map(str, GRID.to_ras((7, 6, 5))))
+    run = ("demo", path, "--positive", click, "--model", "ball", "-o", tmp_path / "demo")
+    assert "taken for a CT, with the window -160,240" in promptseg(*run).err
+    assert promptseg(*run, "--window", "-1000,0").err == ""
+
+
 def test_the_demo_takes_a_picture_with_a_click_in_pixels(promptseg, tmp_path):
     picture = write_with_itk(tmp_path / "p.png", np.zeros((40, 50), np.uint8))
     outcome = promptseg("demo", picture, "--positive", "20,15", "--model", "ball", "-o", tmp_path / "demo")
@@ -91,7 +106,7 @@ def test_the_demo_says_which_click_it_misses(promptseg, words):
     assert "see promptseg demo --help" in promptseg.refuses("demo", *words)
 
 
-def test_without_a_network_the_demo_says_so_and_takes_the_phantom(promptseg, tmp_path):
+def test_without_a_network_the_demo_says_so_and_takes_the_phantom(promptseg, tmp_path, a_small_phantom):
     outcome = promptseg("demo", "--model", "ball", "-o", tmp_path / "demo")
     assert outcome.status == 0
     assert "no sample CT, going on with a phantom" in outcome.err
@@ -112,7 +127,7 @@ def test_the_sample_is_fetched_once_checked_and_segmented(promptseg, tmp_path, m
     assert "CTChest.nrrd" in promptseg("demo", "--model", "ball", "-o", tmp_path / "demo").out
 
 
-def test_another_file_than_the_sample_is_not_used(promptseg, image, tmp_path, monkeypatch, url_of):
+def test_another_file_than_the_sample_is_not_used(promptseg, image, tmp_path, monkeypatch, url_of, a_small_phantom):
     monkeypatch.setattr(sample_image, "URL", url_of(image))
     outcome = promptseg("demo", "--model", "ball", "-o", tmp_path / "demo")
     assert "expected SHA-256 4507b664" in outcome.err
