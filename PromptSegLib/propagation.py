@@ -73,8 +73,11 @@ class Propagation:
         self._mask = state.mask.copy() if state.mask else BitMask(encoding.volume.grid.shape_kji)
         takes_any = any(predictor.takes(prompt) for prompt in state.prompts)
         self._groups: list[Group] = predictor.groups(encoding, state) if takes_any else []
+        self._span = state.span or Span()
         self._base = self._first_slice()
+        self._first, self._last = self._limits()
         self._reached: set[int] = set()
+        self._scores: list[float] = []
 
     def run(self) -> Iterator[Prediction]:
         had_memory = bool(self._memory.records)
@@ -93,8 +96,9 @@ class Propagation:
                 chains[number - 1].stop = chain.last
                 yield from self._follow(chains[number - 1], chains)
         yield from self._clear_left_behind(chains)
-        self._memory = self._memory.with_all_carried()
-        yield Prediction({}, note=self._summary(chains), feedback=self._memory)
+        self._memory = self._memory.with_carried(self._span)
+        score = sum(self._scores) / len(self._scores) if self._scores else None
+        yield Prediction({}, score, note=self._summary(chains), feedback=self._memory)
 
     # What to carry from where
 
@@ -114,7 +118,6 @@ class Propagation:
 
     def _anchors(self, had_memory: bool) -> list[Anchor]:
         """Return the slices whose masks are given, in the order of the stack."""
-        low, high = self._limits()
         anchors: dict[int, Anchor] = {}
         groups = list(self._groups)
         if not had_memory or not groups:
@@ -122,12 +125,15 @@ class Propagation:
         for plane, prompts in groups:
             offset = self._base.layers_to(plane)
             mask = plane.read(self._mask)
-            if offset is None or not low <= round(offset) <= high or not (prompts or mask.any()):
+            if offset is None or not (prompts or mask.any()):
+                continue
+            layer = round(offset)
+            if not self._first <= layer <= self._last:
                 continue
             record = self._memory.record(plane)
             look = Look.of(self._predictor.image_of(self._encoding, plane, self._state.window), mask)
-            is_new = record is None or not record.is_carried
-            anchors[round(offset)] = Anchor(round(offset), mask, look, is_new)
+            is_new = record is None or record.carried != self._span
+            anchors[layer] = Anchor(layer, mask, look, is_new)
             if record is None and prompts:
                 self._memory = self._memory.with_record(SliceRecord(plane, prompts, self._state.window))
         if not anchors:
@@ -142,19 +148,13 @@ class Propagation:
             while self._base.neighbour(layer + step) is not None:
                 layer += step
             ends.append(layer)
-        span = self._span
-        if span.between_ras is not None:
-            wanted = sorted(round(layer) for layer in self._base.grid.to_ijk(span.between_ras)[:, 2].tolist())
+        if self._span.between_ras is not None:
+            wanted = sorted(map(round, self._base.grid.to_ijk(self._span.between_ras)[:, 2].tolist()))
             ends = [max(ends[0], wanted[0]), min(ends[1], wanted[1])]
         return ends[0], ends[1]
 
-    @property
-    def _span(self) -> Span:
-        return self._state.span or Span()
-
     def _chains(self, anchors: Sequence[Anchor]) -> list[Chain]:
         """Return the runs to make: around anchors that are new, or around all when none is."""
-        low, high = self._limits()
         width, height, thickness = self._base.grid.spacing_mm
         layer_px = float(thickness / (width * height) ** 0.5)
         all_are_known = not any(anchor.is_new for anchor in anchors)
@@ -166,9 +166,9 @@ class Propagation:
                 chains.append(Chain(upper, -1, lower.layer, layer_px, far=lower))
         direction = self._span.direction
         if direction != "backward" and (anchors[-1].is_new or all_are_known):
-            chains.append(Chain(anchors[-1], 1, high + 1, layer_px))
+            chains.append(Chain(anchors[-1], 1, self._last + 1, layer_px))
         if direction != "forward" and (anchors[0].is_new or all_are_known):
-            chains.append(Chain(anchors[0], -1, low - 1, layer_px))
+            chains.append(Chain(anchors[0], -1, self._first - 1, layer_px))
         return chains
 
     # Carrying
@@ -215,6 +215,7 @@ class Propagation:
         patch = plane.patch(mask, self._mask)
         self._mask.write(patch.extent, patch.mask_kji)
         score, timings_ms = (answer.score, answer.timings_ms) if answer else (None, {})
+        self._scores += [] if score is None else [score]
         return Prediction({self._state.target: patch}, score, timings_ms, self._encoding.model.note, self._memory)
 
     def _clear_left_behind(self, chains: Sequence[Chain]) -> Iterator[Prediction]:

@@ -43,14 +43,16 @@ class SamWay:
     """How a system uses the network.
 
     frame: for an image's (height, width) and the network's side. takes_points, takes_mask: False where it was
-    trained without. probabilities: whether a mask is fed back as probabilities, and not as logits. multimask: for
-    which prompts three masks are asked for, of which the one of the highest predicted IoU counts.
+    trained without. predicts_iou: False where that part of the network was left as it was while the rest was
+    trained on. probabilities: whether a mask is fed back as probabilities, and not as logits. multimask: for which
+    prompts three masks are asked for, of which the one of the highest predicted IoU counts.
     """
 
     frame: Callable[[tuple[int, int], int], Frame]
     multimask: Callable[[ObjectPrompts], bool]
     takes_points: bool = True
     takes_mask: bool = True
+    predicts_iou: bool = True
     probabilities: bool = False
 
 
@@ -61,7 +63,7 @@ def is_single_click(prompts: ObjectPrompts) -> bool:
 
 
 SAM_WAY = SamWay(LongestSideFrame, is_single_click)
-MEDSAM_WAY = SamWay(MedSamFrame, lambda prompts: False, takes_points=False, takes_mask=False)
+MEDSAM_WAY = SamWay(MedSamFrame, lambda prompts: False, takes_points=False, takes_mask=False, predicts_iou=False)
 SAM_MED2D_WAY = SamWay(StretchedFrame, lambda prompts: True, probabilities=True)
 
 
@@ -131,9 +133,10 @@ class SamModel:
             multimask=self.way.multimask(prompts),
         )
         best = int(iou[0].argmax())
-        low_res, score = low_res[:, best : best + 1], float(iou[0, best])
+        low_res = low_res[:, best : best + 1]
         mask = (frame.logits(low_res)[0, 0] > 0).cpu().numpy()
-        return ObjectAnswer(mask, min(max(score, 0.0), 1.0), low_res[0, 0].float().cpu().numpy())
+        score = min(max(float(iou[0, best]), 0.0), 1.0) if self.way.predicts_iou else None
+        return ObjectAnswer(mask, score, low_res[0, 0].float().cpu().numpy())
 
     def _mask_input(self, frame: Frame, shape_chw: tuple[int, ...], prompts: ObjectPrompts) -> Tensor | None:
         """The mask to be refined, (1, 1, 4h, 4w): the network's own logits where it gave it, else as sure ones."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from PromptSegLib.imaging.slices import Slice
 from PromptSegLib.prompts import Prompt
+from PromptSegLib.span import Span
 from PromptSegLib.view import Window
 
 
@@ -20,14 +21,14 @@ class SliceRecord:
     """A slice that was answered.
 
     prompts: those on it; none for a slice that a propagation reached. logits: of the network, one array for each
-    object. is_carried: whether what lies around it already follows from it.
+    object. carried: how far what lies around it follows from it already, None when nothing does.
     """
 
     plane: Slice
     prompts: tuple[Prompt, ...] = ()
     window: Window | None = None
     logits: tuple[NDArray[Any], ...] = ()
-    is_carried: bool = False
+    carried: Span | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +46,14 @@ class SliceMemory:
     def without(self, plane: Slice) -> SliceMemory:
         return SliceMemory({key: record for key, record in self.records.items() if key != plane.key})
 
-    def with_all_carried(self) -> SliceMemory:
-        return SliceMemory({key: dataclasses.replace(record, is_carried=True) for key, record in self.records.items()})
+    def with_carried(self, span: Span) -> SliceMemory:
+        """Return what is known once masks were carried within `span` from all slices that have prompts."""
+        return SliceMemory(
+            {
+                key: dataclasses.replace(record, carried=span) if record.prompts else record
+                for key, record in self.records.items()
+            }
+        )
 
     @property
     def slices_of_prompts(self) -> Mapping[Prompt, Slice]:

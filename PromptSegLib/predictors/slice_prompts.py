@@ -25,8 +25,8 @@ def objects_on(
     """Return the objects that `prompts` on a slice speak of: one for each box, or one for all without a box.
 
     Points belong to the box that they are in, or nearest to. mask: (h, w), what is there now, if it is to be
-    refined; with several boxes nobody knows whose it is. record: of the slice, whose logits are fed back while it
-    has the same boxes. No objects when all prompts are negative and nothing is there.
+    refined; with several boxes nobody knows whose it is. record: of the slice, whose logits are fed back while the
+    objects are the same. No objects when all prompts are negative and nothing is there.
     """
     if mask is None and not any(getattr(prompt, "positive", True) for prompt in prompts):
         return []
@@ -109,6 +109,7 @@ def _nearest_box(points_xy: FloatArray, boxes_xyxy: FloatArray) -> IntArray:
 def _logits_to_refine(
     plane: Slice, boxes: FloatArray, count: int, record: SliceRecord | None
 ) -> tuple[NDArray[Any], ...]:
-    if record is None or len(record.logits) != count or not np.array_equal(boxes_on(plane, record.prompts), boxes):
+    if record is None or len(record.logits) != count:
         return ()
-    return record.logits
+    are_the_same = count == 1 or np.array_equal(boxes_on(plane, record.prompts), boxes)
+    return record.logits if are_the_same else ()

@@ -162,6 +162,19 @@ def test_an_oblique_stack_is_filled_too(grid):
     assert iou(session.mask_kji, truth) > 0.98
 
 
+def test_an_oblique_slice_that_is_answered_as_before_changes_nothing():
+    grid = GRIDS["isotropic"]
+    session = session_on(grid, ball(grid, middle_ras(grid), 12))
+    normal = np.array((0.3, -0.2, 0.93)) / np.linalg.norm((0.3, -0.2, 0.93))
+    right = np.cross(normal, (1.0, 0.0, 0.0)) / np.linalg.norm(np.cross(normal, (1.0, 0.0, 0.0)))
+    view = View(tuple(middle_ras(grid)), tuple(right), tuple(np.cross(normal, right)), (60.0, 60.0))
+    session.add(Point(view.center_ras), view)
+    before = session.mask_kji
+    session.add(Point(tuple(middle_ras(grid) + right)), view)
+    np.testing.assert_array_equal(session.mask_kji, before)
+    assert session.prediction.changed_voxels == 0
+
+
 def test_another_axis_is_carried_along_when_the_prompt_came_from_its_view():
     grid = GRIDS["anisotropic"]
     truth = ball(grid, middle_ras(grid), 17)
@@ -303,6 +316,19 @@ def test_a_span_limits_direction_and_range(direction, slices):
     session.propagate(Span(ends, direction))
     assert np.flatnonzero(session.mask_kji.any(axis=(1, 2))).tolist() == list(slices)
     assert "the span's end" in session.prediction.note
+
+
+def test_a_larger_span_goes_on_from_every_prompted_slice():
+    grid = GRIDS["isotropic"]
+    truth = tube(grid, at(grid, (0.5, 0.5, -1)), at(grid, (0.5, 0.5, 2)), 8)
+    session = session_on(grid, truth)
+    click_in(session, truth, 10)
+    click_in(session, truth, 30)
+    session.propagate(Span((tuple(grid.to_ras((0, 0, 5))), tuple(grid.to_ras((0, 0, 20))))))
+    assert np.flatnonzero(session.mask_kji.any(axis=(1, 2))).tolist() == [*range(5, 21), 30]
+    click_in(session, truth, 15)
+    session.propagate()
+    assert iou(session.mask_kji, truth) == 1
 
 
 def test_a_correction_carries_anew_only_around_it():

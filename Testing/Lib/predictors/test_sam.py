@@ -163,6 +163,7 @@ def test_medsam_sees_a_box_alone_from_0_to_1_and_one_mask(reference):
     assert not kinds["multimask"]
     np.testing.assert_allclose(boxes, [[100 / 300 * 256, 30 / 180 * 256, 220 / 300 * 256, 110 / 180 * 256]], rtol=1e-6)
     assert len(asked) == 3
+    assert session.prediction.score is None
 
 
 def test_the_same_slice_in_a_volume_gives_the_same_mask_as_its_picture(reference):
