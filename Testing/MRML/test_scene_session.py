@@ -18,10 +18,10 @@ from scenes import (
     ijk_to_ras_of,
     oriented_image,
     rotation,
+    segment_mask,
     volume_array,
 )
 from test_segments import oblique_affine, random_motion, voxels_of, world_voxels
-from vtk.util.numpy_support import vtk_to_numpy
 
 from PromptSegLib.errors import GeometryError, PredictionError, PromptError, SceneError, UnknownPredictorError
 from PromptSegLib.executor import ThreadExecutor
@@ -122,7 +122,7 @@ def test_no_node_of_the_user_changes_but_the_chosen_segment(scene, a_volume):
     assert all(node.GetHideFromEditors() or any(map(node.IsA, of_helpers)) for node in helpers)
     for node, array in zip((a_volume, other), arrays, strict=True):
         assert np.array_equal(volume_array(node), array)
-    assert np.array_equal(segment_voxels(segmentation, "neighbour"), neighbour)
+    assert np.array_equal(segment_mask(segmentation, "neighbour", SHAPE), neighbour)
 
 
 def user_nodes(scene):
@@ -131,16 +131,6 @@ def user_nodes(scene):
     scene.Commit()
     root = ElementTree.fromstring(scene.GetSceneXMLString())
     return {element.get("id"): ElementTree.tostring(element).strip() for element in root.iter() if element.get("id")}
-
-
-def segment_voxels(segmentation, segment_id):
-    image = slicer.vtkOrientedImageData()
-    segmentation.GetBinaryLabelmapRepresentation(segment_id, image)
-    i0, i1, j0, j1, k0, k1 = image.GetExtent()
-    mask = np.zeros(SHAPE, dtype=bool)
-    part = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k1 - k0 + 1, j1 - j0 + 1, i1 - i0 + 1)
-    mask[k0 : k1 + 1, j0 : j1 + 1, i0 : i1 + 1] = part > 0
-    return mask
 
 
 def test_a_reopened_scene_goes_on_where_it_stopped(scene, a_volume, tmp_path):
@@ -466,11 +456,11 @@ def test_a_nonlinear_transform_between_them_is_refused_with_the_way_out_and_noth
 def test_writing_is_refused_once_a_nonlinear_transform_comes_in_between(scene, a_volume):
     session = SceneSession(a_volume, None, predictor=BallPredictor())
     session.add(Point(POSITIVE))
-    before = segment_voxels(session.segmentation_node, session.target)
+    before = segment_mask(session.segmentation_node, session.target, SHAPE)
     add_warp(scene, a_volume)
     with pytest.raises(GeometryError, match="harden it"):
         session.add(Point(NEGATIVE, positive=False))
-    assert np.array_equal(segment_voxels(session.segmentation_node, session.target), before)
+    assert np.array_equal(segment_mask(session.segmentation_node, session.target, SHAPE), before)
 
 
 def test_nodes_that_are_none_are_refused(scene, a_volume):
