@@ -14,7 +14,7 @@ from PromptSegLib.geometry import FloatArray
 from PromptSegLib.imaging.between_slices import between, centre_yx, moved
 from PromptSegLib.predictors.slice_model import ObjectAnswer
 
-# Below this predicted IoU a mask of a structure that has ended is as often as not something else.
+# A mask of a lower predicted IoU is expected to be more wrong than right.
 LEAST_SCORE = 0.5
 
 # The part that mask and expectation must share of the smaller of both: with less it is another structure.
