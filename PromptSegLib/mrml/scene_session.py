@@ -35,7 +35,8 @@ class SceneSession(Session):
     volume_node: scalar or RGB volume; its voxels are shared, not copied. segmentation_node: made, on the volume's
     grid and under its transform, when None. segment_id: the segment to work on; None takes the first, or makes one.
     editor_node: a vtkMRMLSegmentEditorNode whose masking and overwrite mode are followed; without one there is no
-    masking and nothing is overwritten. later: how the host runs something when it is idle; surfaces shown in 3D are
+    masking and nothing is overwritten. editor_history: the Segment Editor's vtkSegmentationHistory, when its undo is to
+    take back what is written here, too. later: how the host runs something when it is idle; surfaces shown in 3D are
     made anew by it. view_now: returns the view that the user places prompts in.
 
     Prompts are in the volume's own RAS; `add_world` and `add_markups` take what is in the world. Points and boxes
@@ -55,6 +56,7 @@ class SceneSession(Session):
         executor: Executor | None = None,
         observer: SessionObserver | None = None,
         editor_node: Any = None,
+        editor_history: Any = None,
         auto: bool = True,
         window: Window | None = None,
         later: Later = lambda function: function(),
@@ -68,7 +70,7 @@ class SceneSession(Session):
             self.segmentation_node = _checked(segmentation_node, "vtkMRMLSegmentationNode")
             self._state = StateNode.of(volume_node, segmentation_node)
             self._rules = self._make_rules(editor_node)
-            self._segment_store = SegmentMaskStore(volume_node, segmentation_node, self._rules)
+            self._segment_store = SegmentMaskStore(volume_node, segmentation_node, self._rules, editor_history)
             self._later = later
             self._view_now = view_now
             self._refresh_is_due = False

@@ -32,11 +32,15 @@ from PromptSegLib.mrml.layers import (
 class SegmentWriter:
     """Writes into `segmentation_node`. The rules are those of `editor_node`, a vtkMRMLSegmentEditorNode.
 
+    history: a vtkSegmentationHistory that is given the state before each `write`, so that the Segment Editor's own
+    undo takes it back; it copies the segments, 25 ms and more where they are large.
+
     Surfaces shown in 3D stay as they are until `refresh_surfaces`: making one takes 100 ms and more.
     """
 
-    def __init__(self, segmentation_node: Any, editor_node: Any) -> None:
+    def __init__(self, segmentation_node: Any, editor_node: Any, history: Any = None) -> None:
         self._node = segmentation_node
+        self._history = history
         self._editor_node = editor_node
         self._editor = slicer.vtkSlicerSegmentEditorLogic()
         self._editor.SetMRMLScene(segmentation_node.GetScene())
@@ -55,6 +59,8 @@ class SegmentWriter:
         added, removed: bool, of the extent's shape, in the lattice `ijk_to_ras`.
         """
         self._editor_node.SetSelectedSegmentID(segment_id)
+        if self._history is not None:
+            self._history.SaveState()
         if not self._is_masked and self._write_in_place(segment_id, extent, added, removed):
             self._mark_started(segment_id)
             return

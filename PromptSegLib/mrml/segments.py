@@ -35,15 +35,15 @@ class SegmentMaskStore:
     whose lattice is a permutation, flip or crop of the volume's is written exactly, whatever linear transforms both
     are under; another one voxel by nearest voxel, with a warning in the log.
 
-    Extents of the changes that it returns are in the segmentation's lattice; `image_extent` brings them to the
-    volume's. Raises GeometryError when a transform between the two is not linear.
+    history: see `SegmentWriter`. Extents of the changes that it returns are in the segmentation's lattice;
+    `image_extent` brings them to the volume's. Raises GeometryError when a transform between the two is not linear.
     """
 
-    def __init__(self, volume_node: Any, segmentation_node: Any, editor_node: Any) -> None:
+    def __init__(self, volume_node: Any, segmentation_node: Any, editor_node: Any, history: Any = None) -> None:
         self._volume_node = volume_node
         self._node = segmentation_node
         self._grid = volume_from_node(volume_node).grid
-        self.writer = SegmentWriter(segmentation_node, editor_node)
+        self.writer = SegmentWriter(segmentation_node, editor_node, history)
         self._known: dict[str, _Known] = {}
         self._shape: tuple[int, int, int] | None = None
         self._frames = np.zeros((2, 4, 4))

@@ -354,6 +354,21 @@ def test_overwriting_follows_the_users_editor_node_and_undo_gives_the_neighbour_
     assert np.array_equal(session.mask("neighbour"), neighbour)
 
 
+def test_the_segment_editors_own_undo_takes_a_click_back_and_the_session_goes_on_from_there(scene, a_volume):
+    segmentation = add_segmentation(scene, a_volume, {})
+    history = slicer.vtkSegmentationHistory()
+    history.SetSegmentation(segmentation.GetSegmentation())
+    session = SceneSession(a_volume, segmentation, predictor=BallPredictor(), editor_history=history)
+    session.add(Point(POSITIVE))
+    first = session.mask_kji
+    session.add(Point(NEGATIVE, positive=False))
+    second = session.mask_kji
+    assert history.RestorePreviousState()
+    assert np.array_equal(session.mask_kji, first)
+    assert session.undo() == "edit"
+    assert np.array_equal(session.mask_kji, second)
+
+
 def test_surfaces_are_made_anew_once_for_many_clicks(a_volume):
     waiting = []
     session = SceneSession(a_volume, None, predictor=BallPredictor(), later=waiting.append)
