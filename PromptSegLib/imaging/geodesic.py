@@ -25,6 +25,8 @@ def travel_time(cost: Float32Array, seeds: BoolArray, spacing_kji_mm: FloatArray
     axes = [axis for axis in range(3) if cost.shape[axis] > 1]
     if not axes:
         return np.zeros(cost.shape, dtype=np.float32)
+    if len(axes) == 1:  # ITK's images have two axes at least
+        axes = sorted([*axes, (axes[0] + 1) % 3])
     shape = [cost.shape[axis] for axis in axes]
     flat_seeds = seeds.reshape(shape)
     speed = sitk.GetImageFromArray((1.0 / cost).astype(np.float32).reshape(shape))
