@@ -16,7 +16,7 @@ from PromptSegLib.weights.store import WeightsStore
 
 def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
     """Declare the command."""
-    parser = commands.add_parser("models", help="list the models: prompts, weights, licences")
+    parser = commands.add_parser("models", help="list the models: prompts, weights, licenses")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)
 
@@ -26,7 +26,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(records)
         return 0
-    head = ("NAME", "DIMENSIONS", "PROMPTS", "WEIGHTS", "LICENCE OF CODE", "OF WEIGHTS")
+    head = ("NAME", "DIMENSIONS", "PROMPTS", "WEIGHTS", "LICENSE OF CODE", "OF WEIGHTS")
     print_table(head, [_row(record) for record in records])
     return 0
 

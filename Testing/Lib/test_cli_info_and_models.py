@@ -1,4 +1,6 @@
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -93,3 +95,10 @@ def test_help_is_no_error(promptseg, words):
 @pytest.mark.parametrize("words", [[], ["nonsense"], ["info"], ["segment", "--nonsense"], ["models", "x"]])
 def test_a_wrong_command_line_is_one_line_that_points_to_the_help(promptseg, words):
     assert "--help" in promptseg.refuses(*words)
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback():
+    command = f"{sys.executable} -u -m PromptSegLib weights list | true; exit ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert ended.returncode in (0, 141)
+    assert "Traceback" not in ended.stderr
