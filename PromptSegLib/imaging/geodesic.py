@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from PromptSegLib.bitmask import BoolArray
-from PromptSegLib.geometry import FloatArray, flip_axes
+from PromptSegLib.geometry import Extent, FloatArray, flip_axes
 
 Float32Array = NDArray[np.float32]
 
@@ -55,6 +55,8 @@ def strangeness(image: Float32Array, seeds: BoolArray, noise: float) -> Float32A
     for reference in references:
         np.minimum(difference, np.linalg.norm(values - reference, axis=-1), out=difference)
     spread = float(values.std())
+    # Without a floor the faintest shade would be as strange as another tissue, in an image without noise.
+    noise = max(noise, 0.02 * spread)
     scale = max(float(np.sqrt(2 * noise * np.quantile(difference, 0.25))), 0.01 * spread, 1e-6)
     return np.asarray(np.log1p(difference / scale), dtype=np.float32)
 
@@ -114,3 +116,33 @@ def _wide_difference(values: Float32Array, axis: int) -> Float32Array:
     before = np.maximum(np.arange(count - 1) - 1, 0)
     after = np.minimum(np.arange(1, count) + 1, count - 1)
     return np.asarray(np.take(values, after, axis) - np.take(values, before, axis))
+
+
+def settled(field: Float32Array, image: Float32Array, where: BoolArray, noise: float) -> Float32Array:
+    """Return `field` with its border half way between what the image is just inside and just outside of it.
+
+    field: (k, j, i), float32, above 0 inside. image: (k, j, i) or (k, j, i, component). Only voxels beside the border
+    change, `where` they may, and none where both sides differ by less than three times the `noise`. Growing stops at
+    the first signs of an edge; this goes on to its middle.
+    """
+    found = Extent.of_mask(field > 0)
+    if found is None:
+        return field
+    # Beyond three standard deviations of the Gaussian nothing counts.
+    box = found.padded(6).intersection(Extent.of_shape(field.shape)).slices
+    inside, values = field[box] > 0, image[box] if image.ndim == 4 else image[box][..., None]
+    cross = ndimage.generate_binary_structure(3, 1)
+    core, beyond = ndimage.binary_erosion(inside, cross, border_value=1), ~ndimage.binary_dilation(inside, cross)
+    sigma = [1.5 * (n > 1) for n in field.shape]
+    weights = [ndimage.gaussian_filter(side.astype(np.float32), sigma, truncate=3) for side in (core, beyond)]
+    shell = ~core & ~beyond & where[box] & (np.minimum(*weights) > 0.01)
+    within, around = (
+        ndimage.gaussian_filter(values * side[..., None], [*sigma, 0], truncate=3)[shell] / weight[shell, None]
+        for side, weight in zip((core, beyond), weights, strict=True)
+    )
+    contrast = np.linalg.norm(within - around, axis=-1)
+    off_within, off_around = (np.linalg.norm(values[shell] - mean, axis=-1) for mean in (within, around))
+    moved = np.clip((off_around - off_within) / np.maximum(contrast, 1e-6), -1, 1)
+    result = field.copy()
+    result[box][shell] = np.where(contrast > 3 * noise, moved, field[box][shell])
+    return result

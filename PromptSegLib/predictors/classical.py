@@ -17,7 +17,7 @@ from scipy import ndimage
 from PromptSegLib.bitmask import BoolArray, Patch
 from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.geometry import Extent, FloatArray, Grid, IntArray
-from PromptSegLib.imaging.geodesic import Float32Array, best_level, noise_of, strangeness, travel_time
+from PromptSegLib.imaging.geodesic import Float32Array, best_level, noise_of, settled, strangeness, travel_time
 from PromptSegLib.imaging.rasterize import rasterize
 from PromptSegLib.imaging.roi import Roi
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
@@ -55,7 +55,8 @@ class ClassicalPredictor:
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> Image:
         """Return `image`: there is nothing to do beforehand. Raises VolumeError when no voxel is finite."""
-        if image.reference.array.dtype.kind == "f" and not np.isfinite(image.reference.array).any():
+        array = image.reference.array
+        if array.dtype.kind == "f" and not any(np.isfinite(part).any() for part in array):
             image.reference.finite_range  # noqa: B018 - raises, with the reason
         return image
 
@@ -217,6 +218,7 @@ def _grown(
         else:
             opposed = opposed.joined(newest)
     field = _up_to_level(grown, opposed, (grown.times < opposed.times) & allowed, spacing)
+    field = settled(field, smooth, allowed & (grown.times < opposed.times), noise)
     field = _filled(field, allowed & (grown.times < opposed.times))
     if prior.any():
         field = np.where(speaks, field, prior - 0.5)
