@@ -271,6 +271,8 @@ def test_the_same_command_runs_as_a_module(tmp_path, image):
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another thing there")
 def test_ctrl_c_ends_with_130_and_one_line():
     code = (
+        # Whoever runs the tests in the background has SIGINT ignored, and children inherit that.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import sys, PromptSegLib.command.info as info; from PromptSegLib.cli import main\n"
         "import time; info.open_image = lambda *a: (print('ready', flush=True), time.sleep(60))\n"
         "sys.exit(main(['info', 'x']))"
