@@ -254,7 +254,8 @@ def _floats32(values: NDArray[Any], lowest: float) -> Float32Array:
 
 def _finite_floats(values: NDArray[Any], lowest: float) -> Float32Array:
     kept = np.where(np.isfinite(values), values, values.dtype.type(lowest))
-    return np.clip(kept, -_LARGEST, _LARGEST).astype(np.float32)
+    largest = min(_LARGEST, float(np.finfo(values.dtype).max))
+    return np.clip(kept, -largest, largest).astype(np.float32)
 
 
 def _lowest_finite(values: NDArray[Any]) -> float:
