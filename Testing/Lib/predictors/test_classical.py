@@ -347,6 +347,7 @@ def test_a_click_in_a_large_volume_copies_little_of_it(dtype):
     box = Extent((60, 200, 200), (140, 330, 330))
     truth = ball(grid.cropped(box), middle_ras(grid), 45)
     array[box.slices][truth] = 100
+    clicked(Volume(array[:4, :4, :4]), Point((1, 1, 1)))  # what the first click imports is no copy of the image
     volume, whole_mask = Volume(array, grid.ijk_to_ras), np.zeros(grid.shape_kji, dtype=bool)
     state = TargetState("segment", (at(grid),))
     for turn in range(2):
