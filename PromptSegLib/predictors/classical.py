@@ -71,15 +71,19 @@ class ClassicalPredictor:
         side_mm = _first_side_mm(encoding.grid, state.view)
         roi = _roi_around(encoding.grid, evidence.bounds, side_mm)
         passes = 1 if len(evidence.newest_kji) else _MOST_PASSES
+        if len(evidence.newest_kji) and not roi.mark(evidence.newest_kji).any():
+            # Far from what there is: another part of the structure, of a size of its own.
+            evidence = replace(evidence, bounds=_box_around(evidence.newest_kji))
+            roi, passes = _roi_around(encoding.grid, evidence.bounds, side_mm), _MOST_PASSES
         for turn in range(passes):
             progress(turn / passes, "growing")
-            field = _grown(encoding, state, evidence, roi, timings, cancel)
+            field, speaks = _grown(encoding, state, evidence, roi, timings, cancel)
             better = _better_roi(roi, field, evidence) if turn < passes - 1 else None
             if better is None:
                 break
             roi = better
         started = time.perf_counter()
-        patch = _pasted(field, roi, state, evidence)
+        patch = _pasted(field, speaks, roi, state, evidence)
         timings["paste"] = 1000 * (time.perf_counter() - started)
         yield Prediction({state.target: patch}, timings_ms=timings)
 
@@ -90,7 +94,7 @@ class Evidence:
 
     newest_kji: those of the prompt given last, when there is a mask that it is to correct; it is not among the others
     then. limit: what positive 3D boxes allow, None without one. bounds: around all that is positive, the mask so far
-    included.
+    included. said: the voxels of each prompt, and whether they belong to the structure, in the order given.
     """
 
     positive_kji: IntArray
@@ -99,29 +103,29 @@ class Evidence:
     newest_is_positive: bool
     limit: Extent | None
     bounds: Extent
+    said: tuple[tuple[IntArray, bool], ...]
 
     @classmethod
     def of(cls, state: TargetState, grid: Grid) -> Evidence:
         prompts = [prompt for prompt in state.prompts if not isinstance(prompt, MaskPrompt)]
         nothing = np.zeros((0, 3), dtype=np.int64)
-        newest, newest_is_positive = nothing, True
-        if state.mask is not None and prompts:
-            newest, newest_is_positive = _marked(prompts[-1], grid), prompts[-1].sign == "+"
-            prompts = prompts[:-1]
-        signs = {"+": [nothing], "-": [nothing]}
-        for prompt in prompts:
-            signs[prompt.sign].append(_marked(prompt, grid))
-        positive, negative = np.concatenate(signs["+"]), np.concatenate(signs["-"])
+        said = tuple((_marked(prompt, grid), prompt.sign == "+") for prompt in prompts)
+        earlier, (newest, newest_is_positive) = said, (nothing, True)
+        if state.mask is not None and said:
+            earlier, (newest, newest_is_positive) = said[:-1], said[-1]
+        positive, negative = (
+            np.concatenate([nothing, *(voxels for voxels, value in earlier if value is sign)]) for sign in (True, False)
+        )
         mask_bounds = state.mask.bounds() if state.mask is not None else None
         if not len(positive) and state.mask is not None and mask_bounds is not None:
             positive = _core(state.mask.read(mask_bounds), grid) + mask_bounds.start_kji
         bounds = mask_bounds or Extent((0, 0, 0), (0, 0, 0))
         if len(positive):
-            bounds = Extent(_ints(positive.min(axis=0)), _ints(positive.max(axis=0) + 1)).union(bounds)
+            bounds = _box_around(positive).union(bounds)
         limit = _limit_of(state.prompts, grid)
         if limit is not None:
             bounds = limit.union(bounds)
-        return cls(positive, negative, newest, newest_is_positive, limit, bounds)
+        return cls(positive, negative, newest, newest_is_positive, limit, bounds, said)
 
 
 def _marked(prompt: Prompt, grid: Grid) -> IntArray:
@@ -135,6 +139,10 @@ def _marked(prompt: Prompt, grid: Grid) -> IntArray:
             return np.clip(index, 0, np.array(grid.shape_kji) - 1)
     patch = rasterize(prompt, grid)
     return np.argwhere(patch.mask_kji) + patch.extent.start_kji
+
+
+def _box_around(voxels_kji: IntArray) -> Extent:
+    return Extent(_ints(voxels_kji.min(axis=0)), _ints(voxels_kji.max(axis=0) + 1))
 
 
 def _core(mask_kji: BoolArray, grid: Grid) -> IntArray:
@@ -183,8 +191,8 @@ class _Effort:
 
 def _grown(
     image: Image, state: TargetState, evidence: Evidence, roi: Roi, timings: dict[str, float], cancel: CancelToken
-) -> Float32Array:
-    """Return a field on the working grid: above 0 inside the structure, in -1 to 1."""
+) -> tuple[Float32Array, BoolArray]:
+    """Return a field on the working grid, -1 to 1, above 0 inside the structure; and where the mask is to follow it."""
     started = time.perf_counter()
     values = roi.read(image.reference)
     if state.window is not None:
@@ -223,7 +231,7 @@ def _grown(
     if prior.any():
         field = np.where(speaks, field, prior - 0.5)
     timings["geodesic"] = timings.get("geodesic", 0.0) + 1000 * (time.perf_counter() - started)
-    return field.astype(np.float32)
+    return field.astype(np.float32), speaks | ~prior.any()
 
 
 def _up_to_level(effort: _Effort, rival: _Effort, where: BoolArray, spacing_kji_mm: FloatArray) -> Float32Array:
@@ -273,7 +281,7 @@ def _better_roi(roi: Roi, field: Float32Array, evidence: Evidence) -> Roi | None
     return None
 
 
-def _pasted(field: Float32Array, roi: Roi, state: TargetState, evidence: Evidence) -> Patch:
+def _pasted(field: Float32Array, speaks: BoolArray, roi: Roi, state: TargetState, evidence: Evidence) -> Patch:
     """Return the field as a mask of the image: what was clicked is what was clicked, whatever was found."""
     extent = Extent((0, 0, 0), (0, 0, 0))
     found = Extent.of_mask(field > 0)
@@ -281,20 +289,16 @@ def _pasted(field: Float32Array, roi: Roi, state: TargetState, evidence: Evidenc
         extent = roi.source_extent(found.padded(1))
     if state.mask is not None and (bounds := state.mask.bounds()) is not None:
         extent = bounds.intersection(roi.extent).union(extent)
-    said = [
-        (evidence.positive_kji, True),
-        (evidence.negative_kji, False),
-        (evidence.newest_kji, evidence.newest_is_positive),
-    ]
-    clicked = np.concatenate([voxels for voxels, _ in said])
-    extent = Extent(_ints(clicked.min(axis=0)), _ints(clicked.max(axis=0) + 1)).union(extent)
+    extent = _box_around(np.concatenate([voxels for voxels, _ in evidence.said])).union(extent)
     mask = np.zeros(extent.shape_kji, dtype=bool)
     if state.mask is not None:
         mask = state.mask.read(extent)
     common = extent.intersection(roi.extent)
     if common.size:
-        mask[common.slices_within(extent)] = roi.to_source(field, common) > 0
-    for voxels, value in said:
+        part = mask[common.slices_within(extent)]
+        spoken_of = roi.to_source(speaks.astype(np.float32), common) > 0.5
+        part[spoken_of] = (roi.to_source(field, common) > 0)[spoken_of]
+    for voxels, value in evidence.said:
         mask[tuple((voxels - extent.start_kji).T)] = value
     return Patch(extent, mask)
 

@@ -1,0 +1,93 @@
+"""A region reads an image on a grid of its own and gives masks back, on the image's, where they belong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from slice_phantoms import affine, ball, centres_ras, iou, middle_ras
+from strategies import extents_in, grids, masks
+
+from PromptSegLib.bitmask import BitMask
+from PromptSegLib.geometry import Extent, Grid
+from PromptSegLib.imaging.roi import Roi
+from PromptSegLib.volume import Volume
+
+GRID = Grid((20, 30, 40), affine(spacing=(1.0, 1.2, 2.0), turned_deg=20))
+BOX = Extent((4, 5, 6), (16, 25, 36))
+
+
+def bits(mask_kji):
+    mask = BitMask(mask_kji.shape)
+    mask.write(Extent.of_shape(mask_kji.shape), mask_kji)
+    return mask
+
+
+@given(st.data(), grids())
+def test_at_the_images_own_spacing_a_region_is_a_crop(data, grid):
+    extent = data.draw(extents_in(grid.shape_kji))
+    array = np.random.default_rng(0).integers(-999, 999, grid.shape_kji).astype(np.int16)
+    roi = Roi.covering(grid, extent, float(grid.spacing_mm.min()))
+    assert roi.extent == extent
+    assert roi.grid.matches(grid.cropped(extent))
+    np.testing.assert_allclose(roi.read(Volume(array, grid.ijk_to_ras)), array[extent.slices], atol=1e-3)
+    mask = data.draw(masks(grid.shape_kji))
+    np.testing.assert_array_equal(roi.read_mask(bits(mask)), mask[extent.slices])
+    np.testing.assert_array_equal(roi.to_source(mask[extent.slices].astype(np.float32)) > 0.5, mask[extent.slices])
+
+
+@pytest.mark.parametrize("spacing_mm", [2.0, 3.1, 7.0])
+def test_a_coarser_grid_sees_the_same_ramp(spacing_mm):
+    roi = Roi.covering(GRID, BOX, spacing_mm)
+    ramp = centres_ras(GRID) @ [1.0, 2.0, -0.5]
+    expected = centres_ras(roi.grid) @ [1.0, 2.0, -0.5]
+    np.testing.assert_allclose(roi.read(Volume(ramp, GRID.ijk_to_ras)), expected, atol=1.5)
+    assert (roi.grid.spacing_mm <= max(spacing_mm, 2.0) + 1e-6).all()
+
+
+def test_components_are_read_side_by_side():
+    array = np.random.default_rng(0).integers(0, 255, (*GRID.shape_kji, 3)).astype(np.uint8)
+    roi = Roi.covering(GRID, BOX, 3.0)
+    for channel in range(3):
+        alone = roi.read(Volume(array[..., channel], GRID.ijk_to_ras))
+        np.testing.assert_allclose(roi.read(Volume(array, GRID.ijk_to_ras))[..., channel], alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_voxels_that_are_no_numbers_become_the_smallest_around(dtype):
+    array = np.full((3, 4, 5), 7, dtype=dtype)
+    array[0, 0, 0], array[1, 1, 1], array[2, 2, 2], array[0, 1, 0] = np.nan, np.inf, -np.inf, 5
+    values = Roi.covering(Grid(array.shape, np.eye(4)), Extent.of_shape(array.shape), 1.0).read(Volume(array))
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values[[0, 1, 2, 0], [0, 1, 2, 1], [0, 1, 2, 0]], 5)
+
+
+def test_a_region_may_reach_beyond_the_image():
+    roi = Roi.centred(GRID, GRID.to_ras((0, 0, 0)), 2.0, (16, 16, 16))
+    assert roi.grid.shape_kji == (16, 16, 16)
+    np.testing.assert_allclose(middle_ras(roi.grid), GRID.to_ras((0, 0, 0)), atol=1e-9)
+    assert (roi.read(Volume(np.full(GRID.shape_kji, 9), GRID.ijk_to_ras)) == 9).all()
+    assert roi.cut_faces.tolist() == [[False, True]] * 3
+    assert GRID.extent.contains(roi.extent)
+
+
+def test_voxels_are_marked_where_they_lie():
+    roi = Roi.covering(GRID, BOX, 4.0)
+    marked = roi.mark([(4, 5, 6), (15, 24, 35), (0, 0, 0)])
+    assert marked[0, 0, 0]
+    assert marked[-1, -1, -1]
+    assert marked.sum() == 2
+
+
+@pytest.mark.parametrize("spacing_mm", [1.0, 2.5])
+def test_a_ball_comes_back_as_it_was(spacing_mm):
+    truth = ball(GRID, middle_ras(GRID), 9)
+    roi = Roi.covering(GRID, Extent((2, 2, 2), (19, 28, 38)), spacing_mm)
+    field = roi.read_mask(bits(truth)) - np.float32(0.5)
+    result = np.zeros_like(truth)
+    patch = roi.above(field)
+    result[patch.extent.slices] = patch.mask_kji
+    assert iou(result, truth) > 0.88
+    np.testing.assert_array_equal(roi.to_source(field, patch.extent) > 0, patch.mask_kji)
+    assert roi.above(field, 2.0).extent.size == 0
