@@ -70,15 +70,14 @@ class ClassicalPredictor:
         timings: dict[str, float] = {}
         side_mm = _first_side_mm(encoding.grid, state.view)
         roi = _roi_around(encoding.grid, evidence.bounds, side_mm)
-        passes = 1 if len(evidence.newest_kji) else _MOST_PASSES
         if len(evidence.newest_kji) and not roi.mark(evidence.newest_kji).any():
             # Far from what there is: another part of the structure, of a size of its own.
             evidence = replace(evidence, bounds=_box_around(evidence.newest_kji))
-            roi, passes = _roi_around(encoding.grid, evidence.bounds, side_mm), _MOST_PASSES
-        for turn in range(passes):
-            progress(turn / passes, "growing")
+            roi = _roi_around(encoding.grid, evidence.bounds, side_mm)
+        for turn in range(_MOST_PASSES):
+            progress(turn / _MOST_PASSES, "growing")
             field, speaks = _grown(encoding, state, evidence, roi, timings, cancel)
-            better = _better_roi(roi, field, evidence) if turn < passes - 1 else None
+            better = _better_roi(roi, field, evidence) if turn < _MOST_PASSES - 1 else None
             if better is None:
                 break
             roi = better
@@ -276,7 +275,7 @@ def _better_roi(roi: Roi, field: Float32Array, evidence: Evidence) -> Roi | None
     if any(touches):
         return _roi_around(roi.source, bounds, 2 * side_mm)
     coarse = float(np.max(roi.step_kji)) > 1.5
-    if coarse and found_mm < 0.3 * side_mm:
+    if coarse and found_mm < 0.3 * side_mm and not len(evidence.newest_kji):
         return _roi_around(roi.source, bounds, max(2 * found_mm, _WORKING_VOXELS / 2 * float(spacing.min())))
     return None
 

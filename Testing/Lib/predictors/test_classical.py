@@ -366,3 +366,13 @@ def test_a_click_in_a_large_volume_copies_little_of_it(dtype):
         mask.write(patch.extent, patch.mask_kji)
         state = TargetState("segment", (at(grid), at(grid, (40, 0, 0))), mask=mask)
     assert iou(whole_mask[box.slices], truth) > 0.9
+
+
+def test_a_later_click_on_a_large_structure_is_not_cut_off_at_the_first_ones_region():
+    grid = Grid((60, 120, 120), affine())
+    j, i = np.ogrid[:120, :120]
+    slab = np.broadcast_to((i > 40) & (i < 110) & (j > 10) & (j < 110), grid.shape_kji).copy()
+    speck = ball(grid, grid.to_ras((15, 60, 30)), 4)
+    volume = grey(grid, slab, speck)
+    mask = clicked(volume, Point(tuple(grid.to_ras((15, 60, 30)))), Point(tuple(grid.to_ras((75, 60, 30)))))
+    assert iou(mask, slab | speck) > 0.9
