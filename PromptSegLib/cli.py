@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ _BAD_INPUT, _INTERRUPTED, _CUT_SHORT = 2, 130, 141
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, 2 for bad input, 130 after Ctrl-C."""
+    _never_fail_to_print()
     try:
         arguments = _parser().parse_args(with_values_attached(sys.argv[1:] if argv is None else argv))
         return int(arguments.run(arguments))
@@ -25,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read along, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _CUT_SHORT
+    except OSError as error:  # such as a folder that may not be entered
+        print(f"promptseg: {error}", file=sys.stderr)
+        return _BAD_INPUT
     except KeyboardInterrupt:
         print("promptseg: interrupted", file=sys.stderr)
         return _INTERRUPTED
@@ -32,11 +37,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
 
 
+def _never_fail_to_print() -> None:
+    """Let a terminal that lacks a letter, such as the plus-minus sign, show another in its place."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def _parser() -> Parser:
     parser = Parser(
         prog="promptseg",
         description="Interactive segmentation of medical images: prompts in, labelmaps out. For research only.",
-        epilog="Exit status: 0 done, 2 bad input, 130 interrupted.",
+        epilog="Exit status: 0 done, 1 weights could not be had, 2 bad input, 130 interrupted.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in (segment, propagate, models, info, demo, weights):

@@ -69,7 +69,7 @@ def prompts_from_json(text: str) -> dict[str, tuple[Prompt, ...]]:
     """Read what `prompts_to_json` wrote. Raises PromptError that says what is wrong, and where."""
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PromptError(f"expected prompts as JSON, got text that is not: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise PromptError(f'expected a prompts file with "format": "{FORMAT}", got {str(content)[:60]}')

@@ -147,6 +147,8 @@ class Session:
         UnsupportedPromptError when the predictor does not take it, PredictionError when the predictor fails in
         this thread; all is then as before.
         """
+        if not isinstance(prompt, Prompt):
+            raise PromptError(f"expected a prompt, such as Point((1.0, 2.0, 3.0)), got {prompt!r}")
         check_takes(self.capabilities, prompt)
         check_inside(prompt, self.image.grid)
         initial = mask_on_grid(prompt, self.image.grid) if isinstance(prompt, MaskPrompt) else None

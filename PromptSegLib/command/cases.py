@@ -67,6 +67,7 @@ def read_list(path: Path) -> list[Row]:
         raise UsageError(f"expected at least one case in {path}, got none")
     rows = [Row(line, _case(path, line, record)) for line, record in records]
     _check_outputs_differ(path, rows)
+    _check_inputs_stay(path, rows)
     return rows
 
 
@@ -88,6 +89,19 @@ def _check_outputs_differ(path: Path, rows: Sequence[Row]) -> None:
                 f"{seen[output]} and {row.line}"
             )
         seen[output] = row.line
+
+
+def _check_inputs_stay(path: Path, rows: Sequence[Row]) -> None:
+    """Refuse a list in which one case's output would replace another's image or prompts."""
+    inputs = {file.resolve(): row.line for row in rows for file in (row.case.image, row.case.prompts) if file}
+    inputs[path.resolve()] = 0
+    for row in rows:
+        line = inputs.get(row.case.output.resolve())
+        if line is not None:
+            used = f"an input in line {line}" if line else "the list itself"
+            raise UsageError(
+                f"expected outputs other than the inputs in {path}, got {row.case.output} in line {row.line}: {used}"
+            )
 
 
 def _segment(row: Row, settings: Settings, predictor: Predictor, overwrite: bool) -> dict[str, Any]:

@@ -14,6 +14,10 @@ from PromptSegLib.geometry import Extent, FloatArray, flip_axes
 Float32Array = NDArray[np.float32]
 
 
+# What noise alone seldom reaches, and another tissue passes: log(1 + 2.7).
+_STRANGE = 1.3
+
+
 def travel_time(cost: Float32Array, seeds: BoolArray, spacing_kji_mm: FloatArray) -> Float32Array:
     """Return the least cost of a path from `seeds` to each voxel: (k, j, i), float32, 0 at the seeds.
 
@@ -80,11 +84,15 @@ def best_level(
     """Return the time at which to stop: where the step to the strange is largest all around the region so far.
 
     Levels are tried from `smallest` voxels to 80 % of those `where` the region may be. The mean of the outward
-    difference of `strange` over the region's surface decides; a slight weight on volume breaks ties upwards.
+    difference of `strange` over the region's surface decides; a slight weight on volume breaks ties upwards. Where
+    nothing is strange, all of it is reached.
     """
     inside = np.sort(times[where], axis=None)
     if inside.size == 0:
         return 0.0
+    if np.quantile(strange[where], 0.98) < _STRANGE:
+        # No other tissue in sight: what looks like a border is noise.
+        return float(inside[-1])
     counts = np.unique(np.geomspace(min(smallest, inside.size), max(0.8 * inside.size, 1), 64).astype(int))
     levels = inside[np.clip(counts, 1, inside.size) - 1]
     rises = np.zeros(len(levels) + 1)

@@ -95,11 +95,12 @@ class SceneSession(Session):
 
     def add_world(self, position_world: Any, positive: bool = True, view: View | None = None) -> None:
         """Add a point at `position_world` : (3,), mm, in world RAS, as views show it."""
-        x, y, z = world_to_node([position_world], self.volume_node)[0]
+        x, y, z = world_to_node([Point(position_world).position_ras], self.volume_node)[0]
         self.add(Point((float(x), float(y), float(z)), positive), view)
 
     def add_markups(self, markups_node: Any, positive: bool = True) -> None:
         """Add what a markups node of the user's says, see `prompts_from_markups`; the node stays as it is."""
+        _checked(markups_node, "vtkMRMLMarkupsNode")
         prompts = prompts_from_markups(markups_node, self.volume_node, positive)
         if not prompts:
             raise PromptError(f"expected at least one placed control point, got none in {markups_node.GetName()!r}")

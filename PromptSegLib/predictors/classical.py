@@ -70,9 +70,11 @@ class ClassicalPredictor:
         timings: dict[str, float] = {}
         side_mm = _first_side_mm(encoding.grid, state.view)
         roi = _roi_around(encoding.grid, evidence.bounds, side_mm)
-        if len(evidence.newest_kji) and not roi.mark(evidence.newest_kji).any():
-            # Far from what there is: another part of the structure, of a size of its own.
-            evidence = replace(evidence, bounds=_box_around(evidence.newest_kji))
+        if _is_apart(evidence, state, encoding.grid):
+            # Another part of the structure, of a size of its own.
+            evidence = replace(
+                evidence, positive_kji=evidence.positive_kji[:0], bounds=_box_around(evidence.newest_kji)
+            )
             roi = _roi_around(encoding.grid, evidence.bounds, side_mm)
         for turn in range(_MOST_PASSES):
             progress(turn / _MOST_PASSES, "growing")
@@ -140,6 +142,17 @@ def _marked(prompt: Prompt, grid: Grid) -> IntArray:
     return np.argwhere(patch.mask_kji) + patch.extent.start_kji
 
 
+def _is_apart(evidence: Evidence, state: TargetState, grid: Grid) -> bool:
+    """Tell whether the newest prompt is positive and farther from the mask than half of the mask's own size."""
+    bounds = state.mask.bounds() if state.mask is not None else None
+    if bounds is None or not len(evidence.newest_kji) or not evidence.newest_is_positive:
+        return False
+    spacing = grid.spacing_kji_mm
+    beyond = np.maximum(bounds.start_kji - evidence.newest_kji, evidence.newest_kji - np.array(bounds.stop_kji) + 1)
+    distance_mm = np.linalg.norm(np.maximum(beyond, 0) * spacing, axis=1).min()
+    return bool(distance_mm > (np.array(bounds.shape_kji) * spacing).max() / 2)
+
+
 def _box_around(voxels_kji: IntArray) -> Extent:
     return Extent(_ints(voxels_kji.min(axis=0)), _ints(voxels_kji.max(axis=0) + 1))
 
@@ -151,10 +164,13 @@ def _core(mask_kji: BoolArray, grid: Grid) -> IntArray:
 
 
 def _limit_of(prompts: tuple[Prompt, ...], grid: Grid) -> Extent | None:
+    """Return the box around all positive boxes; a 2D box limits an image of one slice only."""
     limit: Extent | None = None
     for prompt in prompts:
-        if isinstance(prompt, Box) and prompt.positive and not prompt.is_planar:
-            limit = rasterize(prompt, grid).extent.union(limit)
+        if isinstance(prompt, Box) and prompt.positive and (grid.is_single_slice or not prompt.is_planar):
+            patch = rasterize(prompt, grid)
+            box = Extent.of_mask(patch.mask_kji)
+            limit = box.shifted(patch.extent.start_kji).union(limit) if box is not None else limit
     return limit
 
 
@@ -228,7 +244,9 @@ def _grown(
     field = settled(field, smooth, allowed & (grown.times < opposed.times), noise)
     field = _filled(field, allowed & (grown.times < opposed.times))
     if prior.any():
-        field = np.where(speaks, field, prior - 0.5)
+        # What a positive prompt says more, it says besides what is there.
+        kept = np.maximum(field, prior - 0.5) if evidence.newest_is_positive else field
+        field = np.where(speaks, kept, prior - 0.5)
     timings["geodesic"] = timings.get("geodesic", 0.0) + 1000 * (time.perf_counter() - started)
     return field.astype(np.float32), speaks | ~prior.any()
 
@@ -297,6 +315,11 @@ def _pasted(field: Float32Array, speaks: BoolArray, roi: Roi, state: TargetState
         part = mask[common.slices_within(extent)]
         spoken_of = roi.to_source(speaks.astype(np.float32), common) > 0.5
         part[spoken_of] = (roi.to_source(field, common) > 0)[spoken_of]
+    if evidence.limit is not None:
+        # The working grid is coarser than the image: a box ends where its faces are.
+        inside = np.zeros_like(mask)
+        inside[evidence.limit.intersection(extent).slices_within(extent)] = True
+        mask &= inside
     for voxels, value in evidence.said:
         mask[tuple((voxels - extent.start_kji).T)] = value
     return Patch(extent, mask)

@@ -95,3 +95,13 @@ def test_a_list_that_is_not_there_is_refused(promptseg, tmp_path):
 @pytest.mark.parametrize("words", [["image.nrrd"], ["-o", "out.nrrd"], ["--positive", "1,2,3"], ["--initial", "m.mha"]])
 def test_what_the_rows_say_is_not_said_beside_the_list(promptseg, cases, words):
     assert "beside --list: its rows say it" in promptseg.refuses("segment", "--list", cases, *words)
+
+
+def test_a_list_that_would_replace_one_of_its_inputs_is_refused_before_anything_is_done(promptseg, cases, tmp_path):
+    write_list(tmp_path, [("a.nrrd", "click.json", "b.nrrd"), ("b.nrrd", "click.json", "out/b.nii.gz")])
+    before = (tmp_path / "b.nrrd").read_bytes()
+    outcome = promptseg("segment", "--list", cases, "--model", "ball")
+    assert outcome.status == 2
+    assert "other than the inputs" in outcome.err
+    assert (tmp_path / "b.nrrd").read_bytes() == before
+    assert not (tmp_path / "out").exists()

@@ -218,6 +218,20 @@ def test_a_box_on_a_slice_finds_what_is_in_it():
     assert iou(clicked(grey(SPACE, truth), Box.from_indices(SPACE, low, high)), truth) > 0.9
 
 
+def test_a_box_around_part_of_a_structure_is_its_limit():
+    truth = ball(SPACE, middle_ras(SPACE), 12)
+    low, high = np.array(Extent.of_mask(truth).start_kji), np.array(Extent.of_mask(truth).stop_kji) - 1
+    high[2] = (low[2] + high[2]) // 2
+    mask = clicked(grey(SPACE, truth), Box.from_indices(SPACE, flip_axes(low), flip_axes(high)))
+    assert mask.any()
+    assert Extent(tuple(low), tuple(high + 1)).contains(Extent.of_mask(mask))
+    flat = grey(Grid((1, *SPACE.shape_kji[1:]), affine()), truth[18:19])
+    low[0] = high[0] = 0
+    mask = clicked(flat, Box.from_indices(flat.grid, flip_axes(low), flip_axes(high)))
+    assert mask.any()
+    assert not mask[:, :, high[2] + 1 :].any()
+
+
 def test_a_negative_box_stays_empty():
     left, right, click, _ = two_balls()
     center = tuple(np.add(middle_ras(SPACE), (9, 0, 0)))
