@@ -53,6 +53,19 @@ class Roi:
         return cls(source, _floats(low), _floats(lengths / counts), _ints(counts))
 
     @classmethod
+    def around(cls, source: Grid, bounds: Extent, side_mm: float, most_voxels: int) -> Roi:
+        """Return the region that reaches `side_mm` / 2 beyond the middle of `bounds`, and holds all of them.
+
+        It ends where the image does, and is worked on at no more than `most_voxels` along its longest side.
+        """
+        spacing = source.spacing_kji_mm
+        middle = (np.array(bounds.start_kji) + bounds.stop_kji) / 2
+        half = np.maximum(side_mm / 2 / spacing, np.array(bounds.shape_kji) * 0.75 + 2)
+        extent = Extent(_ints(np.floor(middle - half)), _ints(np.ceil(middle + half))).intersection(source.extent)
+        longest_mm = float((np.array(extent.shape_kji) * spacing).max())
+        return cls.covering(source, extent, max(longest_mm / most_voxels, float(spacing.min())))
+
+    @classmethod
     def centred(cls, source: Grid, center_ras: ArrayLike, spacing_mm: ArrayLike, shape_kji: ArrayLike) -> Roi:
         """Return a region of `shape_kji` voxels of `spacing_mm` (one value, or three along k, j, i) each.
 
@@ -89,6 +102,11 @@ class Roi:
         low, high = np.array(self.low_kji), self._high_kji
         return np.stack([low > -0.5 + 1e-6, high < np.array(self.source.shape_kji) - 0.5 - 1e-6], axis=1)
 
+    def touched_faces(self, working: Extent) -> NDArray[np.bool_]:
+        """(3, 2) bool: which `cut_faces` the box `working` of the working grid touches: the image has more there."""
+        at_face = np.stack([np.array(working.start_kji) <= 0, np.array(working.stop_kji) >= self.shape_kji], axis=1)
+        return np.asarray(at_face & self.cut_faces)
+
     # Into the region
 
     def read(self, volume: Volume, antialias: bool = True) -> Float32Array:
@@ -120,6 +138,15 @@ class Roi:
         inside = ((index >= 0) & (index < np.array(self.shape_kji))).all(axis=-1)
         marked[tuple(index[inside].T)] = True
         return marked
+
+    def box(self, extent: Extent) -> BoolArray:
+        """Return the working voxels that hold any part of the image's voxels of `extent`: (k, j, i), bool."""
+        low = (np.array(extent.start_kji) - 0.5 - self.low_kji) / self.step_kji
+        high = (np.array(extent.stop_kji) - 0.5 - self.low_kji) / self.step_kji
+        start, stop = np.maximum(np.floor(low), 0).astype(int), np.maximum(np.ceil(high), 0).astype(int)
+        inside = np.zeros(self.shape_kji, dtype=bool)
+        inside[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = True
+        return inside
 
     def _working_index(self, indices_kji: ArrayLike) -> IntArray:
         offset = np.asarray(indices_kji, dtype=np.float64).reshape(-1, 3) - self.low_kji

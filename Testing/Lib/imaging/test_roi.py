@@ -91,3 +91,33 @@ def test_a_ball_comes_back_as_it_was(spacing_mm):
     assert iou(result, truth) > 0.88
     np.testing.assert_array_equal(roi.to_source(field, patch.extent) > 0, patch.mask_kji)
     assert roi.above(field, 2.0).extent.size == 0
+
+
+def test_a_region_around_something_holds_it_and_stays_in_the_image():
+    bounds = Extent((8, 10, 12), (11, 15, 19))
+    roi = Roi.around(GRID, bounds, 16.0, most_voxels=64)
+    assert roi.extent.contains(bounds)
+    assert GRID.extent.contains(roi.extent)
+    assert max(np.array(roi.extent.shape_kji) * GRID.spacing_kji_mm) == pytest.approx(16.0, abs=2.5)
+    assert max(Roi.around(GRID, bounds, 1000.0, most_voxels=10).shape_kji) == 10
+    assert Roi.around(GRID, GRID.extent, 1.0, most_voxels=64).extent == GRID.extent
+
+
+def test_only_a_face_beyond_which_the_image_goes_on_is_touched():
+    roi = Roi.covering(GRID, Extent((0, 5, 6), (16, 30, 36)), 1.0)
+    nk, nj, ni = roi.shape_kji
+    assert not roi.touched_faces(Extent((1, 1, 1), (nk - 1, nj, ni - 1))).any()
+    assert roi.touched_faces(Extent((0, 0, 0), (nk, nj, ni))).tolist() == [[False, True], [True, False], [True, True]]
+
+
+@pytest.mark.parametrize("spacing_mm", [1.0, 3.0])
+def test_a_box_on_the_working_grid_holds_each_of_its_voxels(spacing_mm):
+    roi = Roi.covering(GRID, BOX, spacing_mm)
+    part = Extent((5, 3, 10), (9, 12, 50))
+    expected = np.zeros(GRID.shape_kji, dtype=bool)
+    expected[part.slices] = True
+    inside, centres = roi.box(part), roi.mark(np.argwhere(expected))
+    assert inside[centres].all()
+    extra = np.sum(inside.any(axis=(1, 2))) - np.sum(centres.any(axis=(1, 2)))
+    assert extra <= 2 * (spacing_mm > 1)  # a coarse voxel that the box only touches counts, too
+    assert not roi.box(Extent((0, 0, 0), (2, 2, 2))).any()
