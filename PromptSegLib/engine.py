@@ -16,14 +16,16 @@ from PromptSegLib.volume import Image
 class Engine:
     """Holds the encoding of `image` by `predictor`. Used by one thread at a time: the executor's.
 
-    name: what `create_predictor` makes such a predictor by, elsewhere; empty when it was given as an object.
+    name, device: what `create_predictor` makes such a predictor by, elsewhere; the name is empty when it was given as
+    an object.
     revision: counts how often the image changed.
     """
 
-    def __init__(self, predictor: Predictor, image: Image, name: str = "") -> None:
+    def __init__(self, predictor: Predictor, image: Image, name: str = "", device: str = "auto") -> None:
         self.predictor = predictor
         self.image = image
         self.name = name
+        self.device = device
         self.revision = 0
         self._encoded: tuple[int, Any] | None = None
 
@@ -47,8 +49,14 @@ class Engine:
         for prediction in self._answers(encoded[1], state, cancel, progress):
             cancel.check()
             self._check(prediction)
-            yield dataclasses.replace(prediction, timings_ms={"encode": encode_ms, **prediction.timings_ms})
+            timings_ms = {"encode": encode_ms, **prediction.timings_ms}
+            yield dataclasses.replace(prediction, timings_ms=timings_ms, device=prediction.device or self._only_device)
             encode_ms = 0.0
+
+    @property
+    def _only_device(self) -> str:
+        devices = self.predictor.capabilities.devices
+        return devices[0] if len(devices) == 1 else ""
 
     def _answers(
         self, encoding: Any, state: TargetState, cancel: CancelToken, progress: Progress

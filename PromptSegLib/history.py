@@ -17,7 +17,8 @@ class Answer:
 
     extent: the box that changed, None when nothing did. changed_voxels: how many were set or cleared, in all
     targets. score: expected quality, 0 to 1, None when the predictor does not say. timings_ms: by stage, "total"
-    from the question to the written mask. feedback: for the next question to the same predictor.
+    from the question to the written mask. feedback: for the next question to the same predictor. device: where it was
+    made.
     """
 
     predictor: str
@@ -27,6 +28,7 @@ class Answer:
     timings_ms: Mapping[str, float]
     note: str = ""
     feedback: Any = field(default=None, repr=False)
+    device: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,8 +39,9 @@ def middle_ras(prompt: Prompt) -> FloatArray | None:
 
 
 def answer_text(answer: Answer) -> str:
-    """Return expected quality, changed voxels and the time in all."""
-    parts = [f"{answer.changed_voxels} voxels changed", f"{answer.timings_ms.get('total', 0):.0f} ms"]
+    """Return expected quality, changed voxels, the time in all and the device."""
+    device = f" on {answer.device}" if answer.device else ""
+    parts = [f"{answer.changed_voxels} voxels changed", f"{answer.timings_ms.get('total', 0):.0f} ms{device}"]
     if answer.score is not None:
         parts.insert(0, f"Expected quality {answer.score:.2f}")
     return ", ".join(parts) + (f". {answer.note}" if answer.note else ".")

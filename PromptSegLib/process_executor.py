@@ -144,6 +144,7 @@ class ProcessExecutor(BackgroundExecutor[_ProcessJob]):
                     message.timings_ms,
                     message.note,
                     feedback,
+                    message.device,
                 )
                 self._deliver(job, partial(listener.on_prediction, prediction))
             case Ended():

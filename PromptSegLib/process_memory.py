@@ -122,7 +122,7 @@ class WorkerMemory:
         if known.image != image.number:
             known.image = image.number
             known.targets.clear()
-            messages.append(MakeEngine(known.number, image.number, engine.name))
+            messages.append(MakeEngine(known.number, image.number, engine.name, engine.device))
         return known
 
     def _ask(self, job: int, known: _KnownEngine, engine: Engine, state: TargetState) -> Ask:

@@ -69,6 +69,7 @@ class MakeEngine:
     engine: int
     image: int
     predictor: str
+    device: str
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,7 @@ class Answered:
     timings_ms: Mapping[str, float]
     note: str
     feedback: int | None
+    device: str
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ class _Engine:
 
     image: int
     predictor: str
+    device: str
     engine: Engine | None = None
     targets: dict[str, _Target] = field(default_factory=dict)
 
@@ -116,7 +117,7 @@ class Worker:
                 self._feedback.pop(message.number, None)
 
     def _make(self, message: MakeEngine) -> None:
-        entry = self._engines.setdefault(message.engine, _Engine(message.image, message.predictor))
+        entry = self._engines.setdefault(message.engine, _Engine(message.image, message.predictor, message.device))
         entry.image = message.image
         entry.targets.clear()
         if entry.engine is not None:
@@ -131,7 +132,7 @@ class Worker:
         try:
             token.check()
             if entry.engine is None:
-                entry.engine = Engine(create_predictor(entry.predictor), self._images[entry.image])
+                entry.engine = Engine(create_predictor(entry.predictor, entry.device), self._images[entry.image])
             for prediction in entry.engine.predict(
                 state, token, lambda fraction, what: self._pipe.send(Progressed(ask.job, fraction, what))
             ):
@@ -174,6 +175,7 @@ class Worker:
             dict(prediction.timings_ms),
             prediction.note,
             number,
+            prediction.device,
         )
 
 

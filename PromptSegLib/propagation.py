@@ -216,7 +216,8 @@ class Propagation:
         self._mask.write(patch.extent, patch.mask_kji)
         score, timings_ms = (answer.score, answer.timings_ms) if answer else (None, {})
         self._scores += [] if score is None else [score]
-        return Prediction({self._state.target: patch}, score, timings_ms, self._encoding.model.note, self._memory)
+        model = self._encoding.model
+        return Prediction({self._state.target: patch}, score, timings_ms, model.note, self._memory, model.device)
 
     def _clear_left_behind(self, chains: Sequence[Chain]) -> Iterator[Prediction]:
         """Clear the slices that an earlier run carried the mask to, and this one, that came by, did not reach."""

@@ -37,7 +37,8 @@ class Session:
     """Encode once, prompt often.
 
     image: an Image, a Volume, a mapping of names to volumes, or a bare array (k, j, i).
-    predictor: a name out of `predictor_names()`, or an object that is one.
+    predictor: a name out of `predictor_names()`, or an object that is one. device: where one made by name runs, see
+    `PromptSegLib.devices`.
     executor: where predictions run; at once in this thread by default. store: where masks live.
     auto: predict after every change of the prompts; otherwise when `predict` is called.
     window: the intensities that matter, for predictors that can use it.
@@ -50,6 +51,7 @@ class Session:
         image: Image | Volume | Mapping[str, Volume] | ArrayLike,
         predictor: str | Predictor = "default",
         *,
+        device: str = "auto",
         executor: Executor | None = None,
         store: MaskStore | None = None,
         observer: SessionObserver | None = None,
@@ -69,6 +71,7 @@ class Session:
         self._running: _Run | None = None
         self._ahead: Job | None = None
         self._views: dict[Prompt, View] = {}
+        self._device = device
         self.use(predictor)
         self._target = self.targets[0] if self.targets else store.add("segment")
 
@@ -79,12 +82,21 @@ class Session:
         """What the predictor in use can do."""
         return self._engine.predictor.capabilities
 
-    def use(self, predictor: str | Predictor) -> None:
-        """Go on with another predictor; prompts and masks stay. Cancels what runs.
+    @property
+    def device(self) -> str:
+        """The device that was asked for; `prediction` tells which one was used."""
+        return self._device
 
-        Raises UnknownPredictorError, WeightsError, or VolumeError when it does not suit the image.
+    def use(self, predictor: str | Predictor, device: str | None = None) -> None:
+        """Go on with another predictor, or on another device; prompts and masks stay. Cancels what runs.
+
+        device: where a predictor made by name runs; None for where the one before was to run.
+
+        Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name, or VolumeError
+        when the predictor does not suit the image.
         """
-        made = create_predictor(predictor) if isinstance(predictor, str) else predictor
+        device = device or self._device
+        made = create_predictor(predictor, device) if isinstance(predictor, str) else predictor
         capabilities = made.capabilities
         if missing := [name for name in capabilities.channels if name not in self.image.channels]:
             raise VolumeError(
@@ -94,10 +106,12 @@ class Session:
         if self.image.grid.is_single_slice and 2 not in capabilities.dimensions:
             raise VolumeError(f"expected a 3D image for {capabilities.name!r}, got {self.image!r}")
         self.cancel()
-        if capabilities.name not in self._engines or not isinstance(predictor, str):
+        self._device = device
+        engine = self._engines.get(capabilities.name)
+        if engine is None or engine.device != device or not isinstance(predictor, str):
             name = predictor if isinstance(predictor, str) else ""
-            self._engines[capabilities.name] = Engine(made, self.image, name)
-        self._engine = self._engines[capabilities.name]
+            engine = Engine(made, self.image, name, device)
+        self._engine = self._engines[capabilities.name] = engine
 
     def image_changed(self, image: Image | Volume | None = None) -> None:
         """Take note that the voxels changed: cancels what runs and forgets what was computed from them.
@@ -490,6 +504,7 @@ class _Run:
             timings,
             prediction.note,
             prediction.feedback,
+            prediction.device,
         )
         ledger.set_record(step, TargetRecord(step.after.prompts, answer, is_answered=False))
 

@@ -89,6 +89,14 @@ class _InOrder(argparse.Action):
         setattr(namespace, self.dest, given)
 
 
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says which model answers, and where it runs."""
+    parser.add_argument("--model", default="default", help="see promptseg models (default: %(default)s)")
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu, mps, cuda or such as cuda:1 (default: %(default)s, the best here)"
+    )
+
+
 def add_image_options(parser: argparse.ArgumentParser) -> None:
     """Add what says which image in a file is meant."""
     parser.add_argument("--time-point", type=int, metavar="N", help="which volume of a 4D image, counted from 0")

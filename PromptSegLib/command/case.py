@@ -182,6 +182,7 @@ def _report(session: Session, segment: Segment, is_picture: bool) -> dict[str, A
         "voxels": voxels,
         "volume_ml": None if is_picture else round(volume_ml, 4),
         "score": answer.score if answer else None,
+        "device": answer.device if answer else "",
         "note": answer.note if answer else "",
         "timings_ms": {stage: round(ms, 1) for stage, ms in answer.timings_ms.items()} if answer else {},
     }
@@ -194,7 +195,8 @@ def _described(segment: Mapping[str, Any]) -> str:
     if segment["score"] is not None:
         parts.append(f"expected quality {segment['score']:.2f}")
     if "total" in segment["timings_ms"]:
-        parts.append(f"{segment['timings_ms']['total']:.0f} ms")
+        device = f" on {segment['device']}" if segment["device"] else ""
+        parts.append(f"{segment['timings_ms']['total']:.0f} ms{device}")
     if not segment["voxels"]:
         parts.append("it is empty")
     if segment["note"]:

@@ -47,7 +47,7 @@ def add_parser(commands: argparse._SubParsersAction[parsing.Parser]) -> None:
     parser.add_argument("--frame", choices=("ras", "lps", "ijk"), help="of the clicks")
     parser.add_argument("--window", type=parsing.numbers(2), metavar="LOW,HIGH", help="intensities that matter")
     parsing.add_image_options(parser)
-    parser.add_argument("--model", default="default", help="see promptseg models (default: %(default)s)")
+    parsing.add_model_options(parser)
     parser.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="FOLDER", help="(default: demo)")
     parser.add_argument("--phantom", action="store_true", help="take the phantom, fetch nothing")
     parser.set_defaults(run=_run)
@@ -60,16 +60,16 @@ def _run(arguments: argparse.Namespace) -> int:
     with _timed("image") as say:
         scene = choose_scene(arguments)
         say(repr(scene.volume))
-    outcome = segment_by_clicks(scene, arguments.model)
+    outcome = segment_by_clicks(scene, arguments.model, arguments.device)
     write_results(outcome, arguments.output)
     draw_picture(outcome, arguments.output / "demo.png")
     leave_scene(outcome, arguments.output)
     return 0
 
 
-def segment_by_clicks(scene: Scene, model: str) -> Outcome:
+def segment_by_clicks(scene: Scene, model: str, device: str = "auto") -> Outcome:
     """Segment with the scene's clicks and, where the truth is known, those that a careful user would add."""
-    session = Session(scene.volume, model, observer=ProgressBar(), window=scene.window)
+    session = Session(scene.volume, model, device=device, observer=ProgressBar(), window=scene.window)
     _print("model", f"{session.capabilities.name}: {session.capabilities.summary}")
     for number, click in enumerate(_clicks(scene, session), start=1):
         with _timed(f"click {number}") as say:

@@ -40,7 +40,7 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
     """Add what says which image is segmented, from which prompts, by which model, and to where."""
     parser.add_argument("image", nargs="?", type=Path, metavar="IMAGE", help="file, or folder with a DICOM series")
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help=f"what to write: {', '.join(FORMATS)}")
-    parser.add_argument("--model", default="default", help="see promptseg models (default: %(default)s)")
+    parsing.add_model_options(parser)
     point, box = parsing.numbers(2, 3), parsing.numbers(4, 6)
     parsing.add_in_order(parser, "--positive", point, "X,Y,Z", "a click on the structure; repeatable")
     parsing.add_in_order(parser, "--negative", point, "X,Y,Z", "a click beside it; repeatable")
@@ -77,7 +77,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
 def run_case(arguments: argparse.Namespace, settings: Settings) -> int:
     """Segment the one case that the options of `add_case_options` name, and say what came of it."""
     case = Case(arguments.image, arguments.output, arguments.prompts, tuple(arguments.given), arguments.initial)
-    result = segment_case(case, settings, create_predictor(arguments.model), ProgressBar())
+    result = segment_case(case, settings, create_predictor(arguments.model, arguments.device), ProgressBar())
     if arguments.json:
         print_json(result.as_json())
     else:
@@ -89,9 +89,8 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     if arguments.cases is not None:
         _check_list_stands_alone(arguments)
-        return segment_list(
-            arguments.cases, settings, create_predictor(arguments.model), arguments.overwrite, arguments.json
-        )
+        predictor = create_predictor(arguments.model, arguments.device)
+        return segment_list(arguments.cases, settings, predictor, arguments.overwrite, arguments.json)
     if arguments.image is None or arguments.output is None:
         raise parsing.UsageError("expected IMAGE and -o OUT, or --list CASES.csv; see promptseg segment --help")
     return run_case(arguments, settings)

@@ -53,6 +53,7 @@ class SceneSession(Session):
         segment_id: str | None = None,
         predictor: str | Predictor = "default",
         *,
+        device: str = "auto",
         executor: Executor | None = None,
         observer: SessionObserver | None = None,
         editor_node: Any = None,
@@ -80,6 +81,7 @@ class SceneSession(Session):
             super().__init__(
                 volume,
                 predictor,
+                device=device,
                 executor=executor,
                 observer=_SceneObserver(self, observer or SessionObserver()),
                 store=self._segment_store,

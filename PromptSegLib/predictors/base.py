@@ -102,6 +102,7 @@ class Prediction:
 
     score: the quality that the predictor expects, 0 to 1, None when it does not say. timings_ms: by stage.
     note: what the user should know, such as a fall-back to the CPU. feedback: handed back with the next state.
+    device: where it was made, such as "cuda:0"; may be left empty by predictors that know one device only.
     """
 
     patches: Mapping[str, Patch]
@@ -109,6 +110,7 @@ class Prediction:
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
     feedback: Any = None
+    device: str = ""
 
 
 class Predictor(Protocol):

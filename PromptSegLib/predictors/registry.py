@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
+from collections.abc import Callable
 from functools import cache
 
+from PromptSegLib.devices import check_device_name
 from PromptSegLib.errors import UnknownPredictorError, UnsupportedPromptError
 from PromptSegLib.predictors.base import Capabilities, Predictor, feature_of
 from PromptSegLib.prompts import Prompt
@@ -36,12 +39,22 @@ def capabilities_of(name: str) -> Capabilities:
     return _class_of(name).capabilities
 
 
-def create_predictor(name: str) -> Predictor:
+def create_predictor(name: str, device: str = "auto") -> Predictor:
     """Return a new predictor `name`, or of a class elsewhere, given as "package.module:Class".
 
-    Raises UnknownPredictorError, WeightsError.
+    device: see `PromptSegLib.devices`; a predictor that knows the CPU alone runs there, whatever is asked for, and
+    each prediction says where it was made.
+
+    Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name.
     """
-    return _class_of(name)()
+    check_device_name(device)
+    make: Callable[..., Predictor] = _class_of(name)
+    return make(device=device) if takes_device(make) else make()
+
+
+def takes_device(make: Callable[..., Predictor]) -> bool:
+    """Tell whether a predictor's class can be told where to run."""
+    return "device" in inspect.signature(make).parameters
 
 
 def check_takes(capabilities: Capabilities, prompt: Prompt) -> None:

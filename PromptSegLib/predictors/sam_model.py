@@ -85,6 +85,10 @@ class SamModel:
         return self._device.note
 
     @property
+    def device(self) -> str:
+        return str(self._device.device)
+
+    @property
     def batch(self) -> int:
         """On a GPU several slices keep it busy; on a CPU one does, and comes sooner."""
         return 1 if self._device.device.type == "cpu" else 4

@@ -32,6 +32,10 @@ class ScribblePromptModel:
     def note(self) -> str:
         return self._device.note
 
+    @property
+    def device(self) -> str:
+        return str(self._device.device)
+
     def embed(self, images: Sequence[NDArray[np.float32]], cancel: CancelToken) -> list[NDArray[Any]]:
         """Return each image (H, W), 0 to 1, as (side, side): all that can be done before the prompts are known."""
         height, width = images[0].shape

@@ -48,7 +48,8 @@ class SliceModel(Protocol):
     """A network with all that belongs to it. Used by one thread at a time.
 
     fingerprint: of its weights and settings: equal where the same pixels give the same embedding.
-    batch: how many slices are best encoded at once. note: what the user should know, "" for nothing.
+    batch: how many slices are best encoded at once. note: what the user should know, "" for nothing. device: where
+    it runs now.
     """
 
     @property
@@ -59,6 +60,9 @@ class SliceModel(Protocol):
 
     @property
     def note(self) -> str: ...
+
+    @property
+    def device(self) -> str: ...
 
     def embed(self, images: Sequence[NDArray[Any]], cancel: CancelToken) -> list[NDArray[Any]]:
         """Return the embedding of each image, all of one shape: (h, w, 3), uint8, or (h, w), 0 to 1."""

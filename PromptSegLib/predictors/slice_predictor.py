@@ -255,7 +255,8 @@ class SlicePredictor(ABC):
             patch = plane.patch(answer.mask, mask)
             mask.write(patch.extent, patch.mask_kji)
             note = self._note(encoding, state, answer)
-            yield Prediction({state.target: patch}, answer.score, answer.timings_ms, note, memory)
+            device = encoding.model.device
+            yield Prediction({state.target: patch}, answer.score, answer.timings_ms, note, memory, device)
 
     @staticmethod
     def _mask_to_refine(

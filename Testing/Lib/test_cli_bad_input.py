@@ -55,6 +55,7 @@ def write_mask(path, mask, grid=GRID):
         (["--label", "liver=0", "--positive", "5,5,5"], "expected NAME=VALUE"),
         (["--label", "a=1", "--label", "b=2", "--positive", "5,5,5"], "one --label for one segment, got a, b"),
         (["--label", "a=1", "--label", "b=1", "--positive", "5,5,5"], "each name and each value once"),
+        (["--device", "gpu", "--positive", "5,5,5"], "expected a device: auto, cpu, mps, cuda or such as cuda:0"),
         ([], "expected at least one prompt for segment, got none"),
         (["--positive", "5,5,5", "--time-point", "1"], "from 0 to 0, got 1"),
         (["--positive", "5,5,5", "--series", "1"], "expected a folder with DICOM files"),

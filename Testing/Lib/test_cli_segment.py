@@ -231,6 +231,7 @@ def test_the_report_for_machines_is_complete(promptseg, image, tmp_path):
     assert segment["voxels"] == voxels
     assert segment["volume_ml"] == pytest.approx(voxels * 1.03 * 1.21 * 1.97 / 1000, abs=1e-3)
     assert segment["score"] == 0.9
+    assert segment["device"] == "cpu"
     assert {"encode", "balls", "write", "total"} <= set(segment["timings_ms"])
 
 

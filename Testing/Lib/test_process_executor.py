@@ -17,7 +17,7 @@ import pytest
 import strategies
 from fakes import BallPredictor, ball_patch
 from recording import RecordingListener, RecordingObserver, wait_until
-from worker_fakes import LARGE_BALL, OBEDIENT
+from worker_fakes import LARGE_BALL, MOVABLE, OBEDIENT
 
 from PromptSegLib.engine import Engine
 from PromptSegLib.errors import Cancelled, PredictionError, UnknownPredictorError, WeightsError
@@ -473,3 +473,14 @@ def test_a_click_sends_what_changed_and_no_more():
     )
     assert max(crossed) < 100_000
     assert there.prediction.extent.size > 40**3
+
+
+def test_the_predictor_is_made_for_the_device_asked_for_and_the_answer_says_where(shared):
+    session = Session(VOLUME, MOVABLE, device="cuda:1", executor=shared)
+    session.add(A)
+    assert session.wait(20)
+    assert session.prediction.device == "cuda:1"
+    session.use(MOVABLE, "cpu")
+    session.predict()
+    assert session.wait(20)
+    assert session.prediction.device == "cpu"

@@ -70,6 +70,7 @@ class PerfectModel:
     fingerprint = "perfect"
     batch = 1
     note = ""
+    device = "cpu"
 
     def __init__(self):
         self.embedded = 0

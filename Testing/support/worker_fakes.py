@@ -1,7 +1,8 @@
-"""A predictor for tests of worker processes: it does what the newest text prompt says, there."""
+"""Predictors for tests of worker processes, made there by their names."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from PromptSegLib.prompts import Point, TextPrompt
 
 OBEDIENT = "worker_fakes:ObedientPredictor"
 LARGE_BALL = "worker_fakes:LargeBallPredictor"
+MOVABLE = "worker_fakes:MovablePredictor"
 
 
 class LargeBallPredictor(BallPredictor):
@@ -23,6 +25,19 @@ class LargeBallPredictor(BallPredictor):
 
     def __init__(self):
         super().__init__(radius_mm=25.0)
+
+
+class MovablePredictor(BallPredictor):
+    """Says that it runs wherever it was told to."""
+
+    capabilities = dataclasses.replace(BallPredictor.capabilities, name="movable", devices=("cuda", "cpu"))
+
+    def __init__(self, device="auto"):
+        super().__init__()
+        self.device = device
+
+    def answers(self, image, state):
+        yield from (dataclasses.replace(answer, device=self.device) for answer in super().answers(image, state))
 
 
 class ObedientPredictor(BallPredictor):
