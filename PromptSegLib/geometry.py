@@ -261,6 +261,11 @@ class Grid:
         """Map `points_ras` : (..., 3), in mm, to continuous IJK."""
         return apply_affine(self.ras_to_ijk, points_ras)
 
+    def index_map_kji(self, other: Grid) -> tuple[FloatArray, FloatArray]:
+        """Return (3, 3) and (3,): what an index (k, j, i) here is multiplied by, and added, to be one in `other`."""
+        index_map = other.ras_to_ijk @ self.ijk_to_ras
+        return flip_axes(index_map[2::-1, :3]), flip_axes(index_map[:3, 3])
+
     def nearest_kji(self, points_ras: ArrayLike) -> IntArray:
         """Return the array index (..., 3) of the voxel that holds each of `points_ras` : (..., 3)."""
         # A point on the face between two voxels must not change sides by the last bit of its coordinates.

@@ -36,7 +36,8 @@ from PromptSegLib.volume import Image, Volume, as_image
 class Session:
     """Encode once, prompt often.
 
-    image: an Image, a Volume, a mapping of names to volumes, or a bare array (k, j, i).
+    image: an Image, a Volume, a mapping of names to volumes, or a bare array (k, j, i). Of several volumes the first
+        one is the reference, whose grid masks are on; others are resampled to it, see `as_image`.
     predictor: a name out of `predictor_names()`, or an object that is one. device: where one made by name runs, see
     `PromptSegLib.devices`.
     executor: where predictions run; at once in this thread by default. store: where masks live.
@@ -101,7 +102,7 @@ class Session:
         if missing := [name for name in capabilities.channels if name not in self.image.channels]:
             raise VolumeError(
                 f"expected the channels {', '.join(capabilities.channels)} for {capabilities.name!r}, got "
-                f"{', '.join(self.image.channels)}: {', '.join(missing)} missing"
+                f"{', '.join(self.image.channels)}: {', '.join(missing)} missing; say which volume is which"
             )
         if self.image.grid.is_single_slice and 2 not in capabilities.dimensions:
             raise VolumeError(f"expected a 3D image for {capabilities.name!r}, got {self.image!r}")
@@ -113,7 +114,7 @@ class Session:
             engine = Engine(made, self.image, name, device)
         self._engine = self._engines[capabilities.name] = engine
 
-    def image_changed(self, image: Image | Volume | None = None) -> None:
+    def image_changed(self, image: Image | Volume | Mapping[str, Volume] | None = None) -> None:
         """Take note that the voxels changed: cancels what runs and forgets what was computed from them.
 
         image: what to use from now on, when it is not the same arrays.
@@ -496,13 +497,14 @@ class _Run:
         deltas = ledger.write(step, {ledger.key_of(name): patch for name, patch in prediction.patches.items()})
         now = time.perf_counter()
         timings = {**prediction.timings_ms, "write": 1000 * (now - started), "total": 1000 * (now - self._started)}
+        notes = [prediction.note, *(self._session.image.gaps if self._session.capabilities.channels else ())]
         answer = Answer(
             self._predictor,
             ledger.image_extent(deltas),
             sum(delta.changed_voxels() for delta in deltas),
             prediction.score,
             timings,
-            prediction.note,
+            "; ".join(filter(None, notes)),
             prediction.feedback,
             prediction.device,
         )

@@ -87,19 +87,23 @@ class Image:
     """One or more co-registered volumes under names: the channels. The first one is the reference.
 
     Image(volume) names its only channel "image"; Image({"ct": ct, "pet": pet}) names them all. Channels must
-    share the reference's grid to 0.001 mm.
+    share the reference's grid to 0.001 mm; `as_image` resamples those that do not.
+    covered: by name, the fraction of the reference's voxels that a channel speaks of; 1 where nothing is said.
     """
 
-    def __init__(self, channels: Volume | Mapping[str, Volume]) -> None:
+    def __init__(
+        self, channels: Volume | Mapping[str, Volume], covered: Mapping[str, float] = MappingProxyType({})
+    ) -> None:
         named = {SINGLE_CHANNEL: channels} if isinstance(channels, Volume) else dict(channels)
         if not named:
             raise VolumeError("expected at least one channel, got none")
         self.channels: Mapping[str, Volume] = MappingProxyType(named)
+        self.covered: Mapping[str, float] = MappingProxyType({name: covered.get(name, 1.0) for name in named})
         for name, volume in named.items():
             if not volume.grid.matches(self.grid):
                 raise GeometryError(
                     f"expected channel {name!r} on the grid of {next(iter(named))!r}, {self.reference!r}, "
-                    f"got {volume!r}; resample it first"
+                    f"got {volume!r}; resample it first, as as_image() does"
                 )
 
     @property
@@ -111,14 +115,32 @@ class Image:
     def grid(self) -> Grid:
         return self.reference.grid
 
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """What to tell about channels that do not reach all of the reference, a sentence each."""
+        return tuple(
+            f"channel {name!r} covers {min(100 * share, 99.9):.1f} % of {next(iter(self.channels))!r}; "
+            "beyond, its lowest value is taken"
+            for name, share in self.covered.items()
+            if share < 1
+        )
+
     def __repr__(self) -> str:
         return f"Image({', '.join(f'{name}={volume!r}' for name, volume in self.channels.items())})"
 
 
 def as_image(source: Image | Volume | Mapping[str, Volume] | ArrayLike) -> Image:
-    """Return `source` as an Image; a bare array (k, j, i) gets the identity as its geometry."""
+    """Return `source` as an Image; a bare array (k, j, i) gets the identity as its geometry.
+
+    Of several named volumes the first one is the reference; those on other grids are resampled to it.
+    Raises GeometryError when one of them does not overlap it; see `imaging.co_registration`.
+    """
     if isinstance(source, Image):
         return source
-    if isinstance(source, Volume | Mapping):
+    if isinstance(source, Volume):
         return Image(source)
+    if isinstance(source, Mapping):
+        from PromptSegLib.imaging.co_registration import co_registered
+
+        return co_registered(source)
     return Image(Volume(np.asarray(source)))

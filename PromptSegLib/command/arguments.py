@@ -6,6 +6,7 @@ import argparse
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from PromptSegLib.errors import PromptSegError
@@ -68,6 +69,14 @@ def label(text: str) -> tuple[str, int]:
     if not name.strip() or not value.strip().isdecimal() or not 1 <= int(value) <= 65535:
         raise argparse.ArgumentTypeError(f"expected NAME=VALUE such as liver=5, 65535 at most, got {text!r}")
     return name.strip(), int(value)
+
+
+def channel(text: str) -> tuple[str, Path]:
+    """Read NAME=FILE."""
+    name, _, path = text.partition("=")
+    if not name.strip() or not path.strip():
+        raise argparse.ArgumentTypeError(f"expected NAME=FILE such as pet=PET.nii.gz, got {text!r}")
+    return name.strip(), Path(path.strip())
 
 
 def add_in_order(

@@ -14,7 +14,7 @@ from PromptSegLib.errors import PromptError, VolumeError
 from PromptSegLib.geometry import Grid
 from PromptSegLib.imaging.slice_choice import slices_of_prompts
 from PromptSegLib.imaging.slices import ArraySlice
-from PromptSegLib.io import Segment, flatten, open_image, segmentation_format, write_segmentation
+from PromptSegLib.io import Segment, flatten, open_image, read_volume, segmentation_format, write_segmentation
 from PromptSegLib.mask_store import MemoryMaskStore
 from PromptSegLib.observer import SessionObserver
 from PromptSegLib.predictors.base import Predictor
@@ -23,20 +23,32 @@ from PromptSegLib.prompts import Prompt
 from PromptSegLib.session import Session
 from PromptSegLib.span import Span
 from PromptSegLib.view import Window
-from PromptSegLib.volume import Volume
+from PromptSegLib.volume import SINGLE_CHANNEL, Image, Volume, as_image
 
 _DEFAULT_NAME = "segment"
 
 
 @dataclass(frozen=True)
 class Case:
-    """What to segment. given: (option, numbers) of prompts on the command line, in their order."""
+    """What to segment.
+
+    channels: further images, by their names. image_name: the name of `image` among them; where it is empty, the one
+    that the model needs besides. given: (option, numbers) of prompts on the command line, in their order.
+    """
 
     image: Path
     output: Path
     prompts: Path | None = None
     given: Sequence[tuple[str, tuple[float, ...]]] = ()
     initial: Path | None = None
+    channels: Mapping[str, Path] = field(default_factory=dict)
+    image_name: str = ""
+
+    @property
+    def inputs(self) -> list[Path]:
+        """All files that are read."""
+        files = (self.image, *self.channels.values(), self.prompts, self.initial)
+        return [path for path in files if path is not None]
 
 
 @dataclass(frozen=True)
@@ -84,9 +96,10 @@ def segment_case(case: Case, settings: Settings, predictor: Predictor, observer:
     image_file = open_image(case.image, settings.series)
     volume = image_file.volume(settings.time_point)
     frame = settings.frame or ("ijk" if image_file.is_picture else "ras")
+    image = _with_channels(volume, case, predictor.capabilities.channels)
     targets = _targets(case, settings, frame, volume.grid)
     values = _label_values(list(targets), settings.values)
-    session = _session(volume, predictor, targets, settings, observer)
+    session = _session(image, predictor, targets, settings, observer)
     if case.initial is not None:
         start_from_mask(session, case.initial, values)
     # A file's prompts are answered one by one, which gives the mask that its session had; others all at once.
@@ -119,9 +132,22 @@ def _span(carry: Carry, grid: Grid, prompts: Sequence[Prompt]) -> Span:
 
 def _check_output(case: Case) -> None:
     segmentation_format(case.output)
-    inputs = [path for path in (case.image, case.prompts, case.initial) if path is not None]
-    if case.output.exists() and any(path.exists() and path.samefile(case.output) for path in inputs):
+    if case.output.exists() and any(path.exists() and path.samefile(case.output) for path in case.inputs):
         raise VolumeError(f"expected an output other than the inputs, got {case.output}")
+
+
+def _with_channels(volume: Volume, case: Case, needed: Sequence[str]) -> Image:
+    """Read the case's further channels. Raises VolumeError when it cannot be known which one `volume` is."""
+    if not case.channels:
+        return as_image({case.image_name or (needed[0] if len(needed) == 1 else SINGLE_CHANNEL): volume})
+    left = [name for name in needed if name not in case.channels]
+    if not case.image_name and needed and len(left) != 1:
+        raise VolumeError(
+            f"expected --channel for all but one of {', '.join(needed)}, the one that {case.image} is, got "
+            f"{', '.join(case.channels)}; or all of them, and no IMAGE"
+        )
+    name = case.image_name or (left[0] if left else SINGLE_CHANNEL)
+    return as_image({name: volume} | {name: read_volume(path) for name, path in case.channels.items()})
 
 
 def _targets(case: Case, settings: Settings, frame: str, grid: Grid) -> dict[str, tuple[Prompt, ...]]:
@@ -152,16 +178,16 @@ def _label_values(names: Sequence[str], chosen: Mapping[str, int]) -> dict[str, 
 
 
 def _session(
-    volume: Volume,
+    image: Image,
     predictor: Predictor,
     targets: Mapping[str, Sequence[Prompt]],
     settings: Settings,
     observer: SessionObserver,
 ) -> Session:
-    store = MemoryMaskStore(volume.grid.shape_kji)
+    store = MemoryMaskStore(image.grid.shape_kji)
     for name in targets:
         store.add(name)
-    return Session(volume, predictor, store=store, observer=observer, auto=False, window=settings.window)
+    return Session(image, predictor, store=store, observer=observer, auto=False, window=settings.window)
 
 
 def _tell_of_overlaps(output: Path, segments: Sequence[Segment], grid: Grid) -> None:

@@ -15,6 +15,8 @@ from PromptSegLib.errors import PromptSegError
 from PromptSegLib.predictors.base import Predictor
 
 _COLUMNS = ("image", "prompts", "output")
+_CHANNEL = "channel "
+"""How the head of a column with further images begins; the channel's name follows."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,12 @@ def _case(path: Path, line: int, record: dict[str, str]) -> Case:
     if empty := [name for name, cell in cells.items() if not cell]:
         raise UsageError(f"expected image, prompts and output in {path}, line {line}: {', '.join(empty)} missing")
     image, prompts, output = (path.parent / cells[name] for name in _COLUMNS)
-    return Case(image, output, prompts)
+    channels = {
+        name.removeprefix(_CHANNEL).strip(): path.parent / cell.strip()
+        for name, cell in record.items()
+        if name is not None and name.startswith(_CHANNEL) and (cell or "").strip()
+    }
+    return Case(image, output, prompts, channels=channels)
 
 
 def _check_outputs_differ(path: Path, rows: Sequence[Row]) -> None:
@@ -93,7 +100,7 @@ def _check_outputs_differ(path: Path, rows: Sequence[Row]) -> None:
 
 def _check_inputs_stay(path: Path, rows: Sequence[Row]) -> None:
     """Refuse a list in which one case's output would replace another's image or prompts."""
-    inputs = {file.resolve(): row.line for row in rows for file in (row.case.image, row.case.prompts) if file}
+    inputs = {file.resolve(): row.line for row in rows for file in row.case.inputs}
     inputs[path.resolve()] = 0
     for row in rows:
         line = inputs.get(row.case.output.resolve())
@@ -121,5 +128,4 @@ def _segment(row: Row, settings: Settings, predictor: Predictor, overwrite: bool
 def _is_finished(case: Case) -> bool:
     if not case.output.exists():
         return False
-    inputs = [path for path in (case.image, case.prompts) if path is not None and path.exists()]
-    return all(case.output.stat().st_mtime >= path.stat().st_mtime for path in inputs)
+    return all(case.output.stat().st_mtime >= path.stat().st_mtime for path in case.inputs if path.exists())

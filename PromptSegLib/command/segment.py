@@ -30,7 +30,8 @@ def add_parser(commands: argparse._SubParsersAction[parsing.Parser]) -> None:
         type=Path,
         dest="cases",
         metavar="CASES.csv",
-        help="segment each row: columns image, prompts, output; paths start from the list's folder",
+        help="segment each row: columns image, prompts, output, and for further images columns such as 'channel pet'; "
+        "paths start from the list's folder",
     )
     parser.add_argument("--overwrite", action="store_true", help="with --list: segment finished rows again")
     parser.set_defaults(run=_run)
@@ -39,6 +40,15 @@ def add_parser(commands: argparse._SubParsersAction[parsing.Parser]) -> None:
 def add_case_options(parser: argparse.ArgumentParser) -> None:
     """Add what says which image is segmented, from which prompts, by which model, and to where."""
     parser.add_argument("image", nargs="?", type=Path, metavar="IMAGE", help="file, or folder with a DICOM series")
+    parser.add_argument(
+        "--channel",
+        action="append",
+        default=[],
+        type=parsing.channel,
+        metavar="NAME=FILE",
+        help="an image beside IMAGE that the model needs, such as pet=PET.nii.gz; repeatable. Masks are on the grid of "
+        "IMAGE, or of the first channel where there is no IMAGE",
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help=f"what to write: {', '.join(FORMATS)}")
     parsing.add_model_options(parser)
     point, box = parsing.numbers(2, 3), parsing.numbers(4, 6)
@@ -76,7 +86,18 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
 
 def run_case(arguments: argparse.Namespace, settings: Settings) -> int:
     """Segment the one case that the options of `add_case_options` name, and say what came of it."""
-    case = Case(arguments.image, arguments.output, arguments.prompts, tuple(arguments.given), arguments.initial)
+    channels = dict(arguments.channel)
+    if len(channels) < len(arguments.channel):
+        raise parsing.UsageError(
+            f"expected each channel once, got --channel {', '.join(n for n, _ in arguments.channel)}"
+        )
+    image, image_name = arguments.image, ""
+    if image is None:
+        image_name = next(iter(channels))
+        image = channels.pop(image_name)
+    case = Case(
+        image, arguments.output, arguments.prompts, tuple(arguments.given), arguments.initial, channels, image_name
+    )
     result = segment_case(case, settings, create_predictor(arguments.model, arguments.device), ProgressBar())
     if arguments.json:
         print_json(result.as_json())
@@ -91,7 +112,7 @@ def _run(arguments: argparse.Namespace) -> int:
         _check_list_stands_alone(arguments)
         predictor = create_predictor(arguments.model, arguments.device)
         return segment_list(arguments.cases, settings, predictor, arguments.overwrite, arguments.json)
-    if arguments.image is None or arguments.output is None:
+    if not (arguments.image or arguments.channel) or arguments.output is None:
         raise parsing.UsageError("expected IMAGE and -o OUT, or --list CASES.csv; see promptseg segment --help")
     return run_case(arguments, settings)
 
@@ -106,6 +127,7 @@ def _values(labels: list[tuple[str, int]]) -> dict[str, int]:
 def _check_list_stands_alone(arguments: argparse.Namespace) -> None:
     own = {
         "IMAGE": arguments.image,
+        "--channel": arguments.channel or None,
         "-o": arguments.output,
         "--prompts": arguments.prompts,
         "--initial": arguments.initial,

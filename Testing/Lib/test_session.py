@@ -7,7 +7,14 @@ import threading
 import numpy as np
 import pytest
 import strategies
-from fakes import BallAndShellPredictor, BallPredictor, EditableMaskStore, GrowingBallPredictor, ball_patch
+from fakes import (
+    BallAndShellPredictor,
+    BallPredictor,
+    EditableMaskStore,
+    GrowingBallPredictor,
+    HotInBodyPredictor,
+    ball_patch,
+)
 from recording import RecordingObserver, wait_until
 
 from PromptSegLib.bitmask import Patch
@@ -200,23 +207,27 @@ def test_an_unknown_target_is_refused_naming_those_there_are(session):
             call("spleen")
 
 
-class NeedsCtAndPet(BallPredictor):
-    capabilities = Capabilities(
-        "pet-ct", "PET/CT", "", frozenset({3}), frozenset({"point+"}), "MIT", channels=("ct", "pet")
-    )
-
-
 def test_a_predictor_whose_channels_are_missing_is_refused_naming_them(session):
-    with pytest.raises(VolumeError, match=r"channels ct, pet for 'pet-ct', got image: ct, pet missing"):
-        session.use(NeedsCtAndPet())
+    with pytest.raises(VolumeError, match=r"channels ct, pet for 'pet-ct', got image: ct, pet missing; say which"):
+        session.use(HotInBodyPredictor())
     assert session.capabilities.name == "ball"
-    Session(Image({"ct": VOLUME, "pet": VOLUME}), NeedsCtAndPet()).add(A)
+    Session(Image({"ct": VOLUME, "pet": VOLUME}), HotInBodyPredictor()).add(A)
+
+
+def test_a_channel_that_does_not_reach_everything_is_told_with_the_answer():
+    half = Volume(np.zeros((VOLUME.grid.shape_kji[0] // 2, *VOLUME.grid.shape_kji[1:])), VOLUME.ijk_to_ras)
+    session = Session({"ct": VOLUME, "pet": half}, HotInBodyPredictor())
+    session.add(A)
+    assert session.prediction.note == "channel 'pet' covers 50.0 % of 'ct'; beyond, its lowest value is taken"
+    session = Session({"ct": VOLUME, "pet": half}, BallPredictor())
+    session.add(A)
+    assert session.prediction.note == "", "it does not look at the channel"
 
 
 def test_a_3d_predictor_refuses_a_single_slice():
     slices = {"ct": Volume(np.zeros((1, 8, 8))), "pet": Volume(np.zeros((1, 8, 8)))}
     with pytest.raises(VolumeError, match="expected a 3D image for 'pet-ct'"):
-        Session(slices, NeedsCtAndPet())
+        Session(slices, HotInBodyPredictor())
 
 
 def test_an_unknown_predictor_is_refused():

@@ -23,11 +23,12 @@ class Outcome:
 
 
 class Console:
-    """Runs commands; "ball" is among the models: balls around clicks, see fakes.BallPredictor."""
+    """Runs commands; "ball" and "pet-ct" are among the models, see fakes.BallPredictor and HotInBodyPredictor."""
 
     def __init__(self, monkeypatch, capsys):
         self._capsys = capsys
         monkeypatch.setitem(registry._PREDICTORS, "ball", "fakes:BallPredictor")
+        monkeypatch.setitem(registry._PREDICTORS, "pet-ct", "fakes:HotInBodyPredictor")
 
     def __call__(self, *words):
         self._capsys.readouterr()

@@ -76,6 +76,18 @@ class BallAndShellPredictor(BallPredictor):
         yield Prediction({state.target: ball, "shell": Patch(around.extent, shell)})
 
 
+class HotInBodyPredictor(BallPredictor):
+    """Answers any prompt with the voxels where the channel "pet" is above 50 and the channel "ct" above 0."""
+
+    capabilities = Capabilities(
+        "pet-ct", "PET/CT", "", frozenset({3}), frozenset({"point+"}), "MIT", channels=("ct", "pet")
+    )
+
+    def answers(self, image, state):
+        hot = (image.channels["pet"].array > 50) & (image.channels["ct"].array > 0)
+        yield Prediction({state.target: Patch(image.grid.extent, hot)})
+
+
 class EditableMaskStore(MemoryMaskStore):
     """A store that somebody else edits too, as a segmentation in a scene. Names its targets itself."""
 
