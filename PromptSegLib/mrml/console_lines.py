@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.prompts import MaskPrompt, Prompt
+from PromptSegLib.volume import SINGLE_CHANNEL
 
 
 def console_lines(session: SceneSession) -> str:
@@ -15,13 +16,20 @@ def console_lines(session: SceneSession) -> str:
     lines += [f"from PromptSegLib.prompts import {', '.join(kinds)}"] if kinds else []
     lines += [
         "",
-        f"volume = slicer.mrmlScene.GetNodeByID({session.volume_node.GetID()!r})",
+        *_volume_lines(session),
         f"session = SceneSession(volume, predictor={session.capabilities.name!r}, auto=False)",
         f"session.add_target({name!r})",
         *(_line(prompt) for prompt in prompts),
     ]
     lines += ["session.predict()", "session.wait()"] if prompts else []
     return "\n".join(lines) + "\n"
+
+
+def _volume_lines(session: SceneSession) -> list[str]:
+    nodes = {name: f"slicer.mrmlScene.GetNodeByID({n.GetID()!r})" for name, n in session.volume_nodes.items()}
+    if list(nodes) == [SINGLE_CHANNEL]:
+        return [f"volume = {nodes[SINGLE_CHANNEL]}"]
+    return ["volume = {", *(f"    {name!r}: {node}," for name, node in nodes.items()), "}"]
 
 
 def _line(prompt: Prompt) -> str:

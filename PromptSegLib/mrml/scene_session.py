@@ -12,13 +12,13 @@ from PromptSegLib.errors import PromptError, PromptSegError, SceneError
 from PromptSegLib.executor import Executor
 from PromptSegLib.geometry import Extent
 from PromptSegLib.history import TargetRecord
+from PromptSegLib.mrml.channel_nodes import ChannelNodes, checked_node
 from PromptSegLib.mrml.layers import CLOSED_SURFACE
 from PromptSegLib.mrml.markups import prompts_from_markups
 from PromptSegLib.mrml.prompt_markups import PromptMarkups
 from PromptSegLib.mrml.segments import SegmentMaskStore
 from PromptSegLib.mrml.state_node import StateNode
 from PromptSegLib.mrml.transforms import world_to_node
-from PromptSegLib.mrml.volumes import volume_from_node
 from PromptSegLib.observer import SessionObserver
 from PromptSegLib.predictors.base import Predictor
 from PromptSegLib.prompts import Point, Prompt
@@ -32,18 +32,21 @@ Later = Callable[[Callable[[], None]], None]
 class SceneSession(Session):
     """A `Session` on nodes: targets are the segments of `segmentation_node`, by their IDs.
 
-    volume_node: scalar or RGB volume; its voxels are shared, not copied. segmentation_node: made, on the volume's
-    grid and under its transform, when None. segment_id: the segment to work on; None takes the first, or makes one.
+    volume_node: scalar or RGB volume; its voxels are shared, not copied. Or several volumes by the names of channels,
+    such as {"ct": ct_node, "pet": pet_node}: the first is the reference, and the others are resampled to its grid from
+    where they are, each under transforms of its own. segmentation_node: made, on the volume's grid and under its
+    transform, when None. segment_id: the segment to work on; None takes the first, or makes one.
     editor_node: a vtkMRMLSegmentEditorNode whose masking and overwrite mode are followed; without one there is no
     masking and nothing is overwritten. editor_history: the Segment Editor's vtkSegmentationHistory, when its undo is to
     take back what is written here, too. later: how the host runs something when it is idle; surfaces shown in 3D are
     made anew by it. view_now: returns the view that the user places prompts in.
 
     Prompts are in the volume's own RAS; `add_world` and `add_markups` take what is in the world. Points and boxes
-    of the selected segment show as markups that can be dragged and deleted in the views. Prompts are saved with
-    the scene: a session on the same two nodes goes on where the last one stopped.
+    of the selected segment show as markups that can be dragged and deleted in the views. Prompts and channels are
+    saved with the scene: a session on the same two nodes goes on where the last one stopped.
 
-    Raises GeometryError when a nonlinear transform lies between the nodes, SceneError for nodes of another kind.
+    Raises GeometryError when a nonlinear transform lies between the nodes or volumes do not overlap, SceneError for
+    nodes of another kind.
     """
 
     def __init__(
@@ -63,13 +66,15 @@ class SceneSession(Session):
         later: Later = lambda function: function(),
         view_now: Callable[[], View | None] = lambda: None,
     ) -> None:
-        volume = volume_from_node(_checked(volume_node, "vtkMRMLVolumeNode"))
+        channels = ChannelNodes(volume_node)
+        volume_node = channels.reference
         with _nothing_left_on_error(volume_node.GetScene()):
             if segmentation_node is None:
                 segmentation_node = add_segmentation_node(volume_node)
             self.volume_node = volume_node
-            self.segmentation_node = _checked(segmentation_node, "vtkMRMLSegmentationNode")
+            self.segmentation_node = checked_node(segmentation_node, "vtkMRMLSegmentationNode")
             self._state = StateNode.of(volume_node, segmentation_node)
+            self._channels = self._state.channels_of(channels)
             self._rules = self._make_rules(editor_node)
             self._segment_store = SegmentMaskStore(volume_node, segmentation_node, self._rules, editor_history)
             self._later = later
@@ -77,9 +82,9 @@ class SceneSession(Session):
             self._refresh_is_due = False
             self._markups: PromptMarkups | None = None
             self._observed: list[tuple[Any, int]] = []
-            self._voxels = _voxel_signature(volume_node)
+            self._image_is_due = False
             super().__init__(
-                volume,
+                self._channels.image(),
                 predictor,
                 device=device,
                 executor=executor,
@@ -88,6 +93,7 @@ class SceneSession(Session):
                 auto=auto,
                 window=window,
             )
+            self._state.write_channels(self._channels)
             self._resume(segment_id)
             self._markups = PromptMarkups(self._state, volume_node, self._markup_changed)
             self._markups.show(self.prompts())
@@ -102,7 +108,7 @@ class SceneSession(Session):
 
     def add_markups(self, markups_node: Any, positive: bool = True) -> None:
         """Add what a markups node of the user's says, see `prompts_from_markups`; the node stays as it is."""
-        _checked(markups_node, "vtkMRMLMarkupsNode")
+        checked_node(markups_node, "vtkMRMLMarkupsNode")
         prompts = prompts_from_markups(markups_node, self.volume_node, positive)
         if not prompts:
             raise PromptError(f"expected at least one placed control point, got none in {markups_node.GetName()!r}")
@@ -148,6 +154,11 @@ class SceneSession(Session):
         if self.segmentation_node.GetScene() is not None:
             self._segment_store.writer.refresh_surfaces()
 
+    @property
+    def volume_nodes(self) -> Mapping[str, Any]:
+        """The volumes by the names of the channels that they are; the first one is `volume_node`."""
+        return self._channels.nodes
+
     def close(self) -> None:
         """Stop what runs and let go of the nodes; prompts and segments stay in the scene."""
         for node, tag in self._observed:
@@ -192,6 +203,7 @@ class SceneSession(Session):
     def _sync(self) -> Any:
         if self.volume_node.GetScene() is None or self.segmentation_node.GetScene() is None:
             raise SceneError("expected a volume and a segmentation in a scene, got one that was removed")
+        self._take_image()
         self._follow_rules()
         edits = super()._sync()
         if self._target not in self.targets:
@@ -225,29 +237,35 @@ class SceneSession(Session):
     # The nodes
 
     def _observe_nodes(self) -> None:
-        volume, scene = self.volume_node, self.volume_node.GetScene()
-        for event in (vtk.vtkCommand.ModifiedEvent, volume.ImageDataModifiedEvent):
-            self._observe(volume, event, lambda *_: self._volume_modified())
-        self._observe(volume, volume.TransformModifiedEvent, lambda *_: self._show())
+        scene = self.volume_node.GetScene()
+        for node in self._channels.nodes.values():
+            for event in (vtk.vtkCommand.ModifiedEvent, node.ImageDataModifiedEvent, node.TransformModifiedEvent):
+                self._observe(node, event, lambda *_: self._channel_modified())
+        self._observe(self.volume_node, self.volume_node.TransformModifiedEvent, lambda *_: self._show())
         self._observe(scene, scene.NodeRemovedEvent, self._node_removed)
         self._observe(scene, scene.StartCloseEvent, lambda *_: self.close())
 
     def _observe(self, node: Any, event: int, callback: Callable[..., None]) -> None:
         self._observed.append((node, node.AddObserver(event, callback)))
 
-    def _volume_modified(self) -> None:
-        """Start afresh when the voxels or their place changed; a new name or display changes nothing."""
-        signature = _voxel_signature(self.volume_node)
-        if signature == self._voxels:
+    def _channel_modified(self) -> None:
+        """Start afresh when voxels or their place changed; a new name or display changes nothing."""
+        if not self._channels.take_change():
             return
-        self._voxels = signature
         self.cancel()
-        with suppress(PromptSegError):
-            self.image_changed(volume_from_node(self.volume_node))
+        self._image_is_due = True
+        if len(self._channels.nodes) == 1:  # Several may have to be resampled: too slow for every step of a slider.
+            with suppress(PromptSegError):
+                self._take_image()
+
+    def _take_image(self) -> None:
+        if self._image_is_due:
+            self.image_changed(self._channels.image())
+            self._image_is_due = False
 
     @vtk.calldata_type(vtk.VTK_OBJECT)  # type: ignore[untyped-decorator]
     def _node_removed(self, scene: Any, event: str, node: Any) -> None:
-        if node is self.volume_node or node is self.segmentation_node:
+        if node is self.segmentation_node or any(node is volume for volume in self._channels.nodes.values()):
             self.close()
         elif self._markups is not None:
             self._markups.node_removed(node)
@@ -305,18 +323,3 @@ def add_segmentation_node(volume_node: Any) -> Any:
     node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
     return node
-
-
-def _checked(node: Any, class_name: str) -> Any:
-    if node is None or not hasattr(node, "IsA") or not node.IsA(class_name) or node.GetScene() is None:
-        kind = type(node).__name__ if not hasattr(node, "GetClassName") else node.GetClassName()
-        raise SceneError(f"expected a {class_name} that is in a scene, got {kind}")
-    return node
-
-
-def _voxel_signature(volume_node: Any) -> tuple[Any, ...]:
-    image = volume_node.GetImageData()
-    matrix = vtk.vtkMatrix4x4()
-    volume_node.GetIJKToRASMatrix(matrix)
-    values = tuple(matrix.GetElement(row, column) for row in range(3) for column in range(4))
-    return (None, values) if image is None else (image.GetAddressAsString(""), image.GetMTime(), values)

@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from PromptSegLib.mrml.channel_nodes import ChannelNodes
 from PromptSegLib.prompt_files import prompts_from_json, prompts_to_json
 from PromptSegLib.prompts import Prompt
+from PromptSegLib.volume import SINGLE_CHANNEL
 
 _MARK = "PromptSeg.Session"
 _VOLUME = "PromptSeg.Volume"
 _SEGMENTATION = "PromptSeg.Segmentation"
 _SHAPES = "PromptSeg.Shapes"
+_CHANNEL = "PromptSeg.Channel."
+"""How the role of a volume that is a channel begins; the channel's name follows."""
 
 
 class StateNode:
@@ -56,10 +60,9 @@ class StateNode:
     def remove(self) -> None:
         """Remove the state and its helper nodes from the scene."""
         scene = self.node.GetScene()
-        roles: list[str] = []
-        self.node.GetNodeReferenceRoles(roles)
-        for role in roles:
-            count = self.node.GetNumberOfNodeReferences(role) if role not in (_VOLUME, _SEGMENTATION) else 0
+        for role in self._roles():
+            is_user_s = role in (_VOLUME, _SEGMENTATION) or role.startswith(_CHANNEL)
+            count = 0 if is_user_s else self.node.GetNumberOfNodeReferences(role)
             for node in [self.node.GetNthNodeReference(role, n) for n in range(count)]:
                 if node is not None and node.GetHideFromEditors():
                     scene.RemoveNode(node)
@@ -72,6 +75,32 @@ class StateNode:
     @property
     def segmentation_node(self) -> Any:
         return self.node.GetNodeReference(_SEGMENTATION)
+
+    def channels_of(self, given: ChannelNodes) -> ChannelNodes:
+        """Return the channels to go on with: those `given`, or those saved where the volume alone was given."""
+        if list(given.nodes) != [SINGLE_CHANNEL]:
+            return given
+        saved = {
+            role.removeprefix(_CHANNEL): node
+            for role in self._roles()
+            if role.startswith(_CHANNEL) and (node := self.node.GetNodeReference(role)) is not None
+        }
+        in_order = sorted(saved.items(), key=lambda item: item[1] is not given.reference)
+        return ChannelNodes(dict(in_order)) if in_order and in_order[0][1] is given.reference else given
+
+    def write_channels(self, channels: ChannelNodes) -> None:
+        """Keep which volumes are the channels, and under which names."""
+        for role in self._roles():
+            if role.startswith(_CHANNEL):
+                self.node.RemoveNodeReferenceIDs(role)
+        if list(channels.nodes) != [SINGLE_CHANNEL]:
+            for name, node in channels.nodes.items():
+                self.node.SetNodeReferenceID(_CHANNEL + name, node.GetID())
+
+    def _roles(self) -> list[str]:
+        roles: list[str] = []
+        self.node.GetNodeReferenceRoles(roles)
+        return roles
 
     def helper(self, role: str, class_name: str, name: str) -> Any:
         """Return the helper node that is referred to as `role`, made when there is none."""
