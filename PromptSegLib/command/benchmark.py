@@ -1,0 +1,101 @@
+"""`promptseg benchmark`: how good models are, by prompts of a simulated user on images with a known answer."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PromptSegLib.command.arguments import Parser, UsageError
+from PromptSegLib.command.console import ProgressBar, print_table
+
+if TYPE_CHECKING:
+    from PromptSegLib.evaluation.results import Results
+
+_EPILOG = """\
+DATA: image.nii.gz beside labels.nii.gz, images/ beside labels/ or masks/, .npz files with image and mask, in any folder
+below it. Beside the models of promptseg models there are growcut, Slicer's Grow from Seeds, threshold, Otsu's in the
+box, and any class as module:Class. A benchmark that was stopped goes on where it was when the same command is given
+again.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("benchmark", help="measure models on images with a known answer", epilog=_EPILOG)
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder of images and labels")
+    parser.add_argument(
+        "--models", type=_names, default=("default", "classical", "growcut", "threshold"), metavar="A,B"
+    )
+    parser.add_argument("--protocols", type=_names, default=("clicks", "box", "human"), metavar="A,B")
+    parser.add_argument("--clicks", type=_count, default=10, metavar="N", help="(default: %(default)s)")
+    parser.add_argument(
+        "--field-of-view",
+        choices=("structure", "none"),
+        default="structure",
+        help="what all models are told of the user's view: one of which the structure takes a third, or nothing",
+    )
+    parser.add_argument("--least-voxels", type=_count, default=64, metavar="N", help="of a structure to be looked at")
+    parser.add_argument("--json", type=Path, metavar="OUT.json", help="keep all results")
+    parser.add_argument(
+        "--jobs", type=_count, default=os.cpu_count() or 1, metavar="N", help="processes (default: %(default)s)"
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from PromptSegLib.evaluation.folders import find_cases
+    from PromptSegLib.evaluation.protocols import PROTOCOLS
+    from PromptSegLib.evaluation.runner import Settings, run_benchmark
+
+    if unknown := [name for name in arguments.protocols if name not in PROTOCOLS]:
+        raise UsageError(f"expected protocols out of {', '.join(PROTOCOLS)}, got {', '.join(unknown)}")
+    settings = Settings(
+        models=arguments.models,
+        protocols=arguments.protocols,
+        clicks=arguments.clicks,
+        has_view=arguments.field_of_view == "structure",
+        least_voxels=arguments.least_voxels,
+    )
+    output = arguments.json
+    notes = output.with_name(f"{output.name}.part") if output is not None else None
+    bar = ProgressBar()
+    results = run_benchmark(find_cases(arguments.data), settings, arguments.jobs, bar.progress, notes)
+    bar.clear()
+    if output is not None:
+        results.write(output)
+    print_results(results, arguments.clicks)
+    return 0
+
+
+def print_results(results: Results, clicks: int) -> None:
+    """Print the mean Dice by the number of prompts, in slices and in volumes and for each data set."""
+    from PromptSegLib.evaluation.results import by_dataset, by_dimensions, dice_columns, table
+
+    columns = dice_columns(clicks)
+    for group_of in (by_dimensions, by_dataset):
+        rows = table(results, columns, group_of)
+        used = [n for n in range(len(columns)) if any(row.means[n] is not None for row in rows)]
+        lines = [(row.group, row.model, *(_cell(row.means[n]) for n in used)) for row in rows]
+        print_table(("", "MODEL", *(columns[n].title.upper() for n in used)), lines)
+        print()
+    counts = {status: sum(r["status"] == status for r in results.records) for status in ("done", "failed")}
+    print(f"mean Dice with its 95 % interval; {counts['done']} trials, {counts['failed']} failed")
+
+
+def _cell(mean: object) -> str:
+    return "" if mean is None else str(mean)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"expected names with commas between, each once, got {text!r}")
+    return names
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text!r}")
+    return int(text)

@@ -1,0 +1,129 @@
+"""What is segmented in a benchmark: one structure in one image, with its truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from PromptSegLib.bitmask import BoolArray
+from PromptSegLib.errors import VolumeError
+from PromptSegLib.geometry import flip_axes
+from PromptSegLib.io import read_volume
+from PromptSegLib.prompts import VoxelScribble
+from PromptSegLib.volume import Volume
+
+
+@dataclass(frozen=True)
+class Case:
+    """One structure in one image.
+
+    dataset, image_name, structure: what tables call them. image, truth: files; the same .npz can hold both. values:
+    which of the truth's values are the structure, none for all that are not 0.
+    """
+
+    dataset: str
+    image_name: str
+    structure: str
+    image: Path
+    truth: Path
+    values: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What names the case in results, the same wherever the data lie."""
+        return f"{self.dataset}/{self.image_name}/{self.structure}"
+
+    def load(self) -> LoadedCase:
+        """Read image and truth. Raises VolumeError when they cannot be read or do not fit together."""
+        volume = _read_image(self.image)
+        truth = read_truth(self.truth)
+        if truth.shape != volume.grid.shape_kji:
+            raise VolumeError(f"expected labels of shape {volume.grid.shape_kji} in {self.truth}, got {truth.shape}")
+        mask = np.isin(truth, self.values) if self.values else truth != 0
+        if not mask.any():
+            raise VolumeError(f"expected a voxel of {self.structure} in {self.truth}, got none")
+        return LoadedCase(self, volume, mask, _read_scribbles(self.image, volume))
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedCase:
+    """A case with its voxels.
+
+    truth_kji: bool, of the image's shape. scribbles: what people drew, for each of them first on the structure, then
+    beside it; empty where nobody did.
+    """
+
+    case: Case
+    volume: Volume
+    truth_kji: BoolArray
+    scribbles: tuple[tuple[VoxelScribble, ...], ...] = ()
+
+    @property
+    def dimensions(self) -> int:
+        """2 for a slice, 3 for a volume."""
+        return 2 if self.volume.grid.is_single_slice else 3
+
+
+def is_npz(path: Path) -> bool:
+    """Tell whether `path` holds named arrays in place of an image format."""
+    return path.suffix.lower() == ".npz"
+
+
+# Structure after structure, images follow one another: the last two suffice.
+@lru_cache(maxsize=2)
+def _read_image(path: Path) -> Volume:
+    if not is_npz(path):
+        return read_volume(path)
+    return Volume(_as_kji(_arrays(path)["image"], path), name=path.name)
+
+
+@lru_cache(maxsize=2)
+def read_truth(path: Path) -> NDArray[Any]:
+    """Return the labels in a file : (k, j, i); of a picture with colours, where any of them is not 0."""
+    if is_npz(path):
+        return _as_kji(_arrays(path)["mask"], path)
+    array = read_volume(path).array
+    return array.max(axis=-1) if array.ndim == 4 else array
+
+
+def _read_scribbles(path: Path, volume: Volume) -> tuple[tuple[VoxelScribble, ...], ...]:
+    """Return the scribbles that an .npz holds as (people, 2, j, i): on the structure, beside it."""
+    if not is_npz(path) or "scribbles" not in (arrays := _arrays(path)):
+        return ()
+    drawn = arrays["scribbles"]
+    people = []
+    for pair in drawn:
+        strokes = []
+        for positive, marked in zip((True, False), pair, strict=True):
+            index = np.argwhere(_as_kji(marked, path))
+            if len(index):
+                positions = volume.grid.to_ras(flip_axes(index))
+                strokes.append(VoxelScribble(tuple(map(tuple, positions.tolist())), positive))
+        if strokes:
+            people.append(tuple(strokes))
+    return tuple(people)
+
+
+@lru_cache(maxsize=2)
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (OSError, ValueError) as error:
+        raise VolumeError(f"expected a readable .npz file, got {path}: {error}") from error
+    if missing := {"image", "mask"} - set(arrays):
+        raise VolumeError(f"expected arrays image and mask in {path}, got {', '.join(arrays)}: {missing} missing")
+    if arrays["image"].dtype == np.float16:
+        arrays["image"] = arrays["image"].astype(np.float32)
+    return arrays
+
+
+def _as_kji(array: NDArray[Any], path: Path) -> NDArray[Any]:
+    if array.ndim not in (2, 3):
+        raise VolumeError(f"expected arrays (j, i) or (k, j, i) in {path}, got shape {array.shape}")
+    return array[None] if array.ndim == 2 else array

@@ -1,0 +1,122 @@
+"""What a benchmark found: one record for each trial, kept as JSON, and tables made of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PromptSegLib.errors import PromptSegError
+from PromptSegLib.evaluation.statistics import Mean, mean_with_interval
+
+FORMAT = "promptseg-benchmark"
+VERSION = 1
+
+Record = dict[str, Any]
+
+
+class ResultsError(PromptSegError, ValueError):
+    """A file that holds no results of a benchmark, or results that cannot be compared."""
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """settings: how the benchmark was run, and on what. records: see `PromptSegLib.evaluation.trial.run_trial`.
+
+    A record also names its "model", "dataset", "case", "image", "structure" and "dimensions".
+    """
+
+    settings: dict[str, Any]
+    records: list[Record]
+
+    def write(self, path: Path) -> None:
+        """Write them as JSON, whole or not at all."""
+        content = {"format": FORMAT, "version": VERSION, "settings": self.settings, "records": self.records}
+        beside = path.with_name(f"{path.name}.new")
+        beside.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(beside, path)
+
+    @classmethod
+    def read(cls, path: Path) -> Results:
+        """Read what `write` wrote. Raises ResultsError."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ResultsError(f"expected results of promptseg benchmark, got {path}: {error}") from error
+        if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
+            raise ResultsError(f'expected "format": "{FORMAT}", "version": {VERSION} in {path}')
+        return cls(content["settings"], content["records"])
+
+    def models(self) -> list[str]:
+        """Return the models in the order in which they were asked for."""
+        return list(dict.fromkeys(record["model"] for record in self.records))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of a case, such as its Dice after three clicks; `value` takes one from a record of `protocol`."""
+
+    title: str
+    protocol: str
+    value: Callable[[Record], float]
+
+
+def dice_after(record: Record, turn: int) -> float:
+    """Return the Dice after `turn` answers; the last one where the user had stopped, 0 where there was none."""
+    steps = record["steps"][:turn]
+    return float(steps[-1]["dice"]) if steps else 0.0
+
+
+def dice_columns(clicks: int) -> list[Column]:
+    """Return the columns of the table of accuracy: the mean Dice by the kind and the number of prompts."""
+
+    def after(turn: int) -> Callable[[Record], float]:
+        return lambda record: dice_after(record, turn)
+
+    counts = sorted({count for count in (1, 3, 5, 10, 20) if count < clicks} | {clicks})
+    return [
+        *(Column(f"{count} click{'s'[: count > 1]}", "clicks", after(count)) for count in counts),
+        Column("box", "box", after(1)),
+        Column("human scribbles", "human", after(1)),
+    ]
+
+
+def values_by_case(records: Iterable[Record], column: Column) -> dict[str, float]:
+    """Return the column's value for each case, the mean of its repetitions. Unsupported prompts have none."""
+    found: dict[str, list[float]] = {}
+    for record in records:
+        if record["protocol"] == column.protocol and record["status"] != "unsupported":
+            found.setdefault(record["case"], []).append(column.value(record))
+    return {case: sum(values) / len(values) for case, values in found.items()}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: means in the order of the columns, None where a model does not take such prompts."""
+
+    model: str
+    group: str
+    means: Sequence[Mean | None]
+
+
+def table(results: Results, columns: Sequence[Column], group_of: Callable[[Record], str]) -> list[Row]:
+    """Return a row for each group and model, groups in the order of their names."""
+    rows = []
+    for group in sorted({group_of(record) for record in results.records}):
+        for model in results.models():
+            records = [r for r in results.records if r["model"] == model and group_of(r) == group]
+            values = [list(values_by_case(records, column).values()) for column in columns]
+            if any(values):
+                rows.append(Row(model, group, [mean_with_interval(found) if found else None for found in values]))
+    return rows
+
+
+def by_dimensions(record: Record) -> str:
+    return f"{record['dimensions']}D"
+
+
+def by_dataset(record: Record) -> str:
+    return str(record["dataset"])

@@ -1,0 +1,205 @@
+"""A benchmark's trials, on several processes; one that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PromptSegLib.evaluation.cases import Case
+from PromptSegLib.evaluation.protocols import PROTOCOLS
+from PromptSegLib.evaluation.results import Record, Results
+from PromptSegLib.evaluation.rivals import RIVALS
+from PromptSegLib.evaluation.trial import Trial, run_trial
+from PromptSegLib.predictors.base import Capabilities, Predictor
+from PromptSegLib.predictors.registry import capabilities_of, create_predictor
+from PromptSegLib.session import Session
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """models: names, those of `RIVALS` too, or "module:Class". protocols: names out of `PROTOCOLS`.
+
+    clicks: how many. has_view: whether the models are told the field of view, see `StructureView`. least_voxels: what
+    a structure must have to be looked at.
+    """
+
+    models: tuple[str, ...]
+    protocols: tuple[str, ...] = ("clicks", "box", "human")
+    clicks: int = 10
+    has_view: bool = True
+    least_voxels: int = 64
+
+
+class _Work(NamedTuple):
+    model: str
+    case: Case
+    settings: Settings
+
+
+def run_benchmark(
+    cases: Sequence[Case],
+    settings: Settings,
+    jobs: int = 1,
+    progress: Progress = lambda fraction, what: None,
+    notes: Path | None = None,
+) -> Results:
+    """Run every protocol on every case with every model, and return what came of it.
+
+    jobs: how many processes. notes: a file that keeps what was done already while the benchmark runs; one that is
+    there is gone on with, if it is of the same benchmark. It is removed in the end.
+
+    A case with fewer voxels than wanted, and one of a volume for a model that works on slices, is left out. Raises
+    VolumeError when a file cannot be read, UnknownPredictorError, WeightsError.
+    """
+    for model in settings.models:
+        _capabilities(model)
+    works = [_Work(model, case, settings) for model in settings.models for case in cases]
+    described = {**dataclasses.asdict(settings), **_environment()}
+    done = _Notes(notes, works, described)
+    left = [work for work in works if work not in done]
+    for number, (work, records) in enumerate(_worked(left, jobs), start=len(works) - len(left) + 1):
+        done.add(work, records)
+        progress(number / len(works), f"{work.model}: {work.case.key}")
+    records = [record for work in works for record in done.of(work)]
+    done.remove()
+    return Results(described, records)
+
+
+def model_class(name: str) -> str:
+    """Return the name by which `create_predictor` knows a model of a benchmark."""
+    return RIVALS.get(name, name)
+
+
+def _capabilities(model: str) -> Capabilities:
+    return capabilities_of(model_class(model))
+
+
+def _worked(works: Sequence[_Work], jobs: int) -> Iterator[tuple[_Work, list[Record]]]:
+    if jobs <= 1 or len(works) <= 1:
+        yield from ((work, _work(work)) for work in works)
+        return
+    # Fresh processes: a forked one would inherit the threads of torch and VTK as they are.
+    context = multiprocessing.get_context("spawn")
+    with _threads(max(1, (os.cpu_count() or 1) // jobs)):
+        pool = ProcessPoolExecutor(jobs, mp_context=context)
+        try:
+            futures = {pool.submit(_work, work): work for work in works}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@lru_cache(maxsize=1)
+def _predictor(model: str) -> Predictor:
+    return create_predictor(model_class(model))
+
+
+def _work(work: _Work) -> list[Record]:
+    """Run all protocols of one case with one model; the model stays loaded for the next."""
+    model, case, settings = work
+    loaded = case.load()
+    about = {
+        "model": model,
+        "dataset": case.dataset,
+        "case": case.key,
+        "image": case.image_name,
+        "structure": case.structure,
+        "dimensions": loaded.dimensions,
+    }
+    is_small = int(loaded.truth_kji.sum()) < settings.least_voxels
+    if is_small or loaded.dimensions not in _capabilities(model).dimensions:
+        return []
+    session = Session(loaded.volume, _predictor(model))
+    trials = [
+        Trial(PROTOCOLS[name], repetition, settings.clicks, settings.has_view)
+        for name in settings.protocols
+        for repetition in range(PROTOCOLS[name].repetitions_of(loaded))
+    ]
+    return [{**about, **run_trial(trial, loaded, session)} for trial in trials]
+
+
+def _environment() -> dict[str, Any]:
+    def version(package: str) -> str:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            return ""
+
+    versions = {name: version(name) for name in ("promptseg", "torch", "monai", "slicer-core")}
+    return {"versions": versions, "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"}
+
+
+class _threads:  # noqa: N801 - used as a verb: with _threads(1)
+    """What is started meanwhile uses so many threads a process."""
+
+    def __init__(self, count: int) -> None:
+        self._count = str(count)
+        self._before: str | None = None
+
+    def __enter__(self) -> None:
+        self._before = os.environ.get("OMP_NUM_THREADS")
+        os.environ["OMP_NUM_THREADS"] = self._count
+
+    def __exit__(self, *error: object) -> None:
+        if self._before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = self._before
+
+
+@dataclass(eq=False)
+class _Notes:
+    """The records so far, by what they are of; kept in a file line by line where one is named."""
+
+    path: Path | None
+    works: Sequence[_Work]
+    settings: dict[str, Any]
+    _records: dict[tuple[str, str], list[Record]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.path is None:
+            return
+        head = json.dumps({"settings": self.settings, "works": [_key(work) for work in self.works]})
+        lines = self.path.read_text(encoding="utf-8").split("\n") if self.path.exists() else []
+        # What comes after the last line's end was cut off by whatever stopped the benchmark.
+        whole = lines[:-1]
+        if whole[:1] == [head]:
+            for line in whole[1:]:
+                model, case, records = json.loads(line)
+                self._records[model, case] = records
+        else:
+            whole = [head]
+        self.path.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
+
+    def __contains__(self, work: _Work) -> bool:
+        return _key(work) in self._records
+
+    def add(self, work: _Work, records: list[Record]) -> None:
+        self._records[_key(work)] = records
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([*_key(work), records]) + "\n")
+
+    def of(self, work: _Work) -> list[Record]:
+        return self._records[_key(work)]
+
+    def remove(self) -> None:
+        if self.path is not None:
+            self.path.unlink()
+
+
+def _key(work: _Work) -> tuple[str, str]:
+    return work.model, work.case.key

@@ -1,0 +1,118 @@
+"""A benchmark's figures are those that are known beforehand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from benchmark_models import write_phantoms
+
+from PromptSegLib.errors import UnknownPredictorError
+from PromptSegLib.evaluation.folders import find_cases
+from PromptSegLib.evaluation.results import by_dimensions, dice_after, dice_columns, table
+from PromptSegLib.evaluation.runner import Settings, run_benchmark
+
+ORACLE, EVERYTHING, BROKEN = (f"benchmark_models:{name}" for name in ("Oracle", "Everything", "Broken"))
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    return find_cases(write_phantoms(tmp_path_factory.mktemp("phantoms")))
+
+
+def records_of(results, **wanted):
+    return [record for record in results.records if all(record[key] == value for key, value in wanted.items())]
+
+
+def test_an_oracle_reaches_dice_1_with_the_first_prompt_and_the_user_is_content(cases):
+    results = run_benchmark(cases, Settings((ORACLE,), ("clicks", "box")))
+    assert len(results.records) == 4 * 2
+    for record in results.records:
+        assert [step["dice"] for step in record["steps"]] == [1.0]
+        assert record["status"] == "done"
+    for row in table(results, dice_columns(10), by_dimensions):
+        clicks, human = row.means[:5], row.means[5]
+        assert [(mean.value, mean.low, mean.high, mean.count) for mean in clicks] == [(1, 1, 1, 2)] * 5
+        assert human is None
+
+
+def test_everything_has_the_dice_that_follows_from_its_size(cases):
+    results = run_benchmark(cases, Settings((EVERYTHING,), ("clicks",), clicks=2))
+    sizes = {"volume/volume/label 3": (7 * 20 * 16, 12 * 40 * 48), "picture/picture/label 7": (6 * 12, 40 * 48)}
+    for case, (size, total) in sizes.items():
+        (record,) = records_of(results, case=case)
+        assert [step["dice"] for step in record["steps"]] == [pytest.approx(2 * size / (size + total), abs=1e-5)] * 2
+        # The first click is on the structure; then the largest error is all around it.
+        assert [step["prompts"][0]["positive"] for step in record["steps"]] == [True, False]
+        assert [step["changed_voxels"] for step in record["steps"]] == [total, 0]
+        assert record["steps"][0]["ms"]["answer"] == 2.0
+
+
+def test_a_model_that_breaks_down_keeps_the_dice_it_had(cases):
+    results = run_benchmark(cases[:1], Settings((BROKEN,), ("clicks",), clicks=5))
+    (record,) = results.records
+    assert record["status"] == "failed"
+    assert "out of luck" in record["error"]
+    assert len(record["steps"]) == 2
+    assert dice_after(record, 5) == 0.0
+
+
+def test_prompts_that_a_model_does_not_take_leave_a_gap_in_the_table(cases):
+    results = run_benchmark(cases, Settings(("threshold",), ("clicks", "box")))
+    assert {record["status"] for record in records_of(results, protocol="clicks")} == {"unsupported"}
+    for row in table(results, dice_columns(10), by_dimensions):
+        assert row.means[:4] == [None] * 4
+        assert row.means[4].value == 1.0
+
+
+def test_a_model_of_slices_is_not_measured_on_volumes_nor_a_structure_that_is_too_small(cases):
+    results = run_benchmark(cases, Settings((ORACLE,), ("box",), least_voxels=100))
+    assert {record["case"] for record in results.records} == {
+        "picture/picture/label 3",
+        "volume/volume/label 3",
+        "volume/volume/label 7",
+    }
+
+
+def test_two_processes_find_what_one_finds(cases, monkeypatch, tmp_path):
+    settings = Settings(("classical", "growcut"), ("clicks", "box"), clicks=2)
+    alone, shared = (run_benchmark(cases, settings, jobs) for jobs in (1, 2))
+
+    def without_times(records):
+        return [{**r, "steps": [{k: v for k, v in s.items() if k != "ms"} for s in r["steps"]]} for r in records]
+
+    assert without_times(alone.records) == without_times(shared.records)
+    assert len(alone.records) == 2 * 4 * 2
+
+
+def test_a_benchmark_that_was_stopped_goes_on_where_it_was(cases, tmp_path):
+    notes, settings = tmp_path / "out.json.part", Settings((ORACLE, EVERYTHING), ("box",))
+
+    def stop(fraction, what):
+        if fraction >= 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark(cases, settings, progress=stop, notes=notes)
+    with notes.open("a") as file:
+        file.write('["cut off')
+    seen = []
+    results = run_benchmark(cases, settings, progress=lambda fraction, what: seen.append(fraction), notes=notes)
+    assert seen == [5 / 8, 6 / 8, 7 / 8, 1.0]
+    assert not notes.exists()
+    assert [(r["model"], r["case"]) for r in results.records] == [
+        (model, case.key) for model in (ORACLE, EVERYTHING) for case in cases
+    ]
+
+
+def test_notes_of_another_benchmark_are_not_gone_on_with(cases, tmp_path):
+    notes = tmp_path / "out.json.part"
+    notes.write_text(json.dumps({"settings": {}, "works": []}) + "\n")
+    seen = []
+    run_benchmark(cases[:2], Settings((ORACLE,), ("box",)), progress=lambda f, what: seen.append(f), notes=notes)
+    assert seen == [0.5, 1.0]
+
+
+def test_a_model_that_does_not_exist_is_refused_before_anything_is_done(cases):
+    with pytest.raises(UnknownPredictorError, match="clasical"):
+        run_benchmark(cases, Settings(("classical", "clasical")), progress=lambda f, what: pytest.fail(what))

@@ -1,0 +1,44 @@
+"""`promptseg benchmark`, as it is typed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from benchmark_models import write_phantoms
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_phantoms(tmp_path_factory.mktemp("data"))
+
+
+def test_a_table_and_json(promptseg, data, tmp_path):
+    output = tmp_path / "out.json"
+    models = "benchmark_models:Oracle,benchmark_models:Everything"
+    outcome = promptseg("benchmark", data, "--models", models, "--clicks", "3", "--json", output, "--jobs", "1")
+    assert outcome.status == 0, outcome.err
+    assert "1.000 [1.000, 1.000]" in outcome.out
+    assert "3 CLICKS" in outcome.out
+    assert "0 failed" in outcome.out
+    assert "HUMAN" not in outcome.out
+    content = json.loads(output.read_text())
+    assert content["settings"]["clicks"] == 3
+    assert len(content["records"]) == 2 * 4 * 2
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--models", "clasical"), "did you mean 'classical'"),
+        (("--protocols", "clicks,guess"), "got guess"),
+        (("--clicks", "0"), "at least 1"),
+        (("--models", "classical,classical"), "each once"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(promptseg, data, options, message):
+    outcome = promptseg("benchmark", data, "--jobs", "1", *options)
+    assert outcome.status == 2
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
