@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,23 +42,43 @@ class TargetRecord:
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """A delta of one target's mask within a step: made, or, where `is_reverted`, an earlier one taken back."""
+    """A delta of one target's mask within a step: made, or, where `is_reverted`, an earlier one taken back.
+
+    cause: the target whose answer it came of, which may be another: that one overwrote it.
+    """
 
     target: str
     delta: MaskDelta
     is_reverted: bool = False
+    cause: str = ""
 
 
 @dataclass(eq=False)
 class Step:
-    """One thing that undo takes back. is_edit: the mask was set or approved by the user, and not predicted."""
+    """One thing that undo takes back.
+
+    before, after: the records of the targets that it is about, one or more. is_edit: the mask was set or approved
+    by the user, and not predicted.
+    """
 
     label: str
-    target: str
-    before: TargetRecord
-    after: TargetRecord
+    before: Mapping[str, TargetRecord]
+    after: Mapping[str, TargetRecord]
     changes: list[Change] = field(default_factory=list)
     is_edit: bool = False
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return tuple(self.after)
+
+    @property
+    def target(self) -> str:
+        """The target that it is about, the first of several."""
+        return self.targets[0]
+
+    def owner(self, change: Change) -> str:
+        """Return which of its targets a change belongs to."""
+        return change.cause if change.cause in self.after else self.target
 
     @property
     def nbytes(self) -> int:
@@ -115,25 +135,37 @@ class History:
     def is_current(self, target: str, answer: Answer) -> bool:
         """Tell whether nothing has changed the mask of `target` since `answer` was laid over it."""
         for step in reversed(self._done):
-            if step.target == target and step.after.answer is answer and step.before.answer is not answer:
+            if target in step.targets and step.after[target].answer is answer is not step.before[target].answer:
                 return True
             if any(change.target == target for change in step.changes):
                 return False
         return True
 
-    def predicted_changes(self, target: str) -> Iterator[Change]:
+    def predicted_changes(self, target: str, until: Step | None = None) -> Iterator[Change]:
         """Yield, newest first, what predictions for `target` changed since its mask was last set otherwise.
 
         Changes of other targets' masks are among them, unless these were set otherwise since.
+        until: a step to stop at, its changes not among them.
         """
         edited: set[str] = set()
         for step in reversed(self._done):
-            if step.target == target and not step.is_edit:
-                yield from [change for change in reversed(step.changes) if change.target not in edited]
-            else:
-                edited.update(change.target for change in step.changes)
-                if target in edited or step.target == target:
-                    return
+            if step is until:
+                return
+            mine: list[Change] = []
+            if target in step.targets and not step.is_edit:
+                mine = [change for change in reversed(step.changes) if step.owner(change) == target]
+                yield from [change for change in mine if change.target not in edited]
+            edited.update(change.target for change in step.changes if change not in mine)
+            if target in edited or (target in step.targets and step.is_edit):
+                return
+
+    def newest_answer(self, target: str, predictors: Collection[str]) -> Step | None:
+        """Return the newest step whose answer for `target` came from one of `predictors`, None without any."""
+        for step in reversed(self._done):
+            answer = step.after[target].answer if target in step.targets else None
+            if answer is not None and answer.predictor in predictors and step.before[target].answer is not answer:
+                return step
+        return None
 
     def clear(self) -> None:
         self._done.clear()

@@ -28,41 +28,47 @@ class Ledger:
         """Return the prompts of `target` and the answer to them."""
         return self.records.get(target, TargetRecord())
 
-    def push(self, label: str, target: str, after: TargetRecord) -> Step:
-        """Start a step that makes `after` the record of `target`."""
-        step = self.history.push(Step(label, target, self.record(target), after))
-        self.records[target] = after
+    def push(self, label: str, after: Mapping[str, TargetRecord]) -> Step:
+        """Start a step that makes `after` the records of its targets."""
+        step = self.history.push(Step(label, {target: self.record(target) for target in after}, after))
+        self.records.update(after)
         return step
 
-    def set_record(self, step: Step, after: TargetRecord) -> None:
-        """Let `step` end with another record of its target."""
+    def set_records(self, step: Step, after: Mapping[str, TargetRecord]) -> None:
+        """Let `step` end with other records of its targets."""
         step.after = after
-        self.records[step.target] = after
+        self.records.update(after)
 
-    def write(self, step: Step, patches: Mapping[str, Patch]) -> list[MaskDelta]:
-        """Lay `patches` over the masks of their targets, as part of `step`. Returns what changed, in any target."""
+    def write(self, step: Step, patches: Mapping[str, Patch], replaces: bool = False) -> list[MaskDelta]:
+        """Lay `patches` over the masks of their targets, as part of `step`. Returns what changed, in any target.
+
+        replaces: leave nothing of these masks outside of the patches.
+        """
         first_new = len(step.changes)
         for target, patch in patches.items():
-            for key, delta in self.store.write(target, patch).items():
-                step.changes.append(Change(key, delta))
+            whole = self._over_all(target, patch) if replaces else patch
+            if whole.extent.size == 0:
+                continue
+            for key, delta in self.store.write(target, whole).items():
+                step.changes.append(Change(key, delta, cause=target))
         self._tell_masks_changed(step.changes[first_new:])
         return [change.delta for change in step.changes[first_new:]]
 
     def replace_mask(self, step: Step, patch: Patch) -> None:
         """Make `patch`, and nothing outside of it, the mask of the step's target: the user said so."""
         step.is_edit = True
-        before = self.store.snapshot(step.target)
-        extent = patch.extent.union(before.bounds() if before else None)
-        mask = np.zeros(extent.shape_kji, dtype=bool)
-        mask[patch.extent.slices_within(extent)] = patch.mask_kji
-        self.write(step, {step.target: Patch(extent, mask)})
+        self.write(step, {step.target: patch}, replaces=True)
 
-    def take_back_predictions(self, step: Step) -> None:
-        """Within `step`, return the masks to what they were before predictions for its target changed them."""
-        for change in self.history.predicted_changes(step.target):
+    def take_back_predictions(self, step: Step, until: Step | None = None) -> None:
+        """Within `step`, return the masks to what they were before predictions for its target changed them.
+
+        until: an earlier step whose answer, and what came before it, stays.
+        """
+        for change in self.history.predicted_changes(step.target, until):
             self.store.apply(change.target, change.delta, revert=not change.is_reverted)
             step.changes.append(Change(change.target, change.delta, not change.is_reverted))
-        self.set_record(step, TargetRecord(step.after.prompts, None, step.after.is_answered))
+        record = step.after[step.target]
+        self.set_records(step, {step.target: TargetRecord(record.prompts, None, record.is_answered)})
         self._tell_masks_changed(step.changes)
 
     def undo(self) -> Step | None:
@@ -88,7 +94,7 @@ class Ledger:
             self.history.clear()
         for target, delta in edits.items():
             record = self.record(target)
-            step = self.push("edit", target, TargetRecord(record.prompts, None, record.is_answered))
+            step = self.push("edit", {target: TargetRecord(record.prompts, None, record.is_answered)})
             step.is_edit = True
             step.changes.append(Change(target, delta))
         return edits
@@ -106,7 +112,7 @@ class Ledger:
         if name in keys:
             return name
         if self._keys_of_names.get(name) not in keys:
-            self._keys_of_names[name] = self.store.add(name)
+            self._keys_of_names[name] = self.store.find(name) or self.store.add(name)
         return self._keys_of_names[name]
 
     def image_extent(self, deltas: Iterable[MaskDelta]) -> Extent | None:
@@ -116,11 +122,20 @@ class Ledger:
             union = self.store.image_extent(delta.extent).union(union)
         return union
 
+    def _over_all(self, target: str, patch: Patch) -> Patch:
+        """Return `patch` on a box that holds all of the target's mask, too; nothing around it."""
+        before = self.store.snapshot(target)
+        extent = patch.extent.union(before.bounds() if before else None)
+        mask = np.zeros(extent.shape_kji, dtype=bool)
+        mask[patch.extent.slices_within(extent)] = patch.mask_kji
+        return Patch(extent, mask)
+
     def _replayed(self, step: Step, revert: bool) -> Step:
         for change in reversed(step.changes) if revert else step.changes:
             self.store.apply(change.target, change.delta, revert != change.is_reverted)
-        self.records[step.target] = step.before if revert else step.after
-        self._observer.prompts_changed(step.target)
+        self.records.update(step.before if revert else step.after)
+        for target in step.targets:
+            self._observer.prompts_changed(target)
         self._tell_masks_changed(step.changes)
         return step
 

@@ -22,6 +22,10 @@ class MaskStore(Protocol):
         """Return the keys of the targets, in order."""
         ...
 
+    def find(self, name: str) -> str | None:
+        """Return the key of the target that is called `name`, None when there is none."""
+        ...
+
     def read(self, key: str, extent: Extent) -> BoolArray:
         """Return the voxels of `extent` : (k, j, i), bool."""
         ...
@@ -65,6 +69,9 @@ class MemoryMaskStore:
 
     def keys(self) -> tuple[str, ...]:
         return tuple(self._masks)
+
+    def find(self, name: str) -> str | None:
+        return name if name in self._masks else None
 
     def read(self, key: str, extent: Extent) -> BoolArray:
         return self._masks[key].read(extent)

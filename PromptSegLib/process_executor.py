@@ -145,6 +145,7 @@ class ProcessExecutor(BackgroundExecutor[_ProcessJob]):
                     message.note,
                     feedback,
                     message.device,
+                    message.replaces,
                 )
                 self._deliver(job, partial(listener.on_prediction, prediction))
             case Ended():

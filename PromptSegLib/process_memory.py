@@ -150,6 +150,7 @@ class WorkerMemory:
             state.view,
             {n: state.views[prompt] for n, prompt in enumerate(state.prompts) if prompt in state.views},
             state.span,
+            state.others,
         )
 
 

@@ -77,7 +77,7 @@ class Ask:
     """A question. Prompts: the first `kept_prompts` of the last question for that target, then `new_prompts`.
 
     mask_change: what became of the target's mask since then. views: those of all its prompts that have one, by the
-    prompt's index.
+    prompt's index. others: prompts of the other targets to be answered.
     """
 
     job: int
@@ -91,6 +91,7 @@ class Ask:
     view: View | None
     views: Mapping[int, View]
     span: Span | None
+    others: Mapping[str, tuple[Prompt, ...]]
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ class Answered:
     note: str
     feedback: int | None
     device: str
+    replaces: bool
 
 
 @dataclass(frozen=True)

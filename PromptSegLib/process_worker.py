@@ -161,6 +161,7 @@ class Worker:
             ask.view,
             {known.prompts[number]: view for number, view in ask.views.items()},
             ask.span,
+            ask.others,
         )
 
     def _answered(self, job: int, prediction: Prediction) -> Answered:
@@ -176,6 +177,7 @@ class Worker:
             prediction.note,
             number,
             prediction.device,
+            prediction.replaces,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,8 +26,8 @@ from PromptSegLib.ledger import Ledger
 from PromptSegLib.mask_store import MaskStore, MemoryMaskStore
 from PromptSegLib.observer import SessionObserver
 from PromptSegLib.predictors.base import Capabilities, EncodesAhead, Prediction, Predictor, TargetState
-from PromptSegLib.predictors.registry import check_takes, create_predictor
-from PromptSegLib.prompts import MaskPrompt, Prompt, check_inside
+from PromptSegLib.predictors.registry import check_takes, class_named, create_predictor
+from PromptSegLib.prompts import ClassPrompt, MaskPrompt, Prompt, TextPrompt, check_inside
 from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
 from PromptSegLib.volume import Image, Volume, as_image
@@ -177,6 +177,36 @@ class Session:
         elif self.auto:
             self._start(step, view)
 
+    def add_classes(
+        self, names: Sequence[str | ClassPrompt | TextPrompt], where: Prompt | Sequence[Prompt] = ()
+    ) -> tuple[str, ...]:
+        """Ask for several structures at once, each in a target named after it, and return the targets' keys.
+
+        names: in the predictor's words or their synonyms, see `PromptSegLib.structures`; or prompts. A target of
+        that name is used where there is one: what it was asked before, and its mask, give way. The first becomes
+        the selected one. One step takes all of it back, but for the targets that were made.
+        where: a box that the structures are wanted in, or a point on the part that is meant; all of the image by
+        default.
+
+        Raises PromptError when a name is not known or is there twice, and otherwise as `add` does.
+        """
+        places = (where,) if isinstance(where, Prompt) else tuple(where)
+        asked = self._named([ClassPrompt(name) if isinstance(name, str) else name for name in names])
+        for prompt in (*asked.values(), *places):
+            check_takes(self.capabilities, prompt)
+            check_inside(prompt, self.image.grid)
+        self.cancel()
+        self._sync()
+        keys = {self._ledger.key_of(name): (prompt, *places) for name, prompt in asked.items()}
+        records = {key: TargetRecord(prompts, is_answered=False) for key, prompts in keys.items()}
+        self._target = next(iter(keys))
+        step = self._ledger.push(f"add {', '.join(asked)}", records)
+        for key in keys:
+            self.observer.prompts_changed(key)
+        if self.auto:
+            self._start(step, targets=tuple(keys))
+        return tuple(keys)
+
     def replace(self, old: Prompt, new: Prompt) -> None:
         """Put `new` in the place of `old`, in one step, as when a point is dragged. Raises as `add` does."""
         check_takes(self.capabilities, new)
@@ -204,7 +234,7 @@ class Session:
         """Drop the prompts of the selected target and keep its mask: it is right."""
         step = self._change_prompts("accept", ())
         step.is_edit = True
-        self._ledger.set_record(step, TargetRecord())
+        self._ledger.set_records(step, {self._target: TargetRecord()})
 
     # Masks
 
@@ -229,7 +259,7 @@ class Session:
         self.cancel()
         self._sync()
         extent = Extent.of_mask(mask) or Extent((0, 0, 0), (0, 0, 0))
-        step = self._ledger.push("set mask", self._target, self._ledger.record(self._target))
+        step = self._ledger.push("set mask", {self._target: self._ledger.record(self._target)})
         self._ledger.replace_mask(step, Patch(extent, mask[extent.slices]))
 
     def labelmap(self) -> NDArray[np.uint16]:
@@ -283,12 +313,19 @@ class Session:
         """Whether a prediction runs."""
         return self._running is not None
 
-    def predict(self, view: View | None = None) -> None:
-        """Answer the prompts of the selected target as they are now."""
-        if not self._ledger.record(self._target).prompts:
-            raise PromptError(f"expected at least one prompt for {self._target!r}, got none")
+    def predict(self, view: View | None = None, targets: Sequence[str] = ()) -> None:
+        """Answer the prompts of the selected target as they are now, or those of several `targets` in one run."""
+        targets = tuple(targets) or (self._target,)
+        for target in targets:
+            self._check_target(target)
+            prompts = self.prompts(target)
+            if not self._heard(prompts):
+                got = ", ".join(prompt.kind for prompt in prompts) or "none"
+                raise PromptError(
+                    f"expected at least one prompt for {target!r} that {self.capabilities.name!r} takes, got {got}"
+                )
         self._sync()
-        self._start(None, view)
+        self._start(None, view, targets)
 
     def propagate(self, span: Span | None = None, view: View | None = None) -> None:
         """Carry the selected target's mask from the slices that were prompted through the volume, within `span`.
@@ -357,9 +394,22 @@ class Session:
         if target not in self.targets:
             raise PromptError(f"expected one of the targets {', '.join(self.targets)}, got {target!r}")
 
+    def _named(self, prompts: Sequence[ClassPrompt | TextPrompt]) -> dict[str, ClassPrompt | TextPrompt]:
+        """Return `prompts` by the name that their target gets."""
+        asked: dict[str, ClassPrompt | TextPrompt] = {}
+        for prompt in prompts:
+            check_takes(self.capabilities, prompt)
+            name = prompt.text if isinstance(prompt, TextPrompt) else class_named(self.capabilities, prompt.name)
+            if name in asked:
+                raise PromptError(f"expected each structure once, got {name!r} twice")
+            asked[name] = prompt if isinstance(prompt, TextPrompt) else ClassPrompt(name)
+        if not asked:
+            raise PromptError("expected at least one structure's name, got none")
+        return asked
+
     def _select_target_of(self, step: Step | None) -> None:
-        """Select the target of a step about to be replayed: observers look at what is selected."""
-        if step is not None and step.target in self.targets:
+        """Select a target of a step about to be replayed: observers look at what is selected."""
+        if step is not None and self._target not in step.targets and step.target in self.targets:
             self._target = step.target
 
     def _prompts_with(self, prompt: Prompt) -> list[Prompt]:
@@ -369,17 +419,31 @@ class Session:
         return prompts
 
     def _start_over(self, label: str, prompts: tuple[Prompt, ...]) -> None:
-        """Make `prompts` the selected target's, and its mask what they, and no earlier ones, make of it."""
+        """Make `prompts` the selected target's, and its mask what they, and no earlier ones, make of it.
+
+        What another predictor made of a name among them stays, where the one in use does not take names.
+        """
+        named = None
+        if len(self._heard(prompts)) < len(prompts):
+            takers = [name for name, engine in self._engines.items() if engine.predictor.capabilities.takes_names]
+            named = self._ledger.history.newest_answer(self._target, takers)
         step = self._change_prompts(label, prompts)
-        self._ledger.take_back_predictions(step)
-        if self.auto and not all(isinstance(prompt, MaskPrompt) for prompt in prompts):
+        self._ledger.take_back_predictions(step, named)
+        if named is not None and named.after[self._target].prompts == prompts:
+            self._ledger.set_records(step, {self._target: named.after[self._target]})
+        elif self.auto and not all(isinstance(prompt, MaskPrompt) for prompt in self._heard(prompts)):
             self._start(step)
+
+    def _heard(self, prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
+        """Return those of `prompts` that the predictor gets: no names, where it knows none."""
+        takes = self.capabilities.takes
+        return tuple(prompt for prompt in prompts if not isinstance(prompt, ClassPrompt | TextPrompt) or takes(prompt))
 
     def _change_prompts(self, label: str, prompts: tuple[Prompt, ...]) -> Step:
         self.cancel()
         self._sync()
         record = self._ledger.record(self._target)
-        step = self._ledger.push(label, self._target, TargetRecord(prompts, record.answer, is_answered=not prompts))
+        step = self._ledger.push(label, {self._target: TargetRecord(prompts, record.answer, is_answered=not prompts)})
         self.observer.prompts_changed(self._target)
         return step
 
@@ -391,12 +455,12 @@ class Session:
         self,
         step: Step | None,
         view: View | None = None,
-        target: str | None = None,
+        targets: tuple[str, ...] = (),
         span: Span | None = None,
     ) -> None:
         self.cancel()
-        target = target or self._target
-        prompts = self._ledger.record(target).prompts
+        target, *others = targets or (self._target,)
+        prompts = self._heard(self._ledger.record(target).prompts)
         state = TargetState(
             target,
             prompts,
@@ -406,9 +470,10 @@ class Session:
             view=view,
             views={prompt: self._views[prompt] for prompt in prompts if prompt in self._views},
             span=span,
+            others={other: self._ledger.record(other).prompts for other in others},
         )
         self.error = None
-        run = self._running = _Run(self, target, step, view, "predict" if span is None else "propagate")
+        run = self._running = _Run(self, (target, *others), step, view, "predict" if span is None else "propagate")
         self.observer.busy_changed(True)
         self._executor.submit(self._engine, state, run)
         if isinstance(self._executor, ImmediateExecutor) and self.error is not None:
@@ -430,11 +495,13 @@ class _Unheard:
 class _Run:
     """The listener of one job: lays its answers over the masks, unless something newer took its place."""
 
-    def __init__(self, session: Session, target: str, step: Step | None, view: View | None, label: str) -> None:
+    def __init__(
+        self, session: Session, targets: tuple[str, ...], step: Step | None, view: View | None, label: str
+    ) -> None:
         self.job: Job | None = None
         self._session = session
         self._ledger = session._ledger
-        self._target = target
+        self._targets = targets
         self._step = step
         self._view = view
         self._label = label
@@ -457,9 +524,9 @@ class _Run:
             return
         session = self._session
         try:
-            was_edited = self._target in session._sync()
-            if self._target not in session.targets:
-                raise Cancelled(f"the target {self._target!r} was removed")
+            was_edited = not session._sync().keys().isdisjoint(self._targets)
+            if removed := [target for target in self._targets if target not in session.targets]:
+                raise Cancelled(f"the target {removed[0]!r} was removed")
             if not was_edited:
                 self._lay_over(prediction)
         except PromptSegError as error:
@@ -472,7 +539,7 @@ class _Run:
             session.cancel()  # What has come stays, and so does the edit.
         elif was_edited:
             # Edited by hand meanwhile: what was computed from the old mask must not wipe out the edit.
-            session._start(None, self._view, self._target)
+            session._start(None, self._view, self._targets)
 
     def on_end(self, error: BaseException | None) -> None:
         self.job = None  # A cycle of references would keep the job's mask until the garbage is collected.
@@ -481,7 +548,8 @@ class _Run:
         session, step = self._session, self._step
         session._running = None
         if error is None and step is not None:
-            self._ledger.set_record(step, TargetRecord(step.after.prompts, step.after.answer))
+            answered = {key: TargetRecord(record.prompts, record.answer) for key, record in step.after.items()}
+            self._ledger.set_records(step, answered)
         elif error is not None and not isinstance(error, Cancelled):
             if step is not None and self._ledger.history.newest is step:
                 self._ledger.roll_back(step)
@@ -492,9 +560,10 @@ class _Run:
     def _lay_over(self, prediction: Prediction) -> None:
         ledger, step = self._ledger, self._step
         if step is None or ledger.history.newest is not step:
-            step = self._step = ledger.push(self._label, self._target, ledger.record(self._target))
+            step = self._step = ledger.push(self._label, {target: ledger.record(target) for target in self._targets})
         started = time.perf_counter()
-        deltas = ledger.write(step, {ledger.key_of(name): patch for name, patch in prediction.patches.items()})
+        patches = {ledger.key_of(name): patch for name, patch in prediction.patches.items()}
+        deltas = ledger.write(step, patches, prediction.replaces)
         now = time.perf_counter()
         timings = {**prediction.timings_ms, "write": 1000 * (now - started), "total": 1000 * (now - self._started)}
         notes = [prediction.note, *(self._session.image.gaps if self._session.capabilities.channels else ())]
@@ -508,7 +577,15 @@ class _Run:
             prediction.feedback,
             prediction.device,
         )
-        ledger.set_record(step, TargetRecord(step.after.prompts, answer, is_answered=False))
+        # Of a run for several targets, each answer is for those that it names.
+        spoken_of = [target for target in step.targets if target in patches] or [step.target]
+        ledger.set_records(
+            step,
+            {
+                target: TargetRecord(record.prompts, answer, is_answered=False) if target in spoken_of else record
+                for target, record in step.after.items()
+            },
+        )
 
 
 def _explained(error: BaseException, predictor: str) -> PromptSegError:

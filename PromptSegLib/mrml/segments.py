@@ -16,6 +16,7 @@ from PromptSegLib.mrml.placement import Placement, placement_of
 from PromptSegLib.mrml.segment_writer import SegmentWriter
 from PromptSegLib.mrml.transforms import matrix_between, matrix_from_array
 from PromptSegLib.mrml.volumes import volume_from_node
+from PromptSegLib.structures import find_structure
 
 _log = logging.getLogger(__name__)
 
@@ -53,10 +54,16 @@ class SegmentMaskStore:
     # The MaskStore protocol
 
     def add(self, name: str) -> str:
-        return str(self._segmentation.AddEmptySegment("", name))
+        key = str(self._segmentation.AddEmptySegment("", name))
+        if (structure := find_structure(name)) is not None:
+            self._segmentation.GetSegment(key).SetColor(*structure.colour)
+        return key
 
     def keys(self) -> tuple[str, ...]:
         return tuple(self._segmentation.GetSegmentIDs())
+
+    def find(self, name: str) -> str | None:
+        return str(self._segmentation.GetSegmentIdBySegmentName(name)) or None
 
     def read(self, key: str, extent: Extent) -> BoolArray:
         placement = self._place()

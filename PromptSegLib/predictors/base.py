@@ -74,6 +74,11 @@ class Capabilities:
     def takes(self, prompt: Prompt) -> bool:
         return feature_of(prompt) in self.prompts
 
+    @property
+    def takes_names(self) -> bool:
+        """Whether it finds a structure by its name."""
+        return not self.prompts.isdisjoint(("class", "text"))
+
 
 @dataclass(frozen=True, eq=False)
 class TargetState:
@@ -83,7 +88,8 @@ class TargetState:
     None when nothing is; a snapshot, read only. feedback: what this predictor returned with exactly that mask, else
     None. window: intensities that matter, None when nobody said. view: the view the newest prompt came from, None
     outside of one. views: those of earlier prompts, as far as they came from one. span: how far to carry the mask
-    from the slices prompted to the others, None for not at all; see `PromptSegLib.propagation`.
+    from the slices prompted to the others, None for not at all; see `PromptSegLib.propagation`. others: prompts of
+    the other targets that are to be answered in the same run; empty but for predictors of names.
     """
 
     target: str
@@ -94,6 +100,12 @@ class TargetState:
     view: View | None = None
     views: Mapping[Prompt, View] = field(default_factory=dict)
     span: Span | None = None
+    others: Mapping[str, tuple[Prompt, ...]] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> dict[str, tuple[Prompt, ...]]:
+        """The prompts of all targets to be answered, by target."""
+        return {self.target: self.prompts, **self.others}
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +115,7 @@ class Prediction:
     score: the quality that the predictor expects, 0 to 1, None when it does not say. timings_ms: by stage.
     note: what the user should know, such as a fall-back to the CPU. feedback: handed back with the next state.
     device: where it was made, such as "cuda:0"; may be left empty by predictors that know one device only.
+    replaces: whether a patch is all there is of its target: what its mask had outside of it goes.
     """
 
     patches: Mapping[str, Patch]
@@ -111,6 +124,7 @@ class Prediction:
     note: str = ""
     feedback: Any = None
     device: str = ""
+    replaces: bool = False
 
 
 class Predictor(Protocol):

@@ -11,7 +11,8 @@ from functools import cache
 from PromptSegLib.devices import check_device_name
 from PromptSegLib.errors import UnknownPredictorError, UnsupportedPromptError
 from PromptSegLib.predictors.base import Capabilities, Predictor, feature_of
-from PromptSegLib.prompts import Prompt
+from PromptSegLib.prompts import ClassPrompt, Prompt
+from PromptSegLib.structures import name_among
 
 # Module : class. Modules import torch and the like inside of functions, so that listing them costs nothing.
 _PREDICTORS = {
@@ -58,8 +59,13 @@ def takes_device(make: Callable[..., Predictor]) -> bool:
 
 
 def check_takes(capabilities: Capabilities, prompt: Prompt) -> None:
-    """Raise UnsupportedPromptError, naming the predictors that take it, when `prompt` is not among its prompts."""
+    """Raise UnsupportedPromptError, naming the predictors that take it, when `prompt` is not among its prompts.
+
+    Raises PromptError for a class that the predictor does not know, see `class_named`.
+    """
     if capabilities.takes(prompt):
+        if isinstance(prompt, ClassPrompt):
+            class_named(capabilities, prompt.name)
         return
     takers = [name for name in _PREDICTORS if capabilities_of(name).takes(prompt)]
     others = f"; {', '.join(takers)} would" if takers else "; no predictor here does"
@@ -67,6 +73,11 @@ def check_takes(capabilities: Capabilities, prompt: Prompt) -> None:
         f"expected {', '.join(sorted(capabilities.prompts))} for {capabilities.name!r}, got {feature_of(prompt)}: "
         f"it does not take that{others}"
     )
+
+
+def class_named(capabilities: Capabilities, name: str) -> str:
+    """Return what the predictor calls the structure `name`. Raises PromptError, with the nearest, if it has none."""
+    return name_among(name, capabilities.classes, capabilities.name) if capabilities.classes else name
 
 
 @cache

@@ -18,7 +18,7 @@ def delta(seed=0):
 
 
 def step(label, target="a", changes=(), **values):
-    return Step(label, target, TargetRecord(), TargetRecord(), list(changes), **values)
+    return Step(label, {target: TargetRecord()}, {target: TargetRecord()}, list(changes), **values)
 
 
 def test_steps_are_undone_newest_first_and_redone_in_order():
@@ -109,9 +109,9 @@ def test_an_answer_is_current_until_something_else_changes_the_mask(later, is_cu
     history = History()
     history.push(step("edit", changes=[Change("a", delta(1))], is_edit=True))
     predicted = history.push(step("predict", changes=[Change("a", delta())]))
-    predicted.after = TargetRecord(answer=answer)
+    predicted.after = {"a": TargetRecord(answer=answer)}
     assert history.is_current("a", answer)
-    later.before = later.after = TargetRecord(answer=answer if later.target == "a" else None)
+    later.before = later.after = {later.target: TargetRecord(answer=answer if later.target == "a" else None)}
     history.push(later)
     assert history.is_current("a", answer) == is_current
     history.undo()

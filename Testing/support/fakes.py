@@ -8,8 +8,10 @@ import numpy as np
 
 from PromptSegLib.bitmask import MaskDelta, Patch
 from PromptSegLib.geometry import Extent, flip_axes
+from PromptSegLib.imaging.named_places import part_at
 from PromptSegLib.mask_store import MemoryMaskStore
 from PromptSegLib.predictors.base import PROMPT_FEATURES, Capabilities, Prediction
+from PromptSegLib.predictors.registry import class_named
 from PromptSegLib.prompts import Point
 
 
@@ -86,6 +88,29 @@ class HotInBodyPredictor(BallPredictor):
     def answers(self, image, state):
         hot = (image.channels["pet"].array > 50) & (image.channels["ct"].array > 0)
         yield Prediction({state.target: Patch(image.grid.extent, hot)})
+
+
+class ValuePredictor(BallPredictor):
+    """Knows structures by their value in the image: the liver is 1, the spleen 2, the left kidney 3.
+
+    Answers for all targets asked in one run.
+    """
+
+    capabilities = Capabilities(
+        name="values",
+        title="Values",
+        summary="structures by their value in the image",
+        dimensions=frozenset({3}),
+        prompts=frozenset({"class", "box3d+", "point+"}),
+        classes=("liver", "spleen", "left kidney"),
+        code_license="Apache-2.0",
+    )
+
+    def answers(self, image, state):
+        for target, prompts in state.asked.items():
+            value = 1 + self.capabilities.classes.index(class_named(self.capabilities, prompts[0].name))
+            found = Patch(image.grid.extent, image.reference.array == value)
+            yield Prediction({target: part_at(found, prompts[1:], image.grid)}, replaces=True)
 
 
 class EditableMaskStore(MemoryMaskStore):
