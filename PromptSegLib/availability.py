@@ -19,6 +19,9 @@ TOOL_FEATURES = {
 """What a predictor must take for each tool to be of use, out of `PROMPT_FEATURES`."""
 
 
+_NO_DICOM_EXPORT = "Install the extension QuantitativeReporting: it brings Slicer's exporter of DICOM segmentations."
+
+
 @dataclass(frozen=True)
 class Situation:
     """What decides over the controls. capabilities: of the chosen predictor, None when it cannot be used at all."""
@@ -30,6 +33,7 @@ class Situation:
     has_prompts: bool = False
     has_mask: bool = False
     has_segments: bool = False
+    has_dicom_export: bool = False
     can_undo: bool = False
     can_redo: bool = False
     is_busy: bool = False
@@ -69,6 +73,7 @@ def reasons(situation: Situation) -> dict[str, str]:
         "smooth": no_mask,
         "exportLabelmap": no_segments,
         "exportFile": no_segments,
+        "exportDicom": no_segments or ("" if s.has_dicom_export else _NO_DICOM_EXPORT),
         "show3D": no_segments,
         "segmentEditor": no_segments,
     }
@@ -84,6 +89,7 @@ def _weights_reasons(s: Situation) -> dict[str, str]:
     return {
         "getWeights": no_weights or (here if s.weights == "ready" else ""),
         "importWeights": no_weights or (here if s.weights == "ready" else ""),
+        "importFolder": no_weights or (here if s.weights == "ready" else ""),
         "removeWeights": no_weights or (not_here if s.weights == "missing" else ""),
         "clearCache": fetching,
     }

@@ -42,6 +42,13 @@ class Models:
         """Return what a model can do; None when it cannot be used here, see `problem`."""
         return None if self.problem(name) else capabilities_of(name)
 
+    def entry(self, name: str) -> str:
+        """Return what stands for a model in a list: its title, and whether its weights are here."""
+        states = {"missing": "weights not here", "incomplete": "weights incomplete", "ready": "weights here"}
+        state = states.get(self.weights_state(name), "")
+        title = self.title(name) if name != "default" else f"Default: {self.title(name)}"
+        return f"{title} ({state})" if state else title
+
     def title(self, name: str) -> str:
         try:
             return capabilities_of(name).title
@@ -70,6 +77,16 @@ class Models:
         sizes = [self.store.checkpoint(entry).likely_bytes for entry in self._weights(name)]
         size = f" ({megabytes(sum(s for s in sizes if s))})" if any(sizes) else ""
         return f"{text} Weights: {'here' if state == 'ready' else f'{state}{size}'}."
+
+    def terms(self, name: str) -> str:
+        """Return what has to be agreed to before a model's weights are taken; nothing for permissive ones."""
+        asked = [self.store.checkpoint(entry) for entry in self._weights(name)]
+        licenses = {checkpoint.weights_license for checkpoint in asked if checkpoint.consent}
+        if not licenses:
+            return ""
+        return (
+            f"Use of these weights is restricted: {'; '.join(sorted(licenses))}. You are asked before they are taken."
+        )
 
     # Weights
 

@@ -13,9 +13,10 @@ _TITLES = {"point": "Point", "box2d": "Box", "box3d": "3D box", "scribble": "Scr
 
 
 class PromptRow(NamedTuple):
-    """What a prompt is, its slice (k), and its middle in RAS, mm."""
+    """What a prompt is, its sign, the slice that it is on, and its middle in RAS, mm."""
 
     title: str
+    sign: str
     slice: str
     position: str
 
@@ -23,13 +24,13 @@ class PromptRow(NamedTuple):
 def prompt_row(prompt: Prompt, grid: Grid) -> PromptRow:
     feature = feature_of(prompt)
     kind, sign = feature.rstrip("+-"), prompt.sign.replace("-", "−")  # noqa: RUF001 - a minus as wide as the plus
-    title = f"{_TITLES.get(kind, kind.capitalize())} {sign}".rstrip()
+    title = _TITLES.get(kind, kind.capitalize())
     if isinstance(prompt, ClassPrompt | TextPrompt):
-        return PromptRow(prompt.name if isinstance(prompt, ClassPrompt) else prompt.text, "", "")
+        return PromptRow(prompt.name if isinstance(prompt, ClassPrompt) else prompt.text, "", "", "")
     middle = middle_ras(prompt)
     if middle is None:
-        return PromptRow(title, "", "")
-    return PromptRow(title, f"{round(grid.to_ijk(middle)[2])}", ", ".join(f"{v:.1f}" for v in middle))
+        return PromptRow(title, sign, "", "")
+    return PromptRow(title, sign, f"{round(grid.to_ijk(middle)[2])}", ", ".join(f"{v:.1f}" for v in middle))
 
 
 def middle_ras(prompt: Prompt) -> FloatArray | None:

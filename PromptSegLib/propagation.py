@@ -151,6 +151,10 @@ class Propagation:
         if self._span.between_ras is not None:
             wanted = sorted(map(round, self._base.grid.to_ijk(self._span.between_ras)[:, 2].tolist()))
             ends = [max(ends[0], wanted[0]), min(ends[1], wanted[1])]
+        if self._span.slices is not None:
+            offsets = [self._base.layers_to(plane) for plane, _ in self._groups]
+            layers = [0, *(round(offset) for offset in offsets if offset is not None)]
+            ends = [max(ends[0], min(layers) - self._span.slices), min(ends[1], max(layers) + self._span.slices)]
         return ends[0], ends[1]
 
     def _chains(self, anchors: Sequence[Anchor]) -> list[Chain]:
@@ -236,7 +240,7 @@ class Propagation:
             last = self._base.neighbour(chain.last)
             where = last.name if last is not None else ""
             if chain.far is None:
-                end = "the span's end" if self._span.between_ras else "the image's end"
+                end = "the span's end" if self._span.is_limited else "the image's end"
                 notes.append(f"{'forward' if chain.step > 0 else 'backward'} to {where}: {chain.why or end}")
             elif chain.why and chain.start.mask.any():
                 notes.append(f"between prompted slices no farther than {where}: {chain.why}")

@@ -27,6 +27,19 @@ def export_labelmap(segmentation_node: Any, volume_node: Any) -> Any:
     return node
 
 
+def put_beside(segmentation_node: Any, volume_node: Any) -> int:
+    """Move the segmentation into its volume's study in the subject hierarchy, and return its item there.
+
+    Slicer's DICOM exporter looks for the image that a segmentation is of in the same study.
+    """
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(segmentation_node.GetScene())
+    item = hierarchy.GetItemByDataNode(segmentation_node)
+    study = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(volume_node))
+    if study:
+        hierarchy.SetItemParent(item, study)
+    return int(item)
+
+
 def save_labelmap(segmentation_node: Any, volume_node: Any, path: str | PathLike[str]) -> None:
     """Write the labelmap of `export_labelmap` to a NIfTI, NRRD or MetaImage file. Raises SceneFileError."""
     node = export_labelmap(segmentation_node, volume_node)

@@ -473,3 +473,18 @@ def test_it_runs_in_a_process_of_its_own_with_views_and_span(tmp_path):
     expected = truth.copy()
     expected[:, :, 34:] = False
     np.testing.assert_array_equal(session.mask_kji, expected)
+
+
+def test_a_span_of_some_slices_is_counted_from_the_outermost_prompted_ones():
+    grid = GRIDS["isotropic"]
+    truth = tube(grid, at(grid, (0.5, 0.5, -1)), at(grid, (0.5, 0.5, 2)), 8)
+    session = session_on(grid, truth)
+    click_in(session, truth, 12)
+    session.propagate(Span(slices=3))
+    assert np.flatnonzero(session.mask_kji.any(axis=(1, 2))).tolist() == list(range(9, 16))
+    assert "the span's end" in session.prediction.note
+    click_in(session, truth, 20)
+    session.propagate(Span(slices=2))
+    assert np.flatnonzero(session.mask_kji.any(axis=(1, 2))).tolist() == list(range(9, 23))
+    with pytest.raises(PromptError, match="one slice or more as a span, got 0"):
+        Span(slices=0)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import slicer
 from slice_phantoms import ball, coloured
-from standin.application import FileDialog, qt
+from standin.application import DicomExportDialog, FileDialog, qt
 from user import MODULE
 
 from PromptSegLib.availability import TOOL_FEATURES, Situation, reasons
+from PromptSegLib.devices import devices_here
 from PromptSegLib.geometry import Grid
 from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.mrml.view_geometry import pixel_mm
@@ -28,7 +29,7 @@ def enabled(user):
     return {name.removesuffix("Button") for name, w in controls(user).items() if name.endswith("Button") and w.enabled}
 
 
-ALWAYS = {"clearCache", "openFolder", "openCsv"}
+ALWAYS = {"clearCache", "openFolder", "openCsv", "resetKeys"}
 TOOLS = {"pointPlus", "pointMinus", "box2d", "box3d", "scribblePlus", "scribbleMinus", "lassoPlus", "lassoMinus"}
 ON_SEGMENTS = {"exportLabelmap", "exportFile", "show3D", "segmentEditor"}
 ON_MASKS = {"island", "holes", "smooth"}
@@ -114,7 +115,7 @@ def test_the_reasons_name_every_button_of_the_panel(user):
     tools = {tool.replace("+", "Plus").replace("-", "Minus") for tool in TOOL_FEATURES}
     known = (set(reasons(Situation())) - set(TOOL_FEATURES)) | tools
     buttons = {name.removesuffix("Button") for name in controls(user) if name.endswith("Button")}
-    assert known | {"openFolder", "openCsv"} == {
+    assert known | {"openFolder", "openCsv", "resetKeys"} == {
         name for name in buttons if "Collapsible" not in name and not name.startswith("qt")
     }
 
@@ -196,6 +197,29 @@ def test_the_polarity_returns_to_plus_with_every_new_structure(user, image):
     assert not user.ui.pointMinusButton.checked
 
 
+# The model
+
+
+def test_the_device_is_chosen_and_what_was_used_is_told(user, image, monkeypatch):
+    monkeypatch.setitem(registry._PREDICTORS, "movable", "worker_fakes:MovablePredictor")
+    ui = user.ui
+    assert [ui.deviceComboBox.itemData(n) for n in range(ui.deviceComboBox.count)] == list(devices_here())
+    assert ui.deviceLabel.text == "Not used yet"
+    ui.modelComboBox.addItem("movable", "movable")
+    ui.modelComboBox.setCurrentIndex(ui.modelComboBox.findData("movable"))
+    ui.deviceComboBox.addItem("cuda:1", "cuda:1")
+    ui.deviceComboBox.setCurrentIndex(ui.deviceComboBox.findData("cuda:1"))
+    user.tool("pointPlus")
+    user.click((20, 15, 10))
+    assert ui.deviceLabel.text == "Last used: cuda:1"
+    ui.deviceComboBox.setCurrentIndex(ui.deviceComboBox.findData("cpu"))
+    user.look()
+    user.click((10, 15, 10))
+    assert ui.deviceLabel.text == "Last used: cpu"
+    assert "on cpu" in ui.resultLabel.text
+    assert len(user.session.prompts()) == 2
+
+
 # The lists
 
 
@@ -204,17 +228,25 @@ def test_the_prompts_list_says_what_and_where_highlights_jumps_and_deletes(user,
     user.click((20, 15, 10))
     user.click((10, 15, 4))
     table = user.ui.promptsTable
-    assert [table.item(1, column).text() for column in (0, 1)] == ["Point +", "4"]
+    assert [table.item(1, column).text() for column in range(3)] == ["Point", "+", "4"]
     user.views["Red"].jump_to((0, 0, 19))
     table.cellEntered.emit(0, 0)
     point_list = user.session.point_node()
     assert [bool(point_list.GetNthControlPointSelected(n)) for n in (0, 1)] == [False, True]
     table.cellClicked.emit(0, 0)
     assert user.views["Red"].offset == pytest.approx(10, abs=0.5)
+    table.viewportEntered.emit()
+    assert [bool(point_list.GetNthControlPointSelected(n)) for n in (0, 1)] == [True, True]
     table.setCurrentCell(0, 0)
     user.press("deletePrompt")
     assert len(user.session.prompts()) == 1
     assert not user.session.mask_kji[10, 15, 20]
+    table.setCurrentCell(0, 0)
+    table.setFocus()
+    user.look()
+    qt.QTest.keyClick(table, qt.Qt.Key_Delete)
+    user.look()
+    assert user.session.prompts() == ()
 
 
 def test_choosing_a_segment_sends_prompts_to_it(user, image):
@@ -300,6 +332,23 @@ def test_segments_are_exported_as_a_node_and_as_a_file(user, image, scene, tmp_p
     assert scene.GetNumberOfNodesByClass("vtkMRMLLabelMapVolumeNode") == 1
 
 
+def test_dicom_export_is_slicers_own_opened_at_the_segmentation(user, image, scene, monkeypatch):
+    user.tool("pointPlus")
+    user.click((20, 15, 10))
+    assert not user.is_enabled("exportDicom")
+    assert "QuantitativeReporting" in user.ui.exportDicomButton.toolTip
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "CT")
+    hierarchy.CreateItem(study, image)  # in Slicer, every node has an item
+    item = hierarchy.CreateItem(hierarchy.GetSceneItemID(), user.session.segmentation_node)
+    monkeypatch.setattr(slicer.modules, "dicom", slicer.modules.segmenteditor, raising=False)
+    monkeypatch.setattr(slicer.modules, "dicomPlugins", {"DICOMSegmentationPlugin": object}, raising=False)
+    user.widget.update()
+    user.press("exportDicom")
+    assert DicomExportDialog.opened == [item]
+    assert hierarchy.GetItemParent(item) == study
+
+
 def test_display_controls_change_the_display_and_nothing_else(user, image):
     user.tool("pointPlus")
     user.click((20, 15, 10))
@@ -345,7 +394,8 @@ def test_keys_work_while_the_panel_is_open_and_not_after(user, image):
     assert user.ui.pointPlusButton.checked
     user.widget.exit()
     user.look()
-    assert slicer.util.mainWindow().findChildren(qt.QShortcut) == []
+    window = slicer.util.mainWindow()
+    assert [key for key in window.findChildren(qt.QShortcut) if key.parent() is window] == []
     assert not user.ui.pointPlusButton.checked
 
 
@@ -359,6 +409,9 @@ def test_a_key_can_be_changed_and_is_remembered(user, image):
     user.look()
     assert "stands for 'point+'" in user.status
     assert table.item(1, 1).text() == "Alt+2"
+    user.press("resetKeys")
+    assert table.item(0, 1).text() == "Alt+1"
+    assert "Alt+P" not in qt.QSettings().value("PromptSeg/shortcuts")
 
 
 def test_a_slice_by_slice_model_carries_the_segment_through_the_volume(user, scene, monkeypatch):
@@ -380,6 +433,11 @@ def test_a_slice_by_slice_model_carries_the_segment_through_the_volume(user, sce
     np.testing.assert_array_equal(user.session.mask_kji, expected)
     user.press("undo")
     assert np.flatnonzero(user.session.mask_kji.any(axis=(1, 2))).tolist() == [15]
+    user.ui.directionComboBox.setCurrentIndex(0)
+    user.ui.reachSpinBox.value = 2
+    user.press("propagate")
+    user.wait()
+    assert np.flatnonzero(user.session.mask_kji.any(axis=(1, 2))).tolist() == [13, 14, 15, 16, 17]
 
 
 def test_a_model_without_its_weights_can_be_chosen_and_answers_once_they_are_here(user, image):

@@ -199,7 +199,7 @@ def test_a_package_that_the_model_lacks_is_installed_with_consent(user, image, m
     installed, answers = [], [False, True]
     monkeypatch.setattr(model, "error", ModuleNotFoundError(f"No module named {package!r}", name=package))
     monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: answers.pop(0))
-    monkeypatch.setattr(slicer.util, "pip_install", installed.append)
+    monkeypatch.setattr(slicer.util, "pip_install", lambda arguments: installed.append(arguments[0]))
     logic = types.SimpleNamespace(installTorch=lambda **options: installed.append("torch"))
     monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=lambda: logic))
     user.tool("pointPlus")

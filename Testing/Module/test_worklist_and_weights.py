@@ -137,6 +137,7 @@ def store(user, server, tmp_path):
     )
     store = WeightsStore(tmp_path / "store", catalogue={"points-weights": checkpoint})
     user.widget.logic.models = Models(store)
+    user.widget.model.showWeights()
     user.ui.modelComboBox.setCurrentIndex(user.ui.modelComboBox.findData("points"))
     user.look()
     return store
@@ -175,3 +176,30 @@ def test_weights_are_taken_from_a_file_and_a_wrong_one_is_refused(user, image, s
     assert store.status("points-weights").state == "ready"
     user.press("clearCache")
     assert store.status("points-weights").state == "missing"
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    (copied / "points.bin").write_bytes(CONTENT)
+    FileDialog.answers.append(str(copied))
+    user.press("importFolder")
+    user.wait()
+    assert store.status("points-weights").state == "ready"
+
+
+def test_the_list_of_models_says_whose_weights_are_here_and_the_terms_are_shown(user, image, store, monkeypatch):
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: True)
+    models = user.ui.modelComboBox
+
+    def entry():
+        return models.itemText(models.findData("points"))
+
+    assert entry() == "Points only (weights not here)"
+    assert "restricted: CC-BY-NC-4.0" in user.ui.termsLabel.text
+    assert user.ui.termsLabel.isVisible()
+    user.press("getWeights")
+    user.wait()
+    assert entry() == "Points only (weights here)"
+    user.press("removeWeights")
+    assert entry() == "Points only (weights not here)"
+    models.setCurrentIndex(models.findData("shapes"))
+    user.look()
+    assert not user.ui.termsLabel.isVisible()

@@ -83,6 +83,8 @@ class Application(QtCore.QObject):
         qt.QUiLoader = _UiLoader
         qt.QFileDialog = FileDialog
         FileDialog.answers.clear()
+        slicer.qSlicerDICOMExportDialog = DicomExportDialog
+        DicomExportDialog.opened.clear()
         self._settings_folder = TemporaryDirectory(prefix="promptseg-")
         QtCore.QCoreApplication.setOrganizationName("PromptSeg tests")
         QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
@@ -102,6 +104,10 @@ class Application(QtCore.QObject):
         _install_packages()
 
     # What slicer.app has
+
+    @property
+    def temporaryPath(self):
+        return self._settings_folder.name
 
     def layoutManager(self):
         return self._layout_manager
@@ -132,6 +138,8 @@ class Application(QtCore.QObject):
     def load_module(self, path: Path):
         """Import a scripted module from its file, as Slicer does at start-up; return its Python module."""
         sys.modules.pop(path.stem, None)
+        if str(path.parent) not in sys.path:
+            sys.path.insert(0, str(path.parent))
         spec = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(spec)
         sys.modules[path.stem] = module
@@ -249,6 +257,22 @@ class FileDialog:
         return cls.answers.pop(0) if cls.answers else ""
 
     getSaveFileName = getExistingDirectory = getOpenFileName
+
+
+class DicomExportDialog:
+    """Keeps the subject hierarchy items that it was opened at."""
+
+    opened: ClassVar[list[int]] = []
+
+    def __init__(self, parent=None):
+        self._scene = None
+
+    def setMRMLScene(self, scene):
+        self._scene = scene
+
+    def execDialog(self, item=0):
+        assert self._scene is not None
+        self.opened.append(item)
 
 
 class SegmentEditorModule:

@@ -1,0 +1,58 @@
+"""Which controls can be used now; the tool tips of the rest say what is missing."""
+
+import slicer
+from slicer.i18n import tr as _
+
+from PromptSegLib.availability import Situation, reasons
+from PromptSegWidgets.prompts_section import TOOL_BUTTONS
+
+
+class Enabling:
+    """Enables and disables the controls of a panel. panel: as of `Section`."""
+
+    def __init__(self, panel):
+        self.panel = panel
+        self._toolTips = {}
+
+    def show(self):
+        ui, tools = self.panel.ui, self.panel.logic.tools
+        found = reasons(self._situation())
+        if found.get(tools.tool):
+            tools.drop()
+        for control, reason in found.items():
+            button = getattr(ui, TOOL_BUTTONS.get(control, f"{control}Button"))
+            toolTip = self._toolTips.setdefault(control, button.toolTip)
+            button.enabled = not reason
+            button.toolTip = f"{toolTip}\n{_(reason)}" if reason else toolTip
+        ui.nameComboBox.enabled = ui.nameButton.enabled
+        for control in (ui.directionComboBox, ui.reachSpinBox):
+            control.enabled = ui.propagateButton.enabled
+        for tool, name in TOOL_BUTTONS.items():
+            getattr(ui, name).checked = tools.tool == tool
+        ui.progressBar.setVisible(self.panel.logic.isBusy)
+
+    def _situation(self):
+        parameters, logic = self.panel.parameters, self.panel.logic
+        session, models, model = logic.session, logic.models, parameters.model
+        segmentation = parameters.segmentation
+        worklist = logic.case.worklist if logic.case else None
+        return Situation(
+            capabilities=models.capabilities(model),
+            problem=models.problem(model),
+            has_volume=parameters.volume is not None and parameters.volume.GetImageData() is not None,
+            has_session=session is not None,
+            has_prompts=bool(session and session.prompts()),
+            has_mask=bool(session and session.target in session.targets and not session.is_empty),
+            has_segments=bool(segmentation and segmentation.GetSegmentation().GetNumberOfSegments()),
+            has_dicom_export="DICOMSegmentationPlugin" in getattr(slicer.modules, "dicomPlugins", {}),
+            can_undo=bool(session and session.can_undo),
+            can_redo=bool(session and session.can_redo),
+            is_busy=logic.isBusy,
+            runs_at_once=parameters.runAtOnce,
+            is_prompt_selected=self.panel.ui.promptsTable.currentRow() >= 0,
+            weights=models.weights_state(model),
+            is_fetching=logic.background.busy,
+            has_worklist=worklist is not None,
+            has_previous_case=bool(worklist and worklist.has_previous),
+            has_next_case=bool(worklist and worklist.has_next),
+        )
