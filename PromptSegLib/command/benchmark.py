@@ -39,6 +39,7 @@ def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
         help="what all models are told of the user's view: one of which the structure takes a third, or nothing",
     )
     parser.add_argument("--least-voxels", type=_count, default=64, metavar="N", help="of a structure to be looked at")
+    parser.add_argument("--no-surfaces", action="store_true", help="compare volumes only: quicker, and without MONAI")
     parser.add_argument("--json", type=Path, metavar="OUT.json", help="keep all results")
     parser.add_argument(
         "--jobs", type=_count, default=os.cpu_count() or 1, metavar="N", help="processes (default: %(default)s)"
@@ -59,6 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
         clicks=arguments.clicks,
         has_view=arguments.field_of_view == "structure",
         least_voxels=arguments.least_voxels,
+        has_surfaces=not arguments.no_surfaces,
     )
     output = arguments.json
     notes = output.with_name(f"{output.name}.part") if output is not None else None
