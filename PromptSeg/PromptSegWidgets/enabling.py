@@ -3,7 +3,7 @@
 import slicer
 from slicer.i18n import tr as _
 
-from PromptSegLib.availability import Situation, hint, reasons
+from PromptSegLib.availability import Situation, reasons
 from PromptSegWidgets.prompts_section import TOOL_BUTTONS
 
 
@@ -16,8 +16,7 @@ class Enabling:
 
     def show(self):
         ui, tools = self.panel.ui, self.panel.logic.tools
-        situation = self._situation()
-        found = reasons(situation)
+        found = reasons(self._situation())
         if found.get(tools.tool):
             tools.drop()
         for control, reason in found.items():
@@ -25,18 +24,12 @@ class Enabling:
             toolTip = self._toolTips.setdefault(control, button.toolTip)
             button.enabled = not reason
             button.toolTip = f"{toolTip}\n{_(reason)}" if reason else toolTip
-        for control in (ui.searchEdit, ui.namesList, ui.whereComboBox):
-            control.enabled = ui.nameButton.enabled
+        ui.nameComboBox.enabled = ui.nameButton.enabled
         for control in (ui.directionComboBox, ui.reachSpinBox):
             control.enabled = ui.propagateButton.enabled
         for tool, name in TOOL_BUTTONS.items():
             getattr(ui, name).checked = tools.tool == tool
-        ui.progressBar.enabled = self.panel.logic.isBusy
-        ui.hintLabel.text = _(hint(situation, tools.tool))
-
-    def _channelProblem(self):
-        missing = self.panel.input.missingChannels()
-        return _("Choose a volume for {channels} under Input.").format(channels=", ".join(missing)) if missing else ""
+        ui.progressBar.setVisible(self.panel.logic.isBusy)
 
     def _situation(self):
         parameters, logic = self.panel.parameters, self.panel.logic
@@ -45,7 +38,7 @@ class Enabling:
         worklist = logic.case.worklist if logic.case else None
         return Situation(
             capabilities=models.capabilities(model),
-            problem=models.problem(model) or self._channelProblem(),
+            problem=models.problem(model),
             has_volume=parameters.volume is not None and parameters.volume.GetImageData() is not None,
             has_session=session is not None,
             has_prompts=bool(session and session.prompts()),

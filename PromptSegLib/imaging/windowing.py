@@ -87,3 +87,8 @@ def as_grey(pixels: NDArray[Any], window: Window | None) -> NDArray[np.float32]:
     """Return pixels (h, w) or (h, w, component) as 0 (black) to 1 (white), float32 (h, w); colours are averaged."""
     scaled = between_black_and_white(pixels, window)
     return scaled if scaled.ndim == 2 else np.asarray(scaled[..., :3].mean(axis=2), dtype=np.float32)
+
+
+def as_bytes(values: NDArray[Any], window: Window | None) -> NDArray[np.float32]:
+    """Return intensities of any shape as whole numbers from 0 (black) to 255 (white), rounded down, float32."""
+    return np.trunc(255 * between_black_and_white(values, window))

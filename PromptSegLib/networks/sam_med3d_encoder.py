@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 import torch
@@ -61,11 +61,26 @@ class ImageEncoder3D(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        tokens = self.patch_embed["proj"](image).movedim(1, -1)  # (B, x, y, z, width)
-        tokens = tokens + self.pos_embed
+        tokens = self.tokens(image)
+        for step in self.steps():
+            tokens = step(tokens)
+        return self.embedding(tokens)
+
+    def tokens(self, image: Tensor) -> Tensor:
+        """The image as tokens (B, x, y, z, width), the first step."""
+        patches: Tensor = self.patch_embed["proj"](image).movedim(1, -1)
+        return patches + self.pos_embed
+
+    def steps(self) -> Iterator[Callable[[Tensor], Tensor]]:
+        """What leads from these tokens to those of the embedding, half a block at a time."""
         for block in self.blocks:
-            tokens = block(tokens)
-        embedding: Tensor = self.neck(tokens.movedim(-1, 1))  # (B, out, x, y, z)
+            assert isinstance(block, EncoderBlock3D)
+            yield block.attended
+            yield block.fed_forward
+
+    def embedding(self, tokens: Tensor) -> Tensor:
+        """The tokens, after all `steps`, as the embedding (B, out, x, y, z)."""
+        embedding: Tensor = self.neck(tokens.movedim(-1, 1))
         return embedding
 
 
@@ -79,8 +94,13 @@ class EncoderBlock3D(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = FeedForward(width, 4 * width, nn.GELU())
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        tokens = tokens + self.attn(self.norm1(tokens))
+    def attended(self, tokens: Tensor) -> Tensor:
+        """The first half: attention."""
+        mixed: Tensor = tokens + self.attn(self.norm1(tokens))
+        return mixed
+
+    def fed_forward(self, tokens: Tensor) -> Tensor:
+        """The second half: each token by itself."""
         mixed: Tensor = tokens + self.mlp(self.norm2(tokens))
         return mixed
 
@@ -106,9 +126,8 @@ class WindowAttention3D(nn.Module):
         they are left out, which makes the attention 5 times smaller at that size.
         """
         shape = tokens.shape[1:4]
-        fill = [size for n in reversed(shape) for size in (0, -n % self.window)]
-        qkv = self.qkv(functional.pad(tokens, [0, 0, *fill]))  # (B, x, y, z, 3 * width), filled up
-        qkv = qkv.unflatten(-1, (3, self.heads, -1)).permute(4, 0, 5, 1, 2, 3, 6)  # (3, B, heads, x, y, z, c)
+        qkv = self.filled_up(self.qkv(tokens))  # (B, x, y, z, 3 * width), filled up
+        qkv = qkv.view(*qkv.shape[:-1], 3, self.heads, -1).permute(4, 0, 5, 1, 2, 3, 6)  # (3, B, heads, x, y, z, c)
         attended = torch.empty_like(tokens)
         for inside, filled in windows(shape, self.window):
             query, key, value = qkv[:, :, :, *filled]  # each (B, heads, window, window, window, c)
@@ -116,6 +135,13 @@ class WindowAttention3D(nn.Module):
             attended[:, *inside] = self.attend(query[:, :, : size[0], : size[1]], key, value, size[2])
         out: Tensor = self.proj(attended)
         return out
+
+    def filled_up(self, qkv: Tensor) -> Tensor:
+        """Fill (B, x, y, z, 3 * width) up to whole windows with what a zero token becomes: the bias alone."""
+        batch, *shape, _ = qkv.shape
+        filled = self.qkv.bias.to(qkv.dtype).repeat(batch, *(n + -n % self.window for n in shape), 1)
+        filled[:, : shape[0], : shape[1], : shape[2]] = qkv
+        return filled
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, length: int) -> Tensor:
         """Attention in one window, of the tokens that exist to all that fill it.

@@ -24,11 +24,8 @@ _PREDICTORS = {
     "sam-vit-l": "PromptSegLib.predictors.sam:SamVitL",
     "sam-vit-h": "PromptSegLib.predictors.sam:SamVitH",
     "medsam": "PromptSegLib.predictors.sam:MedSam",
-    "sam2.1-tiny": "PromptSegLib.predictors.sam2:Sam2Tiny",
-    "sam2.1-small": "PromptSegLib.predictors.sam2:Sam2Small",
-    "sam2.1-base-plus": "PromptSegLib.predictors.sam2:Sam2BasePlus",
-    "sam2.1-large": "PromptSegLib.predictors.sam2:Sam2Large",
-    "medsam2": "PromptSegLib.predictors.sam2:MedSam2",
+    "sam-med3d": "PromptSegLib.predictors.sam_med3d:SamMed3D",
+    "sam-med3d-cvpr": "PromptSegLib.predictors.sam_med3d:SamMed3DCvpr",
     "scribbleprompt": "PromptSegLib.predictors.scribbleprompt:ScribblePromptPredictor",
 }
 

@@ -6,7 +6,8 @@ session's window; without one, from percentiles 0.5 and 99.5 of the volume. Imag
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -67,8 +68,8 @@ class SamPredictor(SlicePredictor):
         self._network = network
         self._device = device
         self._weights = weights or WeightsStore()
-        if network is None:
-            self._weights.require(self._weights_name)
+        if network is None and self._weights.status(self._weights_name).state != "ready":
+            self._weights.path(self._weights_name)
 
     @property
     def _weights_name(self) -> str:
@@ -81,17 +82,11 @@ class SamPredictor(SlicePredictor):
         return sam_model.SamModel(self._network or self._published(), way, self._device)
 
     def _published(self) -> Sam:
-        import torch
-
         from PromptSegLib.networks import sam
-        from PromptSegLib.weights.readers import check_state_dict
+        from PromptSegLib.predictors.published import with_weights
 
-        with torch.device("meta"):
-            network: Sam = getattr(sam, self.builder)(**self.configuration)
-        state_dict = self._state_dict()
-        check_state_dict({key: value.shape for key, value in network.state_dict().items()}, state_dict)
-        network.load_state_dict(state_dict, assign=True)
-        return network
+        make: Callable[[], Sam] = partial(getattr(sam, self.builder), **self.configuration)
+        return with_weights(make, self._state_dict())
 
     def _state_dict(self) -> dict[str, Tensor]:
         return self._weights.state_dict(self._weights_name)

@@ -50,18 +50,13 @@ class ScribblePromptPredictor(SlicePredictor):
         self._network = network
         self._device = device
         self._weights = weights or WeightsStore()
-        if network is None:
-            self._weights.require("scribbleprompt")
+        if network is None and self._weights.status("scribbleprompt").state != "ready":
+            self._weights.path("scribbleprompt")
 
     def _load(self) -> ScribblePromptModel:
         from PromptSegLib.networks.scribbleprompt import ScribblePromptUNet
+        from PromptSegLib.predictors.published import with_weights
         from PromptSegLib.predictors.scribbleprompt_model import ScribblePromptModel
-        from PromptSegLib.weights.readers import check_state_dict
 
-        network = self._network
-        if network is None:
-            network = ScribblePromptUNet()
-            state_dict = self._weights.state_dict("scribbleprompt")
-            check_state_dict({key: value.shape for key, value in network.state_dict().items()}, state_dict)
-            network.load_state_dict(state_dict)
+        network = self._network or with_weights(ScribblePromptUNet, self._weights.state_dict("scribbleprompt"))
         return ScribblePromptModel(network, self._device)

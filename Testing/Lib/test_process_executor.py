@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import strategies
 from fakes import BallPredictor, ball_patch
@@ -75,10 +76,9 @@ def session(executor):
 
 
 def is_gone(pid):
-    """Tell whether a child process has ended, all of its threads: until then its parent cannot know."""
     try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
-    except ChildProcessError:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return True
 
 

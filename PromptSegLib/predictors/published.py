@@ -1,0 +1,25 @@
+"""Networks with their published weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from PromptSegLib.weights.readers import check_state_dict
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def with_weights(make: Callable[[], Network], state_dict: Mapping[str, Tensor]) -> Network:
+    """Return the network that `make` builds, its weights being the tensors of `state_dict` themselves.
+
+    Raises WeightsError, naming the keys, when these are not exactly the network's.
+    """
+    with torch.device("meta"):
+        network = make()
+    check_state_dict({key: value.shape for key, value in network.state_dict().items()}, state_dict)
+    network.load_state_dict(state_dict, assign=True)
+    return network
