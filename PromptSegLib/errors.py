@@ -39,6 +39,10 @@ class WeightsError(PromptSegError, OSError):
     """Weights that are missing, damaged, or not what the catalogue says."""
 
 
+class ConsentError(PromptSegError, PermissionError):
+    """Something that the user has to agree to first, such as sending an image to another machine."""
+
+
 class PredictionError(PromptSegError, RuntimeError):
     """A predictor failed; `__cause__` holds what it raised. Prompts and masks are as they were before."""
 

@@ -13,7 +13,7 @@ from PromptSegLib.weights.consent import Question
 from PromptSegLib.weights.instructions import megabytes
 from PromptSegLib.weights.store import WeightsStore
 
-INSTALLABLE = ("torch", "monai", "safetensors", "transformers")
+INSTALLABLE = ("torch", "monai", "safetensors", "transformers", "nninteractive", "nninteractive-client")
 """Packages that models need and a bare Slicer lacks."""
 
 

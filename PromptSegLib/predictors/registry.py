@@ -27,6 +27,8 @@ _PREDICTORS = {
     "sam-med3d": "PromptSegLib.predictors.sam_med3d:SamMed3D",
     "sam-med3d-cvpr": "PromptSegLib.predictors.sam_med3d:SamMed3DCvpr",
     "scribbleprompt": "PromptSegLib.predictors.scribbleprompt:ScribblePromptPredictor",
+    "nninteractive": "PromptSegLib.predictors.nninteractive:NnInteractive",
+    "nninteractive-server": "PromptSegLib.predictors.nninteractive_server:NnInteractiveServer",
 }
 
 _ALIASES = {"default": "classical"}
