@@ -89,9 +89,16 @@ class _Connection:
     def opened(self) -> OfficialSession:
         """Return a new session of the server's."""
         self.close()
-        self._session = _client().nnInteractiveRemoteInferenceSession(
-            self.access.address, api_key=self.access.api_key, read_timeout=self._timeout_s
-        )
+        client = _client().nnInteractiveRemoteInferenceSession
+        self._session = client.__new__(client)
+        try:
+            self._session.__init__(self.access.address, self.access.api_key, read_timeout=self._timeout_s)
+        except BaseException:
+            # One that was refused does not close its connection itself.
+            connection, self._session = getattr(self._session, "_http", None), None
+            if connection is not None:
+                connection.close()
+            raise
         self._license = self._session.license or ""
         session: OfficialSession = self._session
         return session

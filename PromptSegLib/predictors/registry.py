@@ -7,9 +7,10 @@ import importlib
 import inspect
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 from PromptSegLib.devices import check_device_name
-from PromptSegLib.errors import UnknownPredictorError, UnsupportedPromptError
+from PromptSegLib.errors import PredictionError, UnknownPredictorError, UnsupportedPromptError
 from PromptSegLib.predictors.base import Capabilities, Predictor, feature_of
 from PromptSegLib.prompts import ClassPrompt, Prompt
 from PromptSegLib.structures import name_among
@@ -44,17 +45,21 @@ def capabilities_of(name: str) -> Capabilities:
     return _class_of(name).capabilities
 
 
-def create_predictor(name: str, device: str = "auto") -> Predictor:
+def create_predictor(name: str, device: str = "auto", **options: Any) -> Predictor:
     """Return a new predictor `name`, or of a class elsewhere, given as "package.module:Class".
 
     device: see `PromptSegLib.devices`; a predictor that knows the CPU alone runs there, whatever is asked for, and
-    each prediction says where it was made.
+    each prediction says where it was made. options: what else its class is made with, such as the `server` of
+    "nninteractive-server".
 
-    Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name.
+    Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name or the predictor
+    has no such option, and ConsentError when it would send the image away.
     """
     check_device_name(device)
     make: Callable[..., Predictor] = _class_of(name)
-    return make(device=device) if takes_device(make) else make()
+    if unknown := [option for option in options if option not in inspect.signature(make).parameters]:
+        raise PredictionError(f"expected options that {name!r} has, got {', '.join(unknown)}: it has no such option")
+    return make(device=device, **options) if takes_device(make) else make(**options)
 
 
 def takes_device(make: Callable[..., Predictor]) -> bool:
