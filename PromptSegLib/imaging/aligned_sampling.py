@@ -79,8 +79,7 @@ class AlignedSampling:
 
     def linear_back(self, array_xyz: Array, *, beyond: float | None) -> Array:
         """Sample values of this grid : (x, y, z) linearly at the image's voxels; returns (k, j, i) float32."""
-        values = sample_linear(array_xyz, self._positions_back(), beyond)
-        return transpose_kji_to_ijk(values.transpose(np.argsort(self.axes)))
+        return self.to_kji(sample_linear(array_xyz, self.positions_back(), beyond))
 
     def _in_order(self, array_kji: Array) -> Array:
         return transpose_kji_to_ijk(array_kji).transpose(self.axes)
@@ -89,7 +88,11 @@ class AlignedSampling:
         """Indices in the image of this grid's voxels, along x, y, z."""
         return [o + s * np.arange(n) for n, s, o in zip(self.shape, self.scale, self.offset, strict=True)]
 
-    def _positions_back(self) -> list[FloatArray]:
+    def to_kji(self, array_xyz: Array) -> Array:
+        """View an array (x, y, z) in the order of the image's axes, (k, j, i)."""
+        return transpose_kji_to_ijk(array_xyz.transpose(np.argsort(self.axes)))
+
+    def positions_back(self) -> list[FloatArray]:
         """Indices in this grid of the image's voxels, along x, y, z."""
         shape = flip_axes(self.image.shape_kji)[list(self.axes)]
         return [(np.arange(n) - o) / s for n, s, o in zip(shape, self.scale, self.offset, strict=True)]
@@ -126,20 +129,21 @@ def sample_linear(values: Array, positions: Sequence[FloatArray], beyond: float 
         values = below + weight * (values.take(np.minimum(lower + 1, lengths[axis] - 1), axis) - below)
     if beyond is not None:
         for axis, at in enumerate(positions):
-            np.moveaxis(values, axis, 0)[~_within(at, lengths[axis])] = beyond
+            np.moveaxis(values, axis, 0)[~within(at, lengths[axis])] = beyond
     return values
 
 
 def sample_nearest(values: Array, positions: Sequence[FloatArray]) -> Array:
     """Take `values` : (a, b, c) at the voxels nearest to the grid of `positions` along its axes, 0 outside."""
-    within = [_within(at, n) for at, n in zip(positions, values.shape, strict=True)]
-    index = [np.floor(_steady(at)[ok] + 0.5).astype(np.int64) for at, ok in zip(positions, within, strict=True)]
+    inside = [within(at, n) for at, n in zip(positions, values.shape, strict=True)]
+    index = [np.floor(_steady(at)[ok] + 0.5).astype(np.int64) for at, ok in zip(positions, inside, strict=True)]
     result = np.zeros([len(at) for at in positions], values.dtype)
-    result[np.ix_(*within)] = values[np.ix_(*index)]
+    result[np.ix_(*inside)] = values[np.ix_(*index)]
     return result
 
 
-def _within(positions: FloatArray, length: int) -> NDArray[np.bool_]:
+def within(positions: FloatArray, length: int) -> NDArray[np.bool_]:
+    """Tell which positions lie in a voxel of a line of that length."""
     at = _steady(positions)
     return (at >= -0.5) & (at < length - 0.5)
 
