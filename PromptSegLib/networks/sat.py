@@ -91,9 +91,10 @@ class SAT(nn.Module):
         Features are (batch, width, x, y, z) / (1, 2, 4, 8, 16), tokens and positions (batch or 1, n, query_width),
         in the order of (x, y, z) / 32.
         """
-        skips, features = self.backbone(image.expand(-1, 3, -1, -1, -1))
+        skips = self.backbone.encoder(image.expand(-1, 3, -1, -1, -1))
         size = skips[-1].shape[2:]
         pooled = torch.cat([functional.adaptive_avg_pool3d(skip, size) for skip in skips], dim=1)
+        features = self.backbone.decoder(skips)
         tokens = self.projection_layer(pooled.flatten(2).transpose(1, 2))  # (batch, n, query_width)
         positions = sinusoidal_positions(size, tokens.shape[-1]).to(tokens)  # (n, query_width)
         return features, tokens, positions[None]
@@ -148,20 +149,16 @@ class QueryLayer(nn.Module):
 
 
 class Backbone(nn.Module):
-    """U-Net that returns the features of every level of its encoder and of its decoder, finest first each."""
+    """U-Net whose encoder's and decoder's features of every level are of interest."""
 
     def __init__(self, widths: Sequence[int], convs: int) -> None:
         super().__init__()
         self.encoder = Encoder(widths, convs)
         self.decoder = Decoder(widths, convs)
 
-    def forward(self, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        skips = self.encoder(image)
-        return skips, self.decoder(skips)
-
 
 class Encoder(nn.Module):
-    """Convolution stacks, each but the first at half the resolution of the one before."""
+    """Convolution stacks, each but the first at half the resolution of the one before; returns all, finest first."""
 
     def __init__(self, widths: Sequence[int], convs: int) -> None:
         super().__init__()
@@ -179,7 +176,11 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Transposed convolutions back up, each followed by a stack that mixes in the encoder's features."""
+    """Transposed convolutions back up, each followed by a stack that mixes in the encoder's features.
+
+    Takes these away from the list that it is given: of a whole window, those of the finest level alone are 2 GB.
+    Returns the features of all levels but the coarsest, finest first.
+    """
 
     def __init__(self, widths: Sequence[int], convs: int) -> None:
         super().__init__()
@@ -187,11 +188,11 @@ class Decoder(nn.Module):
         self.stages = nn.ModuleList(ConvStack(2 * widths[n], widths[n], convs, 1) for n in upward)
         self.transpconvs = nn.ModuleList(nn.ConvTranspose3d(widths[n + 1], widths[n], 2, 2) for n in upward)
 
-    def forward(self, skips: Sequence[Tensor]) -> list[Tensor]:
-        *rest, x = skips
+    def forward(self, skips: list[Tensor]) -> list[Tensor]:
+        x = skips.pop()
         features: list[Tensor] = []
         for up, stage in zip(self.transpconvs, self.stages, strict=True):
-            x = stage(torch.cat((up(x), rest.pop()), dim=1))
+            x = stage(torch.cat((up(x), skips.pop()), dim=1))
             features.insert(0, x)  # (batch, width, x, y, z) / 2^level
         return features
 

@@ -26,13 +26,15 @@ class TextEncoder(nn.Module):
     >>> ids, mask = tokenize(["liver", "left kidney"], vocabulary)
     >>> queries = net(ids, mask, torch.tensor([MODALITIES.index("ct")] * 2))
 
-    Its keys are the official ones without their prefix `module.` and without `FOREIGN_KEYS`.
+    vocabulary: number of word pieces. Its keys are the official ones without their prefix `module.` and without
+    `FOREIGN_KEYS`.
     """
 
     def __init__(self, *, vocabulary: int = 30527, layers: int = 12) -> None:
         from transformers import MPNetConfig, MPNetModel  # 3 s, and an optional dependency
 
         super().__init__()
+        self.vocabulary = vocabulary
         config = MPNetConfig(
             vocab_size=vocabulary, num_hidden_layers=layers, max_position_embeddings=514, layer_norm_eps=1e-5
         )

@@ -30,6 +30,8 @@ _PREDICTORS = {
     "scribbleprompt": "PromptSegLib.predictors.scribbleprompt:ScribblePromptPredictor",
     "nninteractive": "PromptSegLib.predictors.nninteractive:NnInteractive",
     "nninteractive-server": "PromptSegLib.predictors.nninteractive_server:NnInteractiveServer",
+    "sat-nano": "PromptSegLib.predictors.sat:SatNano",
+    "sat-pro": "PromptSegLib.predictors.sat:SatPro",
 }
 
 _ALIASES = {"default": "classical"}

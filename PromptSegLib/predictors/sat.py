@@ -1,0 +1,235 @@
+"""SAT (arXiv:2312.17183): structures in CT, MR, ultrasound and PET by their names, in free English words.
+
+A text is answered as the official script does: 1x1x3 mm, cropped, standardised, windows half overlapping; masks come
+back to the image's own voxels, oblique ones too. They may overlap, as structures do.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from PromptSegLib.cancel import CancelToken, Progress
+from PromptSegLib.errors import PromptError, VolumeError, WeightsError
+from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
+from PromptSegLib.predictors.found_structures import FoundStructures, names_asked, places_in
+from PromptSegLib.structures import all_structures
+from PromptSegLib.volume import Image
+from PromptSegLib.weights.store import WeightsStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from PromptSegLib.imaging.aligned_sampling import AlignedSampling
+    from PromptSegLib.networks.sat import SAT
+    from PromptSegLib.networks.sat_text import TextEncoder
+    from PromptSegLib.predictors.sat_model import SatModel
+
+_NAMES_OF_MODALITIES = {
+    "ct": ("ct", "cect", "ncct"),
+    "mri": ("mri", "mr", "t1", "t2", "t1w", "t2w", "t1c", "t1ce", "t1gd", "flair", "dwi", "adc", "pd"),
+    "us": ("us", "ultrasound"),
+    "pet": ("pet", "suv"),
+}
+"""Names of channels that tell which kind of image they are."""
+
+_BELOW_ALL_BUT_CT = -200.0
+"""Air is -1000 HU; no other kind of image has such values."""
+
+
+@dataclass(eq=False)
+class _Prepared:
+    """An image as the network wants it, (x, y, z), where it lies, and what was found in it."""
+
+    values: NDArray[np.float32]
+    sampling: AlignedSampling
+    modality: str
+    note: str
+    found: FoundStructures
+
+
+class SatPredictor:
+    """Base of both sizes.
+
+    The kind of image that the texts are about is known by the channel's name: ct, mri, us or pet. An image without
+    such a name is taken for CT when it has values like air's, for MR otherwise, and the answer says so.
+
+    model: networks to use in place of the published weights. device: "auto", or a name such as "cpu". weights: where
+    weights are; by default the user's store.
+    Raises WeightsError, which says how to get them, when the weights are not here.
+    """
+
+    capabilities: ClassVar[Capabilities]
+    size: ClassVar[Any]
+    window: ClassVar[tuple[int, int, int]] = (288, 288, 96)
+
+    def __init__(
+        self, model: SatModel | None = None, *, device: str = "auto", weights: WeightsStore | None = None
+    ) -> None:
+        self._model = model
+        self._device = device
+        self._weights = weights or WeightsStore()
+        name = self.capabilities.name
+        if model is None and self._weights.status(name).state != "ready":
+            for file in self._weights.checkpoint(name).files:
+                self._weights.path(name, file.path)
+
+    def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> _Prepared:
+        """Prepare the image for the network; the network itself needs the texts, too. Raises VolumeError."""
+        from PromptSegLib.imaging.sat_preparation import prepare
+
+        volume = image.reference
+        if volume.components > 1:
+            raise VolumeError(f"expected one value in each voxel for {self.capabilities.name!r}, got {volume!r}")
+        progress(0.0, "preparing")
+        modality, note = modality_of(image)
+        values, sampling = prepare(volume.array, volume.grid, is_ct=modality == "ct")
+        return _Prepared(values, sampling, modality, note, FoundStructures(volume.grid))
+
+    def predict(
+        self, encoding: _Prepared, state: TargetState, cancel: CancelToken, progress: Progress
+    ) -> Iterator[Prediction]:
+        """Answer all targets asked for, in one run of the windows.
+
+        Raises PromptError for a text that cannot be English, Cancelled.
+        """
+        names = names_asked(state.asked, self.capabilities.name)
+        notes = [encoding.note, *dict.fromkeys(language_note(text) for own in names.values() for text in own)]
+        started = time.perf_counter()
+        model = self._loaded()
+        missing = encoding.found.missing(names)
+        if missing:
+            queries = model.queries(missing, encoding.modality)
+            masks = model.masks(encoding.values, encoding.sampling, queries, cancel, progress)
+            for text, mask in zip(missing, masks, strict=True):
+                encoding.found.keep(text, mask)
+        note = "; ".join(filter(None, [*notes, model.on_device.note]))
+        patches = {
+            target: encoding.found.patch(names[target], places_in(prompts)) for target, prompts in state.asked.items()
+        }
+        timings_ms = {"predict": 1000 * (time.perf_counter() - started)}
+        yield Prediction(patches, timings_ms=timings_ms, note=note, device=str(model.on_device.device), replaces=True)
+
+    def _loaded(self) -> SatModel:
+        if self._model is None:
+            self._model = self._load()
+        return self._model
+
+    def _load(self) -> SatModel:
+        from PromptSegLib.predictors.sat_model import SatModel
+
+        network, encoder = self._networks()
+        name = self.capabilities.name
+        vision, text, vocabulary = (file.path for file in self._weights.checkpoint(name).files)
+        self._fill(network, vision)
+        self._fill(encoder, text)
+        words = read_vocabulary(self._weights.path(name, vocabulary), encoder.vocabulary)
+        return SatModel(network, encoder, words, self._device, self.window)
+
+    def _networks(self) -> tuple[SAT, TextEncoder]:
+        """Return both networks, to be filled with weights."""
+        import torch
+
+        from PromptSegLib.networks.sat import SAT
+        from PromptSegLib.networks.sat_text import TextEncoder
+
+        with torch.device("meta"):
+            network = SAT.of_size(self.size)
+        return network, TextEncoder()
+
+    def _fill(self, network: SAT | TextEncoder, file: str) -> None:
+        from PromptSegLib.weights.readers import check_state_dict
+
+        state_dict = self._weights.state_dict(self.capabilities.name, file)
+        check_state_dict({key: value.shape for key, value in network.state_dict().items()}, state_dict)
+        network.load_state_dict(state_dict, assign=True)
+
+
+class SatNano(SatPredictor):
+    """SAT-Nano: 110 M parameters, and as many again for texts."""
+
+    size = "nano"
+    capabilities = Capabilities(
+        name="sat-nano",
+        title="SAT-Nano",
+        summary="497 structures and lesions by their English names, in CT, MR, ultrasound and PET",
+        dimensions=frozenset({3}),
+        prompts=frozenset({"text", "class", "box3d+", "point+"}),
+        code_license="not stated",
+        weights_license="not stated",
+        weights=("sat-nano",),
+        devices=("cuda", "mps", "cpu"),
+        citation="Zhao et al., One Model to Rule them All, arXiv:2312.17183",
+    )
+
+
+class SatPro(SatPredictor):
+    """SAT-Pro: 475 M parameters; better, and four times slower."""
+
+    size = "pro"
+    capabilities = Capabilities(
+        name="sat-pro",
+        title="SAT-Pro",
+        summary="as SAT-Nano, of four times its size",
+        dimensions=frozenset({3}),
+        prompts=SatNano.capabilities.prompts,
+        code_license="not stated",
+        weights_license="not stated",
+        weights=("sat-pro",),
+        devices=("cuda", "mps", "cpu"),
+        citation="Zhao et al., One Model to Rule them All, arXiv:2312.17183",
+    )
+
+
+def modality_of(image: Image) -> tuple[str, str]:
+    """Return which of SAT's modalities the image's first channel is, and what to tell when that was guessed."""
+    name = next(iter(image.channels))
+    for modality, names in _NAMES_OF_MODALITIES.items():
+        if name.casefold() in names:
+            return modality, ""
+    guess, kind = ("ct", "CT") if image.reference.finite_range[0] < _BELOW_ALL_BUT_CT else ("mri", "MR")
+    return guess, f"taken for {kind}: name the image ct, mri, us or pet to say what it is"
+
+
+def language_note(text: str) -> str:
+    """Return what to tell about a text that may be no English name.
+
+    Raises PromptError when it has letters that English does not have.
+    """
+    if foreign := sorted({letter for letter in text if letter.isalpha() and not letter.isascii()}):
+        raise PromptError(f"expected the English name of a structure, got {text!r} with {', '.join(foreign)}")
+    words = _words(text)
+    if not words:
+        raise PromptError(f"expected the English name of a structure, got {text!r}")
+    if words.isdisjoint(_english()):
+        return f"no word of {text!r} is in the table of English names: the model understands English only"
+    return ""
+
+
+def read_vocabulary(path: Path, expected: int) -> dict[str, int]:
+    """Return the number of each word piece of a vocab.txt. Raises WeightsError when it is not `expected` of them."""
+    try:
+        # By line feeds alone: some word pieces are characters that `splitlines` takes for ends of lines.
+        words = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(f"expected a readable vocabulary, got {path}: {error}") from error
+    vocabulary = {word: number for number, word in enumerate(words)}
+    if lacking := [mark for mark in ("[CLS]", "[SEP]", "[UNK]") if mark not in vocabulary]:
+        raise WeightsError(f"expected the vocabulary of mpnet-base, got {path} without {', '.join(lacking)}")
+    if len(words) != expected:
+        raise WeightsError(f"expected a vocabulary of {expected} word pieces, got {path} of {len(words)}")
+    return vocabulary
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z]{2,}", text.casefold()))
+
+
+def _english() -> set[str]:
+    return _words(" ".join(name.replace("_", " ") for one in all_structures().values() for name in one.names))
