@@ -26,7 +26,7 @@ from PromptSegLib.ledger import Ledger
 from PromptSegLib.mask_store import MaskStore, MemoryMaskStore
 from PromptSegLib.observer import SessionObserver
 from PromptSegLib.predictors.base import Capabilities, EncodesAhead, Prediction, Predictor, TargetState
-from PromptSegLib.predictors.registry import check_takes, class_named, create_predictor
+from PromptSegLib.predictors.registry import check_takes, create_predictor, target_named
 from PromptSegLib.prompts import ClassPrompt, MaskPrompt, Prompt, TextPrompt, check_inside
 from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
@@ -399,7 +399,7 @@ class Session:
         asked: dict[str, ClassPrompt | TextPrompt] = {}
         for prompt in prompts:
             check_takes(self.capabilities, prompt)
-            name = prompt.text if isinstance(prompt, TextPrompt) else class_named(self.capabilities, prompt.name)
+            name = target_named(self.capabilities, prompt)
             if name in asked:
                 raise PromptError(f"expected each structure once, got {name!r} twice")
             asked[name] = prompt if isinstance(prompt, TextPrompt) else ClassPrompt(name)

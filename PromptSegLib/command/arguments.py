@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from PromptSegLib.errors import PromptSegError
+from PromptSegLib.errors import PromptError, PromptSegError
+from PromptSegLib.prompts import TextPrompt
 
 Numbers = tuple[float, ...]
 
@@ -77,6 +78,14 @@ def channel(text: str) -> tuple[str, Path]:
     if not name.strip() or not path.strip():
         raise argparse.ArgumentTypeError(f"expected NAME=FILE such as pet=PET.nii.gz, got {text!r}")
     return name.strip(), Path(path.strip())
+
+
+def text(words: str) -> TextPrompt:
+    """Read the name of a structure."""
+    try:
+        return TextPrompt(words)
+    except PromptError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_in_order(

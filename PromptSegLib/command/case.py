@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +18,9 @@ from PromptSegLib.io import Segment, flatten, open_image, read_volume, segmentat
 from PromptSegLib.mask_store import MemoryMaskStore
 from PromptSegLib.observer import SessionObserver
 from PromptSegLib.predictors.base import Predictor
+from PromptSegLib.predictors.registry import target_named
 from PromptSegLib.prompt_files import read_prompts
-from PromptSegLib.prompts import Prompt
+from PromptSegLib.prompts import ClassPrompt, Prompt, TextPrompt
 from PromptSegLib.session import Session
 from PromptSegLib.span import Span
 from PromptSegLib.view import Window
@@ -63,8 +64,11 @@ class Carry:
 class Settings:
     """How to segment.
 
-    values: label value of segments by name. frame: of positions, None for the image's own. carry: None for not.
+    names: structures to be found by their names, a segment of each. values: label value of segments by name.
+    frame: of positions, None for the image's own. carry: None for not.
     """
+
+    names: tuple[ClassPrompt | TextPrompt, ...] = ()
 
     frame: str | None = None
     values: Mapping[str, int] = field(default_factory=dict)
@@ -97,7 +101,47 @@ def segment_case(case: Case, settings: Settings, predictor: Predictor, observer:
     volume = image_file.volume(settings.time_point)
     frame = settings.frame or ("ijk" if image_file.is_picture else "ras")
     image = _with_channels(volume, case, predictor.capabilities.channels)
-    targets = _targets(case, settings, frame, volume.grid)
+    given = tuple(prompt_at(option, numbers, frame, volume.grid) for option, numbers in case.given)
+    if settings.names:
+        session, values = _ask_for_names(case, settings, image, predictor, observer, given)
+    else:
+        session, values = _answer_prompts(case, settings, image, predictor, observer, given)
+    segments = [Segment(target, session.mask(target), values[target]) for target in session.targets]
+    write_segmentation(case.output, segments, volume.grid)
+    _tell_of_overlaps(case.output, segments, volume.grid)
+    reports = [_report(session, segment, image_file.is_picture) for segment in segments]
+    return Result(case, session.capabilities.name, reports)
+
+
+def _ask_for_names(
+    case: Case,
+    settings: Settings,
+    image: Image,
+    predictor: Predictor,
+    observer: SessionObserver,
+    given: tuple[Prompt, ...],
+) -> tuple[Session, dict[str, int]]:
+    """Find the structures asked for, where `given` wants them. Returns the session and the segments' values."""
+    if beside := [name for name, path in (("prompts", case.prompts), ("an initial mask", case.initial)) if path]:
+        raise PromptError(f"expected names alone or with places, got {' and '.join(beside)} of {case.image}, too")
+    names = [target_named(predictor.capabilities, prompt) for prompt in settings.names]
+    _check_labels(settings.values, names)
+    session = _session(image, predictor, dict.fromkeys(names), settings, observer)
+    session.auto = True
+    session.add_classes(settings.names, given)
+    return session, _label_values(names, settings.values)
+
+
+def _answer_prompts(
+    case: Case,
+    settings: Settings,
+    image: Image,
+    predictor: Predictor,
+    observer: SessionObserver,
+    given: tuple[Prompt, ...],
+) -> tuple[Session, dict[str, int]]:
+    """Answer the prompts of the case and those `given` beside. Returns the session and the segments' values."""
+    targets = _targets(case, settings, given)
     values = _label_values(list(targets), settings.values)
     session = _session(image, predictor, targets, settings, observer)
     if case.initial is not None:
@@ -111,13 +155,8 @@ def segment_case(case: Case, settings: Settings, predictor: Predictor, observer:
         if session.prediction is None:
             session.predict()
         if settings.carry is not None:
-            session.propagate(_span(settings.carry, volume.grid, session.prompts()))
-    values = _label_values(list(session.targets), values)
-    segments = [Segment(target, session.mask(target), values[target]) for target in session.targets]
-    write_segmentation(case.output, segments, volume.grid)
-    _tell_of_overlaps(case.output, segments, volume.grid)
-    reports = [_report(session, segment, image_file.is_picture) for segment in segments]
-    return Result(case, session.capabilities.name, reports)
+            session.propagate(_span(settings.carry, image.grid, session.prompts()))
+    return session, _label_values(list(session.targets), values)
 
 
 def _span(carry: Carry, grid: Grid, prompts: Sequence[Prompt]) -> Span:
@@ -150,9 +189,8 @@ def _with_channels(volume: Volume, case: Case, needed: Sequence[str]) -> Image:
     return as_image({name: volume} | {name: read_volume(path) for name, path in case.channels.items()})
 
 
-def _targets(case: Case, settings: Settings, frame: str, grid: Grid) -> dict[str, tuple[Prompt, ...]]:
-    """Return the prompts of each segment. Those of the command line belong to the only one."""
-    given = tuple(prompt_at(option, numbers, frame, grid) for option, numbers in case.given)
+def _targets(case: Case, settings: Settings, given: tuple[Prompt, ...]) -> dict[str, tuple[Prompt, ...]]:
+    """Return the prompts of each segment. Those of the command line, `given`, belong to the only one."""
     targets = read_prompts(case.prompts) if case.prompts is not None else {}
     if not targets:
         if len(settings.values) > 1:
@@ -160,12 +198,16 @@ def _targets(case: Case, settings: Settings, frame: str, grid: Grid) -> dict[str
         targets = {next(iter(settings.values), _DEFAULT_NAME): ()}
     if given and len(targets) > 1:
         raise PromptError(f"expected prompts of one segment beside --positive and the like, got {', '.join(targets)}")
-    if unknown := [name for name in settings.values if name not in targets]:
-        raise PromptError(f"expected --label for {', '.join(targets)}, got {', '.join(unknown)}")
+    _check_labels(settings.values, targets)
     prompts = {name: (*prompts, *given) for name, prompts in targets.items()}
     if without := [name for name, own in prompts.items() if not own]:
         raise PromptError(f"expected at least one prompt for {', '.join(without)}, got none")
     return prompts
+
+
+def _check_labels(values: Mapping[str, int], targets: Collection[str]) -> None:
+    if unknown := [name for name in values if name not in targets]:
+        raise PromptError(f"expected --label for {', '.join(targets)}, got {', '.join(unknown)}")
 
 
 def _label_values(names: Sequence[str], chosen: Mapping[str, int]) -> dict[str, int]:
@@ -180,7 +222,7 @@ def _label_values(names: Sequence[str], chosen: Mapping[str, int]) -> dict[str, 
 def _session(
     image: Image,
     predictor: Predictor,
-    targets: Mapping[str, Sequence[Prompt]],
+    targets: Iterable[str],
     settings: Settings,
     observer: SessionObserver,
 ) -> Session:

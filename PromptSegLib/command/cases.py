@@ -14,7 +14,8 @@ from PromptSegLib.command.console import ProgressBar, print_json, warn
 from PromptSegLib.errors import PromptSegError
 from PromptSegLib.predictors.base import Predictor
 
-_COLUMNS = ("image", "prompts", "output")
+_COLUMNS = ("image", "output")
+_PROMPTS = "prompts"
 _CHANNEL = "channel "
 """How the head of a column with further images begins; the channel's name follows."""
 
@@ -32,7 +33,7 @@ def segment_list(path: Path, settings: Settings, predictor: Predictor, overwrite
 
     A row is finished, and skipped, when its output is newer than its image and its prompts: outputs appear whole.
     """
-    rows = read_list(path)
+    rows = read_list(path, needs_prompts=not settings.names)
     reports = []
     for number, row in enumerate(rows, start=1):
         report = _segment(row, settings, predictor, overwrite)
@@ -50,8 +51,12 @@ def segment_list(path: Path, settings: Settings, predictor: Predictor, overwrite
     return 2 if counts["failed"] else 0
 
 
-def read_list(path: Path) -> list[Row]:
-    """Read a list of cases. Raises UsageError that names the line that is wrong."""
+def read_list(path: Path, needs_prompts: bool = True) -> list[Row]:
+    """Read a list of cases, whose rows have prompts unless names say what is wanted of all of them.
+
+    Raises UsageError that names the line that is wrong.
+    """
+    columns_needed = ("image", _PROMPTS, "output") if needs_prompts else _COLUMNS
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -60,30 +65,34 @@ def read_list(path: Path) -> list[Row]:
             records = [(reader.line_num, record) for record in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"expected a readable list of cases, got {path}: {error}") from error
-    if missing := [name for name in _COLUMNS if name not in columns]:
+    if missing := [name for name in columns_needed if name not in columns]:
         raise UsageError(
-            f"expected the columns {', '.join(_COLUMNS)} in {path}, got {', '.join(columns) or 'none'}: "
+            f"expected the columns {', '.join(columns_needed)} in {path}, got {', '.join(columns) or 'none'}: "
             f"{', '.join(missing)} missing"
         )
     if not records:
         raise UsageError(f"expected at least one case in {path}, got none")
-    rows = [Row(line, _case(path, line, record)) for line, record in records]
+    rows = [Row(line, _case(path, line, record, columns_needed)) for line, record in records]
     _check_outputs_differ(path, rows)
     _check_inputs_stay(path, rows)
     return rows
 
 
-def _case(path: Path, line: int, record: dict[str, str]) -> Case:
-    cells = {name: (record[name] or "").strip() for name in _COLUMNS}
+def _case(path: Path, line: int, record: dict[str, str], needed: Sequence[str]) -> Case:
+    cells = {name: (record[name] or "").strip() for name in needed}
     if empty := [name for name, cell in cells.items() if not cell]:
-        raise UsageError(f"expected image, prompts and output in {path}, line {line}: {', '.join(empty)} missing")
-    image, prompts, output = (path.parent / cells[name] for name in _COLUMNS)
+        raise UsageError(f"expected {_listed(needed)} in {path}, line {line}: {', '.join(empty)} missing")
+    paths = {name: path.parent / cell for name, cell in cells.items()}
     channels = {
         name.removeprefix(_CHANNEL).strip(): path.parent / cell.strip()
         for name, cell in record.items()
         if name is not None and name.startswith(_CHANNEL) and (cell or "").strip()
     }
-    return Case(image, output, prompts, channels=channels)
+    return Case(paths["image"], paths["output"], paths.get(_PROMPTS), channels=channels)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _check_outputs_differ(path: Path, rows: Sequence[Row]) -> None:

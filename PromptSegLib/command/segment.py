@@ -30,8 +30,8 @@ def add_parser(commands: argparse._SubParsersAction[parsing.Parser]) -> None:
         type=Path,
         dest="cases",
         metavar="CASES.csv",
-        help="segment each row: columns image, prompts, output, and for further images columns such as 'channel pet'; "
-        "paths start from the list's folder",
+        help="segment each row: columns image, prompts (not beside --text), output, and for further images columns "
+        "such as 'channel pet'; paths start from the list's folder",
     )
     parser.add_argument("--overwrite", action="store_true", help="with --list: segment finished rows again")
     parser.set_defaults(run=_run)
@@ -55,6 +55,15 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
     parsing.add_in_order(parser, "--positive", point, "X,Y,Z", "a click on the structure; repeatable")
     parsing.add_in_order(parser, "--negative", point, "X,Y,Z", "a click beside it; repeatable")
     parsing.add_in_order(parser, "--box", box, "X0,Y0,Z0,X1,Y1,Z1", "a box around it, lowest corner first")
+    parser.add_argument(
+        "--text",
+        action="append",
+        default=[],
+        type=parsing.text,
+        metavar="WORDS",
+        help="the English name of a structure, such as 'left kidney'; repeatable, a segment of each. Clicks and boxes "
+        "say which part is meant",
+    )
     parser.add_argument("--prompts", type=Path, metavar="FILE.json", help="prompts of one or more segments")
     parser.add_argument("--initial", type=Path, metavar="MASK", help="a mask on the image's grid to go on from")
     parser.add_argument("--frame", choices=("ras", "lps", "ijk"), help="of positions on the command line")
@@ -76,6 +85,7 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """Return the settings among the options of `add_case_options`."""
     return Settings(
+        names=tuple(arguments.text),
         frame=arguments.frame,
         values=_values(arguments.label),
         window=Window(*arguments.window) if arguments.window else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -23,13 +23,13 @@ class FoundStructures:
         self._grid = grid
         self._masks: OrderedDict[str, BitMask] = OrderedDict()
 
-    def missing(self, asked: Mapping[str, Sequence[str]]) -> list[str]:
-        """Return which of the names asked for, of all targets, are yet to be found; each once."""
-        names = dict.fromkeys(name for own in asked.values() for name in own)
-        for name in names:
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Return which of `names` are yet to be found, each once."""
+        wanted = list(dict.fromkeys(names))
+        for name in wanted:
             if name in self._masks:
                 self._masks.move_to_end(name)
-        return [name for name in names if name not in self._masks]
+        return [name for name in wanted if name not in self._masks]
 
     def keep(self, name: str, mask: BitMask) -> None:
         """Take note of what was found."""
@@ -49,20 +49,14 @@ class FoundStructures:
         return part_at(Patch(extent, _union(masks, extent)), places, self._grid)
 
 
-def names_in(prompts: Sequence[Prompt]) -> tuple[str, ...]:
-    """Return the names among `prompts`."""
-    words = [
-        prompt.text if isinstance(prompt, TextPrompt) else prompt.name
-        for prompt in prompts
-        if isinstance(prompt, TextPrompt | ClassPrompt)
-    ]
-    return tuple(dict.fromkeys(words))
-
-
-def names_asked(asked: Mapping[str, Sequence[Prompt]], who: str) -> dict[str, tuple[str, ...]]:
-    """Return the names that each target asks for. Raises PromptError when one asks for none; `who` needs them."""
-    names = {target: names_in(prompts) for target, prompts in asked.items()}
-    if without := [target for target, own in names.items() if not own]:
+def names_asked(asked: Mapping[str, Sequence[Prompt]], who: str) -> dict[str, str]:
+    """Return the newest name that each target asks for. Raises PromptError when one has none; `who` needs them."""
+    names: dict[str, str] = {}
+    for target, prompts in asked.items():
+        for prompt in prompts:
+            if isinstance(prompt, TextPrompt | ClassPrompt):
+                names[target] = prompt.text if isinstance(prompt, TextPrompt) else prompt.name
+    if without := [target for target in asked if target not in names]:
         raise PromptError(f"expected the name of a structure for {', '.join(without)}, got none: {who!r} needs one")
     return names
 

@@ -12,7 +12,7 @@ from typing import Any
 from PromptSegLib.devices import check_device_name
 from PromptSegLib.errors import PredictionError, UnknownPredictorError, UnsupportedPromptError
 from PromptSegLib.predictors.base import Capabilities, Predictor, feature_of
-from PromptSegLib.prompts import ClassPrompt, Prompt
+from PromptSegLib.prompts import ClassPrompt, Prompt, TextPrompt
 from PromptSegLib.structures import name_among
 
 # Module : class. Modules import torch and the like inside of functions, so that listing them costs nothing.
@@ -84,6 +84,11 @@ def check_takes(capabilities: Capabilities, prompt: Prompt) -> None:
         f"expected {', '.join(sorted(capabilities.prompts))} for {capabilities.name!r}, got {feature_of(prompt)}: "
         f"it does not take that{others}"
     )
+
+
+def target_named(capabilities: Capabilities, prompt: ClassPrompt | TextPrompt) -> str:
+    """Return what the target is called that a name asks for. Raises PromptError for a class that is not known."""
+    return prompt.text if isinstance(prompt, TextPrompt) else class_named(capabilities, prompt.name)
 
 
 def class_named(capabilities: Capabilities, name: str) -> str:

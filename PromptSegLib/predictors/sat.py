@@ -100,21 +100,24 @@ class SatPredictor:
         Raises PromptError for a text that cannot be English, Cancelled.
         """
         names = names_asked(state.asked, self.capabilities.name)
-        notes = [encoding.note, *dict.fromkeys(language_note(text) for own in names.values() for text in own)]
+        notes = [encoding.note, *dict.fromkeys(language_note(text) for text in names.values())]
         started = time.perf_counter()
         model = self._loaded()
-        missing = encoding.found.missing(names)
+        missing = encoding.found.missing(names.values())
         if missing:
             queries = model.queries(missing, encoding.modality)
             masks = model.masks(encoding.values, encoding.sampling, queries, cancel, progress)
             for text, mask in zip(missing, masks, strict=True):
                 encoding.found.keep(text, mask)
-        note = "; ".join(filter(None, [*notes, model.on_device.note]))
-        patches = {
-            target: encoding.found.patch(names[target], places_in(prompts)) for target, prompts in state.asked.items()
-        }
-        timings_ms = {"predict": 1000 * (time.perf_counter() - started)}
-        yield Prediction(patches, timings_ms=timings_ms, note=note, device=str(model.on_device.device), replaces=True)
+        timings_ms = {"windows": 1000 * (time.perf_counter() - started)}
+        for target, prompts in state.asked.items():
+            cancel.check()
+            patch = encoding.found.patch([names[target]], places_in(prompts))
+            nothing = "" if patch.mask_kji.size else f"{names[target]!r} was not found there"
+            note = "; ".join(filter(None, [*notes, nothing, model.on_device.note]))
+            device = str(model.on_device.device)
+            yield Prediction({target: patch}, timings_ms=timings_ms, note=note, device=device, replaces=True)
+            timings_ms = {}
 
     def _loaded(self) -> SatModel:
         if self._model is None:
@@ -160,7 +163,7 @@ class SatNano(SatPredictor):
         title="SAT-Nano",
         summary="497 structures and lesions by their English names, in CT, MR, ultrasound and PET",
         dimensions=frozenset({3}),
-        prompts=frozenset({"text", "class", "box3d+", "point+"}),
+        prompts=frozenset({"text", "class", "box3d+", "point+", "mask"}),
         code_license="not stated",
         weights_license="not stated",
         weights=("sat-nano",),

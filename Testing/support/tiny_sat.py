@@ -86,6 +86,13 @@ class TinySatNano(SatNano):
         return SAT(**TINY), TextEncoder(vocabulary=len(WORDS), layers=1)
 
 
+def use_tiny_sat(tmp_path, monkeypatch):
+    """Let a store of its own find `save_tiny_sat` in the offline folder. Returns the checkpoint's folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PROMPTSEG_WEIGHTS_DIR", str(tmp_path / "weights"))
+    return save_tiny_sat(tmp_path / "weights")
+
+
 def save_tiny_sat(folder):
     """Put checkpoints as SAT's authors save theirs into an offline folder of weights."""
     folder = folder / "sat-nano"

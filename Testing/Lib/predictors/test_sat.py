@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import strategies
 import torch
-from tiny_sat import WINDOW, TinySatNano, key_made_sat, sat_that_knows, save_tiny_sat
+from tiny_sat import WINDOW, key_made_sat, sat_that_knows, use_tiny_sat
 
 from PromptSegLib.cancel import CancelToken, no_progress
 from PromptSegLib.errors import Cancelled, PromptError, UnsupportedPromptError, VolumeError, WeightsError
@@ -14,7 +14,6 @@ from PromptSegLib.executor import ThreadExecutor
 from PromptSegLib.geometry import affine_from_parts
 from PromptSegLib.imaging.sat_preparation import prepare
 from PromptSegLib.imaging.sliding_window import slabs_of_half_steps
-from PromptSegLib.predictors import registry
 from PromptSegLib.predictors.registry import create_predictor
 from PromptSegLib.predictors.sat import SatNano, SatPro, language_note, modality_of, read_vocabulary
 from PromptSegLib.prompts import Box, ClassPrompt, Point, TextPrompt
@@ -88,12 +87,12 @@ def test_a_box_and_a_click_say_which_part_is_meant_and_the_network_runs_once(mon
     assert len(runs) == 1
 
 
-def test_several_texts_of_one_target_are_laid_together_and_classes_are_texts_too():
+def test_the_newest_text_of_a_target_counts_and_classes_are_texts_too():
     volume = organs()
     session = session_on(volume)
     session.add(TextPrompt("liver"))
     session.add(ClassPrompt("Spleen"))
-    np.testing.assert_array_equal(session.mask_kji, volume.array >= 100)
+    np.testing.assert_array_equal(session.mask_kji, volume.array == 300)
 
 
 def test_an_image_smaller_than_the_window_and_one_of_soft_tissue_alone_are_answered():
@@ -104,6 +103,7 @@ def test_an_image_smaller_than_the_window_and_one_of_soft_tissue_alone_are_answe
     session = Session({"ct": Volume(np.full((6, 7, 8), 40, np.int16))}, SatNano(sat_that_knows(3.0, 5.0)))
     session.add(TextPrompt("liver"))
     assert not session.mask_kji.any()
+    assert session.prediction.note == "'liver' was not found there"
 
 
 def test_windows_and_chunks_of_texts_give_what_all_at_once_gives():
@@ -239,28 +239,22 @@ def test_a_wrong_vocabulary_is_refused(tmp_path):
         read_vocabulary(path, 30527)
 
 
-@pytest.fixture
-def tiny_sat(tmp_path, monkeypatch):
-    save_tiny_sat(tmp_path / "weights")
-    monkeypatch.setenv("PROMPTSEG_WEIGHTS_DIR", str(tmp_path / "weights"))
-    monkeypatch.setitem(registry._PREDICTORS, "sat-nano", "tiny_sat:TinySatNano")
-
-
-@pytest.mark.usefixtures("tiny_sat")
-def test_checkpoints_as_published_are_loaded_strictly(tmp_path):
+def test_checkpoints_as_published_are_loaded_strictly(tmp_path, monkeypatch):
+    use_tiny_sat(tmp_path, monkeypatch)
     volume = organs()
-    predictor = create_predictor("sat-nano")
-    assert isinstance(predictor, TinySatNano)
-    session = Session({"ct": volume}, predictor)
+    session = Session({"ct": volume}, create_predictor("tiny_sat:TinySatNano"))
     session.add(TextPrompt("left kidney"))
     values, sampling = prepare(volume.array, volume.grid, is_ct=True)
     model = key_made_sat()
     [expected] = model.masks(values, sampling, model.queries(["left kidney"], "ct"), CancelToken(), no_progress)
     np.testing.assert_array_equal(session.mask_kji, expected.read())
-    path = tmp_path / "weights" / "sat-nano" / "sat_nano.pth"
+
+
+def test_a_checkpoint_that_lacks_a_key_is_refused_naming_it(tmp_path, monkeypatch):
+    path = use_tiny_sat(tmp_path, monkeypatch) / "sat_nano.pth"
     content = torch.load(path)
     del content["model_state_dict"]["module.projection_layer.0.weight"]
     torch.save(content, path)
-    session = Session({"ct": volume}, create_predictor("sat-nano"))
+    session = Session({"ct": organs()}, create_predictor("tiny_sat:TinySatNano"))
     with pytest.raises(WeightsError, match=r"projection_layer\.0\.weight"):
         session.add(TextPrompt("left kidney"))

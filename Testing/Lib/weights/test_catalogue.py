@@ -17,7 +17,7 @@ PERMISSIVE = ("Apache-2.0", "MIT", "BSD-3-Clause")
 def test_every_system_that_is_planned_is_there():
     expected = "sam-vit-b sam-vit-l sam-vit-h medsam sam-med2d ft-sam scribbleprompt sam-med3d-turbo "
     expected += "sam-med3d-turbo-cvpr-coreset nninteractive stu-net-s stu-net-b stu-net-l stu-net-h "
-    expected += "uniseg sat-nano sat-pro autopet-2022"
+    expected += "uniseg sat-nano sat-pro vista3d autopet-2022"
     assert list(CATALOGUE) == expected.split()
 
 
@@ -28,9 +28,10 @@ def test_weights_that_are_not_plainly_free_ask_for_consent():
 
 @pytest.mark.parametrize(("name", "file"), FILES, ids=[f"{name}-{file.path}" for name, file in FILES])
 def test_a_file_is_downloaded_by_https_from_a_host_that_serves_files(name, file):
+    hosts = ("dl.fbaipublicfiles.com", "huggingface.co", "developer.download.nvidia.com")
     for url in file.urls:
         assert urlparse(url).scheme == "https"
-        assert urlparse(url).hostname in ("dl.fbaipublicfiles.com", "huggingface.co")
+        assert urlparse(url).hostname in hosts
         assert url.endswith(file.path)
     assert file.page.startswith("https://")
     text = how_to_get(CATALOGUE[name], [file], None, by_hand=True)
