@@ -33,13 +33,14 @@ from PromptSegLib.mrml.display import editor_node
 from PromptSegLib.mrml.scene_session import SceneSession, has_saved_session
 from PromptSegLib.mrml.state_node import StateNode
 from PromptSegLib.mrml.tools import DrawingView, PromptTools
-from PromptSegLib.prompts import ClassPrompt, TextPrompt
+from PromptSegLib.panel_texts import error_text
 from PromptSegLib.session import SessionObserver
 from PromptSegLib.shared_executor import SharedExecutor
 from PromptSegWidgets.enabling import Enabling
 from PromptSegWidgets.input_section import InputSection
 from PromptSegWidgets.installation import install
 from PromptSegWidgets.model_section import ModelSection
+from PromptSegWidgets.names_section import NamesSection
 from PromptSegWidgets.prompts_section import TOOL_BUTTONS, PromptsSection
 from PromptSegWidgets.result_section import ResultSection
 from PromptSegWidgets.sample_data import registerSampleData
@@ -145,11 +146,10 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui = self.ui
         for name in (*TOOL_BUTTONS.values(), *(f"{name}Button" for name in _ICONS)):
             getattr(ui, name).icon = qt.QIcon(self.resourcePath(f"Icons/{name.removesuffix('Button')}.png"))
-        ui.progressBar.setVisible(False)
         ui.statusLabel.setVisible(False)
         self.model, self.prompts, self.settings = ModelSection(self), PromptsSection(self), SettingsSection(self)
-        others = InputSection(self), ResultSection(self), WorklistSection(self)
-        self._sections = (self.model, self.prompts, self.settings, *others)
+        self.input, others = InputSection(self), (NamesSection(self), ResultSection(self), WorklistSection(self))
+        self._sections = (self.input, self.model, self.prompts, self.settings, *others)
         self._enabling = Enabling(self)
         for section in self._sections:
             for control, action in section.actions().items():
@@ -218,8 +218,9 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             logic.closeSession()
         if logic.session is None and all(chosen) and has_saved_session(*chosen):
             self.openSession()
-        with self.reporting():
-            logic.useModel(parameters.model, parameters.device)
+        if not self.input.missingChannels():
+            with self.reporting():
+                logic.useModel(parameters.model, parameters.device, self.input.volumes())
         if logic.session is not None:
             logic.session.auto = parameters.runAtOnce
             logic.session.show_prompts(not parameters.hidePrompts)
@@ -228,10 +229,10 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def openSession(self):
         """Return the session of the chosen nodes, opened when it is not yet; None when that is not possible."""
         parameters = self.parameters
-        if self.logic.session is None and parameters.volume is not None:
+        if self.logic.session is None and parameters.volume is not None and not self.input.missingChannels():
             with self.reporting():
                 session = self.logic.openSession(
-                    parameters.volume, parameters.segmentation, parameters.model, parameters.device
+                    self.input.volumes(), parameters.segmentation, parameters.model, parameters.device
                 )
                 parameters.segmentation = session.segmentation_node
         return self.logic.session
@@ -258,12 +259,12 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.statusLabel.text = text
         self.ui.statusLabel.setStyleSheet("color: #d9534f;" if isError else "")
         self.ui.statusLabel.setVisible(bool(text))
+        self.ui.hintLabel.setVisible(not text)
 
     def showError(self, error):
         if not isinstance(error, Cancelled):
             logging.error("PromptSeg: %s", error, exc_info=error)
-            text = str(error)
-            self.setStatus(text[:1].upper() + text[1:], isError=True)
+            self.setStatus(error_text(error), isError=True)
             missing = missing_package(error)
             if missing:
                 qt.QTimer.singleShot(0, lambda: self._offerPackage(missing))
@@ -393,28 +394,40 @@ class PromptSegLogic(ScriptedLoadableModuleLogic):
     def isBusy(self):
         return self.background.busy or (self.session is not None and self.session.busy)
 
-    def openSession(self, volumeNode, segmentationNode=None, model="default", device="auto"):
-        """Return the session on these nodes; the one before is closed, its prompts are in the scene."""
+    def openSession(self, volumes, segmentationNode=None, model="default", device="auto"):
+        """Return the session on these nodes; the one before is closed, its prompts are in the scene.
+
+        volumes: a volume node, or several by the names of the model's channels, the reference first.
+        """
         self.closeSession()
         self._chosen = ("default" if self.models.problem(model) else model, device)
+        reference = next(iter(volumes.values())) if isinstance(volumes, dict) else volumes
         self.session = SceneSession(
-            volumeNode,
+            volumes,
             segmentationNode,
             predictor=self._chosen[0],
             device=device,
             executor=SharedExecutor(self.executor),
             observer=self.observer,
-            editor_node=editor_node(volumeNode.GetScene()),
+            editor_node=editor_node(reference.GetScene()),
             later=self.later,
             view_now=self.tools.view_now if self.tools else lambda: None,
         )
         return self.session
 
-    def useModel(self, model, device="auto"):
-        """Let `model` answer on `device` as soon as it can: prompts and segments stay."""
-        if self.session is not None and (model, device) != self._chosen and not self.models.problem(model):
+    def useModel(self, model, device, volumes):
+        """Let `model` answer on `device` as soon as it can: prompts and segments stay.
+
+        Undo begins anew where the model wants other volumes than the session has.
+        """
+        session = self.session
+        if session is None or self.models.problem(model):
+            return
+        if isinstance(volumes, dict) and dict(session.volume_nodes) != volumes:
+            self.openSession(volumes, session.segmentation_node, model, device)
+        elif (model, device) != self._chosen:
             self._chosen = (model, device)
-            self.session.use(model, device)
+            session.use(model, device)
 
     def closeSession(self):
         session, self.session = self.session, None
@@ -441,11 +454,6 @@ class PromptSegLogic(ScriptedLoadableModuleLogic):
     def addSegment(self, session):
         name = session.segmentation_node.GetSegmentation().GenerateUniqueSegmentID("Segment_1")
         return session.add_target(name.replace("_", " "))
-
-    def namePrompt(self, session, text):
-        """Return `text` as the name of a class that the model knows, else as free words."""
-        isClass = text in session.capabilities.classes or "text" not in session.capabilities.prompts
-        return ClassPrompt(text) if isClass else TextPrompt(text)
 
     def cleanUp(self, function):
         """Set the mask of the selected segment to what `function` makes of it; undo takes it back."""

@@ -81,6 +81,30 @@ def reasons(situation: Situation) -> dict[str, str]:
     return found
 
 
+_HINTS = {
+    "point": "Click in a slice view, or on a surface in 3D. Click the tool once more to put it down.",
+    "box2d": "Drag a box around the structure in a slice view.",
+    "box3d": "Click at two opposite corners of the structure.",
+    "scribble": "Paint along the structure in a slice view.",
+    "lasso": "Draw around the structure in a slice view.",
+    "ask": "Click where the structure is: once, or at two corners for a box.",
+}
+
+
+def hint(situation: Situation, tool: str) -> str:
+    """Return what to do next, with `tool` in hand or without one."""
+    s = situation
+    if not s.has_volume:
+        return "Load an image and choose it as the volume."
+    if s.problem:
+        return s.problem
+    if tool:
+        return _HINTS[tool.rstrip("+-")]
+    if s.has_prompts and not s.runs_at_once:
+        return "Press Run to have the prompts answered."
+    return "Take a tool, then click or drag in the views."
+
+
 def _weights_reasons(s: Situation) -> dict[str, str]:
     fetching = "A download is under way." if s.is_fetching else ""
     no_weights = fetching or ("" if s.weights else "This model needs no weights.")

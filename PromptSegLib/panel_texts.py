@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from PromptSegLib.errors import PredictionError, PromptError, UnsupportedPromptError
 from PromptSegLib.geometry import FloatArray, Grid
 from PromptSegLib.history import Answer
 from PromptSegLib.predictors.base import Capabilities, feature_of
 from PromptSegLib.prompts import Box, ClassPrompt, Prompt, TextPrompt
 
 _TITLES = {"point": "Point", "box2d": "Box", "box3d": "3D box", "scribble": "Scribble", "lasso": "Lasso"}
+
+
+_ADVICE: dict[type[Exception], str] = {
+    UnsupportedPromptError: "Take another tool, or another model.",
+    PromptError: "The segment is as before.",
+    PredictionError: "The segment is as before. Try once more, or take another model; details are in the log.",
+}
 
 
 class PromptRow(NamedTuple):
@@ -37,6 +45,15 @@ def middle_ras(prompt: Prompt) -> FloatArray | None:
     """Return the middle of `prompt` : (3,), mm, RAS; None for one without a place."""
     positions = prompt.corners_ras() if isinstance(prompt, Box) else prompt.positions_ras()
     return positions.mean(axis=0) if len(positions) else None
+
+
+def error_text(error: Exception) -> str:
+    """Return what went wrong, and what to do about it."""
+    text = str(error)
+    advice = next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
+    return (
+        f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) or not advice else '.'} {advice}".rstrip()
+    )
 
 
 def answer_text(answer: Answer) -> str:

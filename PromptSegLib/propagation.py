@@ -1,17 +1,21 @@
 """A segment carried from the slices that were prompted to the slices between and beyond them.
 
 Each next slice is asked for what looks like the last one's mask: its parts' boxes, points inside of them, and the
-mask itself, as far as the network takes them. Between two prompted slices the shape is led from the one to the
-other, from both sides to the middle. Beyond the outermost ones it follows how the structure moved, and ends by
-itself where the structure ends, saying why. A slice that was prompted is never overwritten.
+mask itself, as far as the network takes them; a network with a memory is asked what it remembers. Between two
+prompted slices the shape is led from the one to the other, from both sides to the middle. Beyond the outermost ones
+it follows how the structure moved, and ends by itself where the structure ends, saying why. A slice that was
+prompted is never overwritten.
 """
 
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from PromptSegLib.bitmask import BitMask, BoolArray
 from PromptSegLib.cancel import CancelToken, Progress
@@ -20,6 +24,7 @@ from PromptSegLib.imaging.slice_choice import slice_through
 from PromptSegLib.imaging.slices import Slice
 from PromptSegLib.predictors.base import Prediction, Predictor, TargetState
 from PromptSegLib.predictors.slice_memory import SliceRecord
+from PromptSegLib.predictors.slice_model import Follower, FollowsSlices
 from PromptSegLib.predictors.slice_predictor import (
     Group,
     SliceAnswer,
@@ -78,6 +83,7 @@ class Propagation:
         self._first, self._last = self._limits()
         self._reached: set[int] = set()
         self._scores: list[float] = []
+        self._followers: dict[Chain, Follower] = {}
 
     def run(self) -> Iterator[Prediction]:
         had_memory = bool(self._memory.records)
@@ -198,14 +204,43 @@ class Propagation:
     def _found(self, chain: Chain, layer: int, plane: Slice) -> tuple[SliceAnswer, BoolArray] | None:
         """Return what is found on the next slice, by the first expectation that finds something that goes on."""
         image = self._predictor.image_of(self._encoding, plane, self._state.window)
+        follower = self._follower(chain)
         for expected in chain.expectations():
-            answer = self._predictor.answer(
-                self._encoding, plane, self._state.window, objects_like(expected), self._cancel
-            )
+            if follower is not None:
+                answer = self._remembered(follower, layer - chain.start.layer, plane)
+            else:
+                answer = self._predictor.answer(
+                    self._encoding, plane, self._state.window, objects_like(expected), self._cancel
+                )
             mask = chain.take(layer, answer.objects, expected, image)
             if mask is not None:
                 return answer, mask
+            if follower is not None:
+                return None  # It does not depend on what is expected.
         return None
+
+    def _follower(self, chain: Chain) -> Follower | None:
+        """Return what remembers the structure along `chain`, if the network has a memory."""
+        if isinstance(self._encoding.model, FollowsSlices) and chain not in self._followers:
+            follower = self._followers[chain] = self._encoding.model.follower()
+            for anchor in (chain.start, chain.far):
+                plane = self._base.neighbour(anchor.layer) if anchor is not None else None
+                if anchor is not None and plane is not None and anchor.mask.any():
+                    follower.show(abs(anchor.layer - chain.start.layer), self._embedding(plane), anchor.mask)
+        return self._followers.get(chain)
+
+    def _remembered(self, follower: Follower, steps: int, plane: Slice) -> SliceAnswer:
+        started = time.perf_counter()
+        embedding = self._embedding(plane)
+        embedded = time.perf_counter()
+        answer = follower.find(abs(steps), embedding, plane.shape_hw)
+        found = time.perf_counter()
+        timings = {"embed": 1000 * (embedded - started), "follow": 1000 * (found - embedded)}
+        return SliceAnswer((answer,), answer.mask, timings)
+
+    def _embedding(self, plane: Slice) -> NDArray[Any]:
+        [embedding] = self._predictor.embeddings(self._encoding, [plane], self._state.window, self._cancel)
+        return embedding
 
     def _encode_batch(self, chain: Chain) -> None:
         """Encode the next slices together, where that is faster than one by one."""

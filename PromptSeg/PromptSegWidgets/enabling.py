@@ -3,7 +3,7 @@
 import slicer
 from slicer.i18n import tr as _
 
-from PromptSegLib.availability import Situation, reasons
+from PromptSegLib.availability import Situation, hint, reasons
 from PromptSegWidgets.prompts_section import TOOL_BUTTONS
 
 
@@ -16,7 +16,8 @@ class Enabling:
 
     def show(self):
         ui, tools = self.panel.ui, self.panel.logic.tools
-        found = reasons(self._situation())
+        situation = self._situation()
+        found = reasons(situation)
         if found.get(tools.tool):
             tools.drop()
         for control, reason in found.items():
@@ -24,12 +25,18 @@ class Enabling:
             toolTip = self._toolTips.setdefault(control, button.toolTip)
             button.enabled = not reason
             button.toolTip = f"{toolTip}\n{_(reason)}" if reason else toolTip
-        ui.nameComboBox.enabled = ui.nameButton.enabled
+        for control in (ui.searchEdit, ui.namesList, ui.whereComboBox):
+            control.enabled = ui.nameButton.enabled
         for control in (ui.directionComboBox, ui.reachSpinBox):
             control.enabled = ui.propagateButton.enabled
         for tool, name in TOOL_BUTTONS.items():
             getattr(ui, name).checked = tools.tool == tool
-        ui.progressBar.setVisible(self.panel.logic.isBusy)
+        ui.progressBar.enabled = self.panel.logic.isBusy
+        ui.hintLabel.text = _(hint(situation, tools.tool))
+
+    def _channelProblem(self):
+        missing = self.panel.input.missingChannels()
+        return _("Choose a volume for {channels} under Input.").format(channels=", ".join(missing)) if missing else ""
 
     def _situation(self):
         parameters, logic = self.panel.parameters, self.panel.logic
@@ -38,7 +45,7 @@ class Enabling:
         worklist = logic.case.worklist if logic.case else None
         return Situation(
             capabilities=models.capabilities(model),
-            problem=models.problem(model),
+            problem=models.problem(model) or self._channelProblem(),
             has_volume=parameters.volume is not None and parameters.volume.GetImageData() is not None,
             has_session=session is not None,
             has_prompts=bool(session and session.prompts()),

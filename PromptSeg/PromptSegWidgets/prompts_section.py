@@ -1,4 +1,4 @@
-"""Prompts: the tools, the names, and the list of what the selected segment was prompted by."""
+"""Prompts: the tools, and the list of what the selected segment was prompted by."""
 
 import qt
 import slicer
@@ -36,7 +36,6 @@ class PromptsSection(Section):
 
     def actions(self):
         return {
-            "name": self.onName,
             "run": lambda: self.session.predict(self.logic.tools.view_now()),
             "cancel": self.logic.cancel,
             "undo": lambda: self.session.undo(),
@@ -55,12 +54,6 @@ class PromptsSection(Section):
                 table.setItem(index, column, qt.QTableWidgetItem(text))
         if row >= len(prompts):
             table.setCurrentCell(-1, -1)
-        capabilities = self.logic.models.capabilities(self.parameters.model)
-        classes = list(capabilities.classes) if capabilities else []
-        names = self.ui.nameComboBox
-        if [names.itemText(n) for n in range(names.count)] != classes:
-            names.clear()
-            names.addItems(classes)
 
     def onTool(self, tool, checked):
         self.panel.setStatus("")
@@ -71,11 +64,6 @@ class PromptsSection(Section):
             with self.panel.reporting():
                 self.logic.tools.take(tool, session)
         self.panel.scheduleUpdate()
-
-    def onName(self):
-        session = self.panel.openSession()
-        if session is not None:
-            session.add(self.logic.namePrompt(session, self.ui.nameComboBox.currentText))
 
     # The list
 

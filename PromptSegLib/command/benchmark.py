@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from PromptSegLib.command.arguments import Parser, UsageError
 from PromptSegLib.command.console import ProgressBar, print_table
 
 if TYPE_CHECKING:
+    from PromptSegLib.evaluation.columns import Column, Record
     from PromptSegLib.evaluation.results import Results
 
 _EPILOG = """\
@@ -37,6 +39,7 @@ def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
         help="what all models are told of the user's view: one of which the structure takes a third, or nothing",
     )
     parser.add_argument("--least-voxels", type=_count, default=64, metavar="N", help="of a structure to be looked at")
+    parser.add_argument("--no-surfaces", action="store_true", help="compare volumes only: quicker, and without MONAI")
     parser.add_argument("--json", type=Path, metavar="OUT.json", help="keep all results")
     parser.add_argument(
         "--jobs", type=_count, default=os.cpu_count() or 1, metavar="N", help="processes (default: %(default)s)"
@@ -57,6 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
         clicks=arguments.clicks,
         has_view=arguments.field_of_view == "structure",
         least_voxels=arguments.least_voxels,
+        has_surfaces=not arguments.no_surfaces,
     )
     output = arguments.json
     notes = output.with_name(f"{output.name}.part") if output is not None else None
@@ -70,18 +74,30 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def print_results(results: Results, clicks: int) -> None:
-    """Print the mean Dice by the number of prompts, in slices and in volumes and for each data set."""
-    from PromptSegLib.evaluation.results import by_dataset, by_dimensions, dice_columns, table
+    """Print how good masks are by the number of prompts, , and how many it takes."""
+    from PromptSegLib.evaluation.columns import challenge_columns, dice_columns, effort_columns
+    from PromptSegLib.evaluation.results import by_dataset, by_dimensions
 
-    columns = dice_columns(clicks)
-    for group_of in (by_dimensions, by_dataset):
-        rows = table(results, columns, group_of)
-        used = [n for n in range(len(columns)) if any(row.means[n] is not None for row in rows)]
+    print_means("mean Dice", results, dice_columns(clicks), by_dimensions)
+    print_means("mean Dice", results, dice_columns(clicks), by_dataset)
+    effort = "number of clicks to a Dice, part of all cases that stay below it, surfaces after all clicks"
+    print_means(effort, results, effort_columns(clicks), by_dimensions)
+    print_means("CVPR 2025 challenge", results, challenge_columns(), by_dimensions)
+    counts = {status: sum(r["status"] == status for r in results.records) for status in ("done", "failed")}
+    print(f"means with their 95 % intervals; {counts['done']} trials, {counts['failed']} failed")
+
+
+def print_means(title: str, results: Results, columns: Sequence[Column], group_of: Callable[[Record], str]) -> None:
+    """Print a table, without columns that nobody has a figure for; nothing when none are left."""
+    from PromptSegLib.evaluation.results import table
+
+    rows = table(results, columns, group_of)
+    used = [n for n in range(len(columns)) if any(row.means[n] is not None for row in rows)]
+    if used:
+        print(f"{title}:")
         lines = [(row.group, row.model, *(_cell(row.means[n]) for n in used)) for row in rows]
         print_table(("", "MODEL", *(columns[n].title.upper() for n in used)), lines)
         print()
-    counts = {status: sum(r["status"] == status for r in results.records) for status in ("done", "failed")}
-    print(f"mean Dice with its 95 % interval; {counts['done']} trials, {counts['failed']} failed")
 
 
 def _cell(mean: object) -> str:

@@ -1,6 +1,6 @@
 """How a benchmark's simulated user prompts: the protocols of this field, under names.
 
-Each is deterministic: the same case, seed and answers give the same prompts.
+Each is deterministic: the same case, repetition and answers give the same prompts.
 """
 
 from __future__ import annotations
@@ -9,31 +9,46 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from PromptSegLib.bitmask import BoolArray
-from PromptSegLib.evaluation.boxes import box_with_margin
+from PromptSegLib.evaluation.boxes import box_with_margin, jittered_box
 from PromptSegLib.evaluation.cases import LoadedCase
-from PromptSegLib.evaluation.clicks import next_click
+from PromptSegLib.evaluation.clicks import challenge_click, next_click, random_click
+from PromptSegLib.evaluation.strokes import next_scribble
 from PromptSegLib.prompts import Prompt
 
-Turn = Callable[[LoadedCase, int, BoolArray, int], Sequence[Prompt]]
-"""The prompts of a turn, from the case, the turn (0 first), the mask so far and the repetition; none when content."""
-
 BOX_MARGIN = 0.05
+CHALLENGE_CLICKS = 5
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the user sees before a turn: the case, the mask so far, which turn it is, and which repetition, from 0."""
+
+    case: LoadedCase
+    mask_kji: BoolArray
+    turn: int
+    repetition: int
+
+
+Move = Callable[[Situation], Sequence[Prompt]]
+"""The prompts of a turn, answered one by one; none when there is nothing to correct."""
 
 
 @dataclass(frozen=True)
 class Protocol:
     """A simulated user.
 
-    name: what options and results call it. summary: what the user does, and who does so. turns: how many answers are
-    looked at; 0 for as many as there shall be clicks. repetitions: how often each case is done, each time another way;
-    0 for as many times as there are people who scribbled on it.
+    name: what options and results call it. summary: what the user does, and where that comes from. turns: how many
+    answers are looked at; 0 for as many as there shall be clicks. repetitions: how often each case is done, each time
+    another way; 0 for as many times as there are people who scribbled on it. all_surfaces: whether surface metrics
+    are wanted after each turn, and not only after those that tables name.
     """
 
     name: str
     summary: str
-    turn: Turn
+    move: Move
     turns: int = 0
     repetitions: int = 1
+    all_surfaces: bool = False
 
     def turns_of(self, clicks: int) -> int:
         return self.turns or clicks
@@ -42,29 +57,56 @@ class Protocol:
         return self.repetitions or len(case.scribbles)
 
 
-def _center_click(case: LoadedCase, turn: int, mask_kji: BoolArray, seed: int) -> Sequence[Prompt]:
-    click = next_click(mask_kji, case.truth_kji, case.volume.grid)
-    return () if click is None else (click,)
+def _or_none(prompt: Prompt | None) -> Sequence[Prompt]:
+    return () if prompt is None else (prompt,)
 
 
-def _box(case: LoadedCase, turn: int, mask_kji: BoolArray, seed: int) -> Sequence[Prompt]:
-    return (box_with_margin(case.truth_kji, case.volume.grid, BOX_MARGIN),)
+def _center_click(now: Situation) -> Sequence[Prompt]:
+    return _or_none(next_click(now.mask_kji, now.case.truth_kji, now.case.volume.grid))
 
 
-def _human_scribbles(case: LoadedCase, turn: int, mask_kji: BoolArray, seed: int) -> Sequence[Prompt]:
-    return case.scribbles[seed]
+def _random_click(now: Situation) -> Sequence[Prompt]:
+    seed = 1000 * now.repetition + now.turn
+    return _or_none(random_click(now.mask_kji, now.case.truth_kji, now.case.volume.grid, seed))
 
 
-PROTOCOLS = {
-    protocol.name: protocol
-    for protocol in (
-        Protocol(
-            "clicks",
-            "each click in the middle of the largest connected error, as in the CVPR 2025 challenge",
-            _center_click,
-        ),
-        Protocol("box", "a box 5 % larger than the structure at each end", _box, turns=1),
-        Protocol("human", "scribbles that people drew, on the structure and beside it", _human_scribbles, 1, 0),
-    )
-}
+def _box(now: Situation) -> Sequence[Prompt]:
+    return (box_with_margin(now.case.truth_kji, now.case.volume.grid, BOX_MARGIN),)
+
+
+def _jittered_box(now: Situation) -> Sequence[Prompt]:
+    return (jittered_box(now.case.truth_kji, now.case.volume.grid, now.repetition),)
+
+
+def _box_then_clicks(now: Situation) -> Sequence[Prompt]:
+    grid = now.case.volume.grid
+    if now.turn == 0:
+        return (box_with_margin(now.case.truth_kji, grid),)
+    return _or_none(challenge_click(now.mask_kji, now.case.truth_kji, grid))
+
+
+def _scribble(now: Situation) -> Sequence[Prompt]:
+    return _or_none(next_scribble(now.mask_kji, now.case.truth_kji, now.case.volume.grid))
+
+
+def _human_scribbles(now: Situation) -> Sequence[Prompt]:
+    return now.case.scribbles[now.repetition]
+
+
+_ALL = (
+    Protocol("clicks", "each click in the middle of the largest error", _center_click),
+    Protocol("random-clicks", "each click anywhere in the error, as SAM-Med2D is tested", _random_click, repetitions=3),
+    Protocol("box", "a box, 5 % of its side larger than the structure at each end", _box, turns=1),
+    Protocol("random-box", "a box too large at random, as MedSAM is tested", _jittered_box, turns=1, repetitions=3),
+    Protocol(
+        "box-clicks",
+        "a tight box, then five clicks in the middle of the largest error: the CVPR 2025 challenge",
+        _box_then_clicks,
+        turns=1 + CHALLENGE_CLICKS,
+        all_surfaces=True,
+    ),
+    Protocol("scribbles", "three strokes, each along the middle of the largest error", _scribble, turns=3),
+    Protocol("human", "scribbles that people drew, on the structure and beside it", _human_scribbles, 1, 0),
+)
+PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
 """All protocols, by name."""

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from PromptSegLib.errors import PromptSegError
+from PromptSegLib.evaluation.columns import Column, Record
 from PromptSegLib.evaluation.statistics import Mean, mean_with_interval
 
 FORMAT = "promptseg-benchmark"
 VERSION = 1
-
-Record = dict[str, Any]
 
 
 class ResultsError(PromptSegError, ValueError):
@@ -55,41 +54,14 @@ class Results:
         return list(dict.fromkeys(record["model"] for record in self.records))
 
 
-@dataclass(frozen=True)
-class Column:
-    """A figure of a case, such as its Dice after three clicks; `value` takes one from a record of `protocol`."""
-
-    title: str
-    protocol: str
-    value: Callable[[Record], float]
-
-
-def dice_after(record: Record, turn: int) -> float:
-    """Return the Dice after `turn` answers; the last one where the user had stopped, 0 where there was none."""
-    steps = record["steps"][:turn]
-    return float(steps[-1]["dice"]) if steps else 0.0
-
-
-def dice_columns(clicks: int) -> list[Column]:
-    """Return the columns of the table of accuracy: the mean Dice by the kind and the number of prompts."""
-
-    def after(turn: int) -> Callable[[Record], float]:
-        return lambda record: dice_after(record, turn)
-
-    counts = sorted({count for count in (1, 3, 5, 10, 20) if count < clicks} | {clicks})
-    return [
-        *(Column(f"{count} click{'s'[: count > 1]}", "clicks", after(count)) for count in counts),
-        Column("box", "box", after(1)),
-        Column("human scribbles", "human", after(1)),
-    ]
-
-
 def values_by_case(records: Iterable[Record], column: Column) -> dict[str, float]:
     """Return the column's value for each case, the mean of its repetitions. Unsupported prompts have none."""
     found: dict[str, list[float]] = {}
     for record in records:
         if record["protocol"] == column.protocol and record["status"] != "unsupported":
-            found.setdefault(record["case"], []).append(column.value(record))
+            value = column.value(record)
+            if value is not None:
+                found.setdefault(record["case"], []).append(value)
     return {case: sum(values) / len(values) for case, values in found.items()}
 
 

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from PromptSegLib.evaluation.cases import Case
+from PromptSegLib.evaluation.columns import Record
+from PromptSegLib.evaluation.memory import peak_memory_mib, reset_peak_memory
 from PromptSegLib.evaluation.protocols import PROTOCOLS
-from PromptSegLib.evaluation.results import Record, Results
+from PromptSegLib.evaluation.results import Results
 from PromptSegLib.evaluation.rivals import RIVALS
 from PromptSegLib.evaluation.trial import Trial, run_trial
 from PromptSegLib.predictors.base import Capabilities, Predictor
@@ -32,7 +34,7 @@ class Settings:
     """models: names, those of `RIVALS` too, or "module:Class". protocols: names out of `PROTOCOLS`.
 
     clicks: how many. has_view: whether the models are told the field of view, see `StructureView`. least_voxels: what
-    a structure must have to be looked at.
+    a structure must have to be looked at. has_surfaces: whether surfaces are compared too, which takes MONAI.
     """
 
     models: tuple[str, ...]
@@ -40,6 +42,7 @@ class Settings:
     clicks: int = 10
     has_view: bool = True
     least_voxels: int = 64
+    has_surfaces: bool = True
 
 
 class _Work(NamedTuple):
@@ -122,13 +125,17 @@ def _work(work: _Work) -> list[Record]:
     is_small = int(loaded.truth_kji.sum()) < settings.least_voxels
     if is_small or loaded.dimensions not in _capabilities(model).dimensions:
         return []
-    session = Session(loaded.volume, _predictor(model))
+    predictor = _predictor(model)
+    reset_peak_memory()
+    session = Session(loaded.volume, predictor)
     trials = [
-        Trial(PROTOCOLS[name], repetition, settings.clicks, settings.has_view)
+        Trial(PROTOCOLS[name], repetition, settings.clicks, settings.has_view, settings.has_surfaces)
         for name in settings.protocols
         for repetition in range(PROTOCOLS[name].repetitions_of(loaded))
     ]
-    return [{**about, **run_trial(trial, loaded, session)} for trial in trials]
+    records = [{**about, **run_trial(trial, loaded, session)} for trial in trials]
+    peak = peak_memory_mib()
+    return [{**record, "peak_mib": None if peak is None else round(peak)} for record in records]
 
 
 def _environment() -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,29 +17,42 @@ from PromptSegLib.evaluation.cases import LoadedCase
 from PromptSegLib.evaluation.clicks import middle_kji
 from PromptSegLib.evaluation.field_of_view import StructureView
 from PromptSegLib.evaluation.metrics import dice
-from PromptSegLib.evaluation.protocols import Protocol
-from PromptSegLib.history import Answer
+from PromptSegLib.evaluation.protocols import Protocol, Situation
+from PromptSegLib.evaluation.surface_metrics import hausdorff_95_mm, surface_dice
 from PromptSegLib.prompt_files import prompt_to_record
 from PromptSegLib.prompts import Prompt, VoxelScribble
 from PromptSegLib.session import Session
 
+REPORTED_TURNS = (1, 3, 5, 10, 20)
+"""After how many prompts tables tell how good a mask is; beside them, after the last."""
+
 
 @dataclass(frozen=True)
 class Trial:
-    """What is to be done: `repetition` counts from 0, and is the seed of all that is random."""
+    """What is to be done.
+
+    repetition: counts from 0, and is the seed of all that is random. clicks: how many, where the protocol leaves that
+    open. has_view: whether the model is told the view. has_surfaces: whether surfaces are compared, which takes MONAI.
+    """
 
     protocol: Protocol
     repetition: int
     clicks: int
-    has_view: bool
+    has_view: bool = True
+    has_surfaces: bool = True
+
+    def compares_surfaces_after(self, turn: int) -> bool:
+        """Tell whether they are after `turn` answers."""
+        is_reported = turn in REPORTED_TURNS or turn == self.protocol.turns_of(self.clicks)
+        return self.has_surfaces and (is_reported or self.protocol.all_surfaces)
 
 
 def run_trial(trial: Trial, case: LoadedCase, session: Session) -> dict[str, Any]:
     """Segment the case's structure, as a new target of `session`, and return a record that JSON can hold.
 
     status: "done"; "unsupported" when the model does not take such prompts; "failed" when it broke down, and the steps
-    end there. steps: after each answer prompts, Dice, times and changed voxels; fewer than turns where the user was
-    content. slice: the result on the slice through the structure's middle.
+    end there. steps: after each answer the prompts, how good the mask is, times by stage and changed voxels; fewer
+    than turns where the user was content. slice: the result on the slice through the structure's middle.
     """
     record: dict[str, Any] = {
         "protocol": trial.protocol.name,
@@ -50,17 +65,11 @@ def run_trial(trial: Trial, case: LoadedCase, session: Session) -> dict[str, Any
     view = StructureView(case.truth_kji, case.volume.grid) if trial.has_view else None
     mask = session.mask_kji
     for turn in range(record["turns"]):
-        prompts = trial.protocol.turn(case, turn, mask, trial.repetition)
+        prompts = trial.protocol.move(Situation(case, mask, turn, trial.repetition))
         if not prompts:
             break
-        timings: dict[str, float] = {}
-        changed = 0
         try:
-            for prompt in prompts:
-                before = session.prediction
-                session.add(prompt, None if view is None else view.of(prompt))
-                if session.prediction is not None and session.prediction is not before:
-                    changed += _add_answer(session.prediction, timings)
+            step = _answer(prompts, session, view)
         except UnsupportedPromptError as error:
             record |= {"status": "unsupported", "error": str(error)}
             break
@@ -68,15 +77,40 @@ def run_trial(trial: Trial, case: LoadedCase, session: Session) -> dict[str, Any
             record |= {"status": "failed", "error": " ".join(str(error).split())}
             break
         mask = session.mask_kji
-        record["steps"].append(
-            {
-                "prompts": [_prompt_record(prompt) for prompt in prompts],
-                "dice": round(dice(mask, case.truth_kji), 5),
-                "ms": {stage: round(ms, 2) for stage, ms in timings.items()},
-                "changed_voxels": changed,
-            }
-        )
+        is_right = np.array_equal(mask, case.truth_kji)
+        with_surfaces = trial.compares_surfaces_after(turn + 1) or (is_right and trial.has_surfaces)
+        record["steps"].append({**step, **quality_of(mask, case, with_surfaces)})
     return record | {"slice": slice_record(mask, case)}
+
+
+def quality_of(mask_kji: BoolArray, case: LoadedCase, with_surfaces: bool = True) -> dict[str, float | None]:
+    """Return "dice", and with surfaces "nsd" at 2 mm and "hd95_mm", None when that is infinite."""
+    quality: dict[str, float | None] = {"dice": round(dice(mask_kji, case.truth_kji), 5)}
+    if with_surfaces:
+        spacing = case.volume.grid.spacing_kji_mm
+        distance = hausdorff_95_mm(mask_kji, case.truth_kji, spacing)
+        quality["nsd"] = round(surface_dice(mask_kji, case.truth_kji, spacing), 5)
+        quality["hd95_mm"] = round(distance, 3) if math.isfinite(distance) else None
+    return quality
+
+
+def _answer(prompts: Sequence[Prompt], session: Session, view: StructureView | None) -> dict[str, Any]:
+    """Give `prompts` one by one, and return what a record says of them and of the answers' costs."""
+    timings: dict[str, float] = {}
+    changed = 0
+    for prompt in prompts:
+        before = session.prediction
+        session.add(prompt, None if view is None else view.of(prompt))
+        answer = session.prediction
+        if answer is not None and answer is not before:
+            changed += answer.changed_voxels
+            for stage, ms in answer.timings_ms.items():
+                timings[stage] = timings.get(stage, 0.0) + ms
+    return {
+        "prompts": [_prompt_record(prompt) for prompt in prompts],
+        "ms": {stage: round(ms, 2) for stage, ms in timings.items()},
+        "changed_voxels": changed,
+    }
 
 
 def slice_record(mask_kji: BoolArray, case: LoadedCase) -> dict[str, Any]:
@@ -91,13 +125,6 @@ def slice_from_record(record: dict[str, Any], shape_kji: tuple[int, int, int]) -
     packed = np.frombuffer(zlib.decompress(base64.b64decode(record["bits_zlib_base64"])), dtype=np.uint8)
     j, i = shape_kji[1:]
     return np.unpackbits(packed, count=j * i).reshape(j, i).astype(bool)
-
-
-def _add_answer(answer: Answer, timings: dict[str, float]) -> int:
-    """Add the answer's times, by stage in ms, to `timings`; return how many voxels it changed."""
-    for stage, ms in answer.timings_ms.items():
-        timings[stage] = timings.get(stage, 0.0) + ms
-    return answer.changed_voxels
 
 
 def _prompt_record(prompt: Prompt) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from PromptSegLib.errors import PromptSegError
 from PromptSegLib.geometry import FloatArray
-from PromptSegLib.mrml.markups import box_from_roi
+from PromptSegLib.mrml.markups import prompts_from_markups
 from PromptSegLib.mrml.placing import interaction_node, is_placing, selection_node, start_placing, stop_placing
 from PromptSegLib.mrml.scene_session import Later, SceneSession
 from PromptSegLib.mrml.state_node import hidden_node
@@ -23,6 +23,10 @@ from PromptSegLib.mrml.view_geometry import (
 from PromptSegLib.prompts import Prompt
 from PromptSegLib.view import View
 
+ASKING = "ask"
+"""The tool of `PromptTools.ask`."""
+
+_MARKUPS = {"point": "vtkMRMLMarkupsFiducialNode", "box3d": "vtkMRMLMarkupsROINode"}
 _STROKES: dict[str, Shape] = {"scribble": "scribble", "lasso": "lasso", "box2d": "box"}
 
 
@@ -35,7 +39,7 @@ class DrawingView(NamedTuple):
 
 
 class PromptTools:
-    """Takes one tool at a time in hand, by its name in `availability.TOOL_FEATURES`.
+    """Takes one tool at a time in hand, by its name in `availability.TOOL_FEATURES`, or ASKING.
 
     views: returns the slice views there are now. later: see `SceneSession`. changed: called when a tool is taken or
     dropped, also by others, such as with Escape. failed: called when a prompt is refused.
@@ -59,7 +63,8 @@ class PromptTools:
         self._session: SceneSession | None = None
         self._stroke: StrokeTool | None = None
         self._placed: Any = None
-        self._roi: Any = None
+        self._helper: Any = None
+        self._answer: Callable[[Prompt], None] | None = None
         self._users_place_node_id: str | None = None
         self._tag: int | None = None
 
@@ -82,9 +87,16 @@ class PromptTools:
         if kind == "point":
             self._place(session.point_node(self._is_positive), persistent=True)
         elif kind == "box3d":
-            self._place_roi()
+            self._place_helper(kind)
         else:
             self._stroke = self._draw(_STROKES[kind])
+        self._changed()
+
+    def ask(self, kind: Literal["point", "box3d"], session: SceneSession, answer: Callable[[Prompt], None]) -> None:
+        """Let the next click, or two for a box, give one prompt to `answer`, and not to the session."""
+        self._put_down()
+        self.tool, self._session, self._answer = ASKING, session, answer
+        self._place_helper(kind)
         self._changed()
 
     def drop(self) -> None:
@@ -106,8 +118,8 @@ class PromptTools:
         if self._placed is not None and is_placing(self._placed):
             stop_placing(self._scene)
             selection_node(self._scene).SetActivePlaceNodeID(self._users_place_node_id)
-        self._remove_roi()
-        self.tool, self._session, self._stroke, self._placed = "", None, None, None
+        self._remove_helper()
+        self.tool, self._session, self._stroke, self._placed, self._answer = "", None, None, None, None
 
     # Points and 3D boxes: markups in place mode
 
@@ -124,33 +136,39 @@ class PromptTools:
         """Drop the tool when placing was ended, unless by a 3D box that is complete: another may follow."""
         if self._placed is None or is_placing(self._placed):
             return
-        self._later(self._roi_complete if self._roi is not None else self.drop)
+        self._later(self._helper_complete if self._helper is not None else self.drop)
 
-    def _place_roi(self) -> None:
-        node = self._roi = hidden_node(self._scene, "vtkMRMLMarkupsROINode", "PromptSeg 3D box")
+    def _place_helper(self, kind: str) -> None:
+        """Let clicks complete a node that is there for one prompt only."""
+        node = self._helper = hidden_node(self._scene, _MARKUPS[kind], "PromptSeg 3D box")
         node.SetSaveWithScene(False)
         node.CreateDefaultDisplayNodes()
         node.GetDisplayNode().SetSaveWithScene(False)
         node.GetDisplayNode().SetSelectedColor(POSITIVE_COLOR)
         self._place(node, persistent=False)
 
-    def _roi_complete(self) -> None:
-        roi, session = self._roi, self._session
-        if roi is None or session is None or is_placing(roi):
+    def _helper_complete(self) -> None:
+        node, session, answer = self._helper, self._session, self._answer
+        if node is None or session is None or is_placing(node):
             return
-        is_complete = roi.GetNumberOfDefinedControlPoints() > 0 and min(roi.GetSize()) > 0
-        if not is_complete:
+        is_box = node.IsA(_MARKUPS["box3d"])
+        if not node.GetNumberOfDefinedControlPoints() or (is_box and min(node.GetSize()) <= 0):
             self.drop()
             return
-        self._attempt(lambda: session.add(box_from_roi(roi, session.volume_node), self.view_now()))
-        self._remove_roi()
+        (prompt,) = prompts_from_markups(node, session.volume_node)
+        if answer is not None:
+            self.drop()
+            self._attempt(lambda: answer(prompt))
+            return
+        self._attempt(lambda: session.add(prompt, self.view_now()))
+        self._remove_helper()
         if self.tool:
-            self._place_roi()
+            self._place_helper("box3d")
 
-    def _remove_roi(self) -> None:
-        roi, self._roi = self._roi, None
-        if roi is not None and roi.GetScene() is not None:
-            self._scene.RemoveNode(roi)
+    def _remove_helper(self) -> None:
+        node, self._helper = self._helper, None
+        if node is not None and node.GetScene() is not None:
+            self._scene.RemoveNode(node)
 
     # Scribbles, lassos and 2D boxes: drags
 

@@ -28,7 +28,7 @@ The image is encoded once and prompted often; what lies before and after is in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -50,13 +50,25 @@ class Sam(nn.Module):
         self.prompt_encoder = PromptEncoder(width=config.embedding, patch=config.patch)
         self.mask_decoder = MaskDecoder(width=config.embedding)
 
-    def encode(self, image: Tensor, *, use_adapters: bool = True) -> Tensor:
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the square that it sees."""
+        return self.config.image_size
+
+    def mask_hw(self, embedding_shape: Sequence[int]) -> tuple[int, int]:
+        """Size of the masks that go in and come out, for an embedding of (…, C, h, w)."""
+        return 4 * embedding_shape[-2], 4 * embedding_shape[-1]
+
+    def encode(
+        self, image: Tensor, *, use_adapters: bool = True, between_blocks: Callable[[], None] = lambda: None
+    ) -> Tensor:
         """The embedding (B, C, H / patch, W / patch) of normalised images (B, 3, H, W), rounded up.
 
         Meant for H = W = `config.image_size`; other sizes run with interpolated positions.
-        `use_adapters=False` leaves out the adapters of a network that has them.
+        `use_adapters=False` leaves out the adapters of a network that has them. `between_blocks` is called before
+        each block, which takes up to a second on a CPU, and may raise to end it.
         """
-        embedding: Tensor = self.image_encoder(image, use_adapters=use_adapters)
+        embedding: Tensor = self.image_encoder(image, use_adapters=use_adapters, between_blocks=between_blocks)
         return embedding
 
     def decode(

@@ -7,7 +7,7 @@ arXiv:2112.01526, section 4.1). Adapters: SAM-Med2D, arXiv:2308.16184, section 3
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -48,10 +48,13 @@ class ImageEncoder(nn.Module):
             LayerNorm2d(out),
         )
 
-    def forward(self, image: Tensor, *, use_adapters: bool = True) -> Tensor:
-        """The embedding; `use_adapters=False` passes by the adapters of a network that has them."""
+    def forward(
+        self, image: Tensor, *, use_adapters: bool = True, between_blocks: Callable[[], None] = lambda: None
+    ) -> Tensor:
+        """The embedding; see `Sam.encode`."""
         tokens = self.tokens(image)
         for block in self.blocks:
+            between_blocks()
             tokens = block(tokens, use_adapters=use_adapters)
         return self.embedding(tokens)
 

@@ -68,8 +68,8 @@ class SamPredictor(SlicePredictor):
         self._network = network
         self._device = device
         self._weights = weights or WeightsStore()
-        if network is None and self._weights.status(self._weights_name).state != "ready":
-            self._weights.path(self._weights_name)
+        if network is None:
+            self._weights.require(self._weights_name)
 
     @property
     def _weights_name(self) -> str:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -16,12 +16,33 @@ from torch import Tensor, nn
 from PromptSegLib.cancel import CancelToken
 from PromptSegLib.imaging.medsam_transforms import MedSamFrame
 from PromptSegLib.imaging.sam_transforms import LongestSideFrame, StretchedFrame
-from PromptSegLib.networks.sam import Sam
 from PromptSegLib.predictors.slice_model import ObjectAnswer, ObjectPrompts
 from PromptSegLib.predictors.torch_device import OnDevice
 
 # A mask as logits: what SAM is sure of has logits of about this size.
 SURE = 10.0
+
+
+class PromptableNetwork(Protocol):
+    """A network that encodes an image once and answers prompts on it; see `PromptSegLib.networks.sam.Sam`."""
+
+    @property
+    def image_size(self) -> int: ...
+
+    def mask_hw(self, embedding_shape: Sequence[int]) -> tuple[int, int]: ...
+
+    def encode(self, image: Tensor, *, between_blocks: Callable[[], None]) -> Tensor: ...
+
+    def decode(
+        self,
+        embedding: Tensor,
+        points: Tensor | None,
+        labels: Tensor | None,
+        boxes: Tensor | None,
+        mask: Tensor | None,
+        *,
+        multimask: bool,
+    ) -> tuple[Tensor, Tensor]: ...
 
 
 class Frame(Protocol):
@@ -68,10 +89,10 @@ SAM_MED2D_WAY = SamWay(StretchedFrame, lambda prompts: True, probabilities=True)
 
 
 class SamModel:
-    """See `SliceModel`. `device`: see `OnDevice`."""
+    """See `SliceModel`. `network`: a module that is a `PromptableNetwork`. `device`: see `OnDevice`."""
 
-    def __init__(self, network: Sam, way: SamWay, device: str = "auto") -> None:
-        self.network = network
+    def __init__(self, network: nn.Module, way: SamWay, device: str = "auto") -> None:
+        self.network = cast(PromptableNetwork, network)
         self.way = way
         self._device = OnDevice(network, device)
         self._weights = fingerprint(network)
@@ -94,7 +115,7 @@ class SamModel:
         return 1 if self._device.device.type == "cpu" else 4
 
     def embed(self, images: Sequence[NDArray[np.uint8]], cancel: CancelToken) -> list[NDArray[Any]]:
-        """Return the embedding (C, h, w), float32, of each RGB image (H, W, 3), uint8, all of one size."""
+        """Return the embedding, float32, of each RGB image (H, W, 3), uint8, all of one size."""
         frame = self._frame(images[0].shape[:2])
         inputs = torch.cat([frame.image(image) for image in images])  # (B, 3, side, side)
         embeddings = self._device.run(lambda: self._encode(inputs, cancel))
@@ -108,17 +129,12 @@ class SamModel:
 
     def _frame(self, shape_hw: tuple[int, ...]) -> Frame:
         height, width = shape_hw
-        return self.way.frame((height, width), self.network.config.image_size)
+        return self.way.frame((height, width), self.network.image_size)
 
     def _encode(self, inputs: Tensor, cancel: CancelToken) -> Tensor:
-        """The network's `encode`, which can be cancelled between blocks: each takes up to a second on a CPU."""
-        encoder = self.network.image_encoder
         with self._device.autocast():
-            tokens = encoder.tokens(inputs.to(self._device.device))  # (B, h, w, width)
-            for block in encoder.blocks:
-                cancel.check()
-                tokens = block(tokens)
-            return encoder.embedding(tokens).float().cpu()  # (B, C, h, w)
+            embedding = self.network.encode(inputs.to(self._device.device), between_blocks=cancel.check)
+        return embedding.float().cpu()
 
     def _decode(self, embedding: NDArray[Any], shape_hw: tuple[int, int], prompts: ObjectPrompts) -> ObjectAnswer:
         frame, device = self._frame(shape_hw), self._device.device
@@ -142,13 +158,13 @@ class SamModel:
         score = min(max(float(iou[0, best]), 0.0), 1.0) if self.way.predicts_iou else None
         return ObjectAnswer(mask, score, low_res[0, 0].float().cpu().numpy())
 
-    def _mask_input(self, frame: Frame, shape_chw: tuple[int, ...], prompts: ObjectPrompts) -> Tensor | None:
+    def _mask_input(self, frame: Frame, embedding_shape: Sequence[int], prompts: ObjectPrompts) -> Tensor | None:
         """The mask to be refined, (1, 1, 4h, 4w): the network's own logits where it gave it, else as sure ones."""
         if self.way.takes_mask and prompts.logits is not None:
             logits = torch.from_numpy(prompts.logits)[None, None]
         elif self.way.takes_mask and prompts.mask is not None:
             mask = torch.from_numpy(prompts.mask).float()[None, None]
-            logits = SURE * (2 * frame.low_res(mask, [4 * side for side in shape_chw[1:]]) - 1)
+            logits = SURE * (2 * frame.low_res(mask, self.network.mask_hw(embedding_shape)) - 1)
         else:
             return None
         return (logits.sigmoid() if self.way.probabilities else logits).to(self._device.device)

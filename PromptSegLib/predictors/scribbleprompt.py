@@ -50,8 +50,8 @@ class ScribblePromptPredictor(SlicePredictor):
         self._network = network
         self._device = device
         self._weights = weights or WeightsStore()
-        if network is None and self._weights.status("scribbleprompt").state != "ready":
-            self._weights.path("scribbleprompt")
+        if network is None:
+            self._weights.require("scribbleprompt")
 
     def _load(self) -> ScribblePromptModel:
         from PromptSegLib.networks.scribbleprompt import ScribblePromptUNet

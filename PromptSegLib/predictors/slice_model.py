@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,4 +72,25 @@ class SliceModel(Protocol):
         self, embedding: NDArray[Any], shape_hw: tuple[int, int], objects: Sequence[ObjectPrompts]
     ) -> list[ObjectAnswer]:
         """Return the masks of `objects` on the slice; one for all where the network does not tell them apart."""
+        ...
+
+
+class Follower(Protocol):
+    """What a network remembers of a structure while it goes through a stack of slices, numbered from 0."""
+
+    def show(self, number: int, embedding: NDArray[Any], mask: BoolArray) -> None:
+        """Take note of what the structure is on a slice: `mask` (h, w)."""
+        ...
+
+    def find(self, number: int, embedding: NDArray[Any], shape_hw: tuple[int, int]) -> ObjectAnswer:
+        """Return what it is on the next slice, and take note of that."""
+        ...
+
+
+@runtime_checkable
+class FollowsSlices(Protocol):
+    """A model of slices with a memory, which need not be prompted on each of them."""
+
+    def follower(self) -> Follower:
+        """Return one that remembers nothing yet."""
         ...

@@ -125,6 +125,15 @@ class WeightsStore:
         wanted = checkpoint.file(file)
         return Path(self._checked(checkpoint, wanted, cancel).path)
 
+    def require(self, name: str) -> None:
+        """Do nothing when a checkpoint is here, without reading it.
+
+        Raises:
+            WeightsError: as `path`.
+        """
+        if self.status(name).state != "ready":
+            self.path(name)
+
     def folder_of(self, name: str, cancel: CancelToken | None = None) -> Path:
         """The folder with all files of a checkpoint, checked, for engines that want a folder.
 

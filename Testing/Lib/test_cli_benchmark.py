@@ -16,7 +16,9 @@ def data(tmp_path_factory):
 def test_a_table_and_json(promptseg, data, tmp_path):
     output = tmp_path / "out.json"
     models = "benchmark_models:Oracle,benchmark_models:Everything"
-    outcome = promptseg("benchmark", data, "--models", models, "--clicks", "3", "--json", output, "--jobs", "1")
+    outcome = promptseg(
+        "benchmark", data, "--models", models, "--clicks", "3", "--json", output, "--jobs", "1", "--no-surfaces"
+    )
     assert outcome.status == 0, outcome.err
     assert "1.000 [1.000, 1.000]" in outcome.out
     assert "3 CLICKS" in outcome.out

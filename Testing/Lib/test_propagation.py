@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import BallPredictor
+from scipy import ndimage
 from slice_phantoms import (
+    PerfectModel,
     PerfectPredictor,
     affine,
     ball,
@@ -23,6 +25,7 @@ from PromptSegLib.executor import ThreadExecutor
 from PromptSegLib.geometry import Grid
 from PromptSegLib.imaging.oblique_slices import ObliqueSlice
 from PromptSegLib.observer import SessionObserver
+from PromptSegLib.predictors.slice_model import ObjectAnswer
 from PromptSegLib.process_executor import ProcessExecutor
 from PromptSegLib.prompts import Box, Point
 from PromptSegLib.session import Session
@@ -425,6 +428,60 @@ def test_an_area_that_jumps_ends_it():
     session.propagate()
     assert iou(session.mask_kji, ours) > 0.98
     assert "would jump from" in session.prediction.note
+
+
+class Remembers(PerfectModel):
+    """Need not be asked: on each next slice it finds the part that touches what it saw last."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown = []
+
+    def follower(self):
+        return RemembersOne(self)
+
+
+class RemembersOne:
+    def __init__(self, model):
+        self.model = model
+        self.seen = {}
+
+    def show(self, number, embedding, mask):
+        self.model.shown.append(number)
+        self.seen[number] = mask
+
+    def find(self, number, embedding, shape_hw):
+        last = self.seen[number - 1]
+        parts, _ = ndimage.label(embedding[..., 0] > 127)
+        self.seen[number] = np.isin(parts, np.unique(parts[last & (parts > 0)]))
+        return ObjectAnswer(self.seen[number], 0.9, None)
+
+
+@grids
+def test_a_network_with_a_memory_is_prompted_once_and_follows(grid):
+    structure = ball(grid, middle_ras(grid), 16.0)
+    session = session_on(grid, structure)
+    model = session._engine.predictor.model = Remembers()
+    first, last = extent_k(structure)
+    click_in(session, structure, (first + last) // 2)
+    session.propagate()
+    assert iou(session.mask_kji, structure) > 0.98
+    assert model.shown == [0, 0]
+    assert len(model.asked) == 1
+
+
+def test_a_memory_is_shown_both_of_the_slices_that_it_leads_between():
+    grid = GRIDS["isotropic"]
+    structure = ball(grid, middle_ras(grid), 16.0)
+    session = session_on(grid, structure)
+    model = session._engine.predictor.model = Remembers()
+    first, last = extent_k(structure)
+    for k in (first + 6, last - 5):
+        click_in(session, structure, k)
+    session.propagate()
+    assert iou(session.mask_kji, structure) > 0.98
+    apart = int(last - 5 - (first + 6))
+    assert sorted(model.shown) == [0, 0, 0, 0, apart, apart]
 
 
 def test_slices_are_encoded_in_batches_where_that_pays():

@@ -78,10 +78,10 @@ def test_while_a_prediction_runs_it_can_be_cancelled_and_nothing_else_is_blocked
     user.views["Red"].click(user.go_to((20, 15, 10)))
     user.look()
     assert "cancel" in enabled(user)
-    assert user.ui.progressBar.isVisible()
+    assert user.ui.progressBar.enabled
     assert user.status
     user.press("cancel")
-    assert not user.ui.progressBar.isVisible()
+    assert not user.ui.progressBar.enabled
     assert user.size == 0
     assert len(user.session.prompts()) == 1
 
@@ -91,7 +91,7 @@ def test_tools_that_the_model_does_not_take_say_so(user, image):
     user.ui.modelComboBox.setCurrentIndex(user.ui.modelComboBox.findData("points"))
     assert enabled(user) & TOOLS == {"pointPlus"}
     assert "Points only does not take this kind of prompt." in user.ui.box2dButton.toolTip
-    assert [user.ui.nameComboBox.itemText(n) for n in range(user.ui.nameComboBox.count)] == ["liver", "spleen"]
+    assert [user.ui.namesList.item(n).text() for n in range(user.ui.namesList.count)] == ["liver", "spleen"]
     assert "Experimental" in user.ui.modelLabel.text
 
 

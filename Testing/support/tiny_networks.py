@@ -10,6 +10,7 @@ from key_made_weights import state_dict_from_keys
 from references import KEPT_HERE
 
 from PromptSegLib.networks.sam import sam_med2d, sam_vit_b
+from PromptSegLib.networks.sam2 import Hiera, Sam2, from_published, sam2_video
 from PromptSegLib.networks.sam_med3d import SAMMed3D
 from PromptSegLib.networks.scribbleprompt import ScribblePromptUNet
 from PromptSegLib.predictors.sam import FtSam, SamMed2D, SamMed2DNoAdapter
@@ -49,6 +50,26 @@ def tiny_sam():
 
 def tiny_med2d(**changes):
     return key_made(sam_med2d(**TINY_MED2D, **changes), "sam_med2d_tiny_keys")
+
+
+TINY_SAM2 = {
+    "hiera": Hiera(16, 1, (1, 1, 3, 1), (3, 4)),
+    "image_size": 256,
+    "memory_attention_num_layers": 2,
+}
+
+
+def tiny_sam2_state_dict():
+    """Return key-made weights under the published names, with which a structure is mostly thought to be there."""
+    state_dict = state_dict_from_keys(KEPT_HERE / "sam2_tiny_keys.json")
+    state_dict["sam_mask_decoder.pred_obj_score_head.layers.2.bias"] += 2
+    return state_dict
+
+
+def tiny_sam2():
+    network = Sam2(sam2_video(**TINY_SAM2))
+    network.video.load_state_dict(from_published(tiny_sam2_state_dict()))
+    return network.eval()
 
 
 def tiny_scribbleprompt():

@@ -11,7 +11,7 @@ from slice_phantoms import affine, ball
 from strategies import grids, masks
 
 from PromptSegLib.errors import GeometryError
-from PromptSegLib.evaluation.clicks import middle_kji, next_click
+from PromptSegLib.evaluation.clicks import challenge_click, middle_kji, next_click, random_click
 from PromptSegLib.geometry import Grid
 
 GRID = Grid((20, 24, 28), affine(turned_deg=30))
@@ -130,3 +130,35 @@ def test_masks_off_the_grid_and_empty_ones_are_refused():
         next_click(NOTHING[1:], NOTHING, GRID)
     with pytest.raises(GeometryError, match="at least one voxel"):
         middle_kji(NOTHING, GRID)
+
+
+def test_random_clicks_are_on_any_wrong_voxel_and_say_which_way():
+    truth, mask = CUBE, np.roll(CUBE, 3, axis=2)
+    clicks = [random_click(mask, truth, GRID, seed) for seed in range(60)]
+    places = {place(click) for click in clicks}
+    assert len(places) > 40
+    for click in clicks:
+        index = place(click)
+        assert mask[index] != truth[index]
+        assert click.positive == truth[index]
+    assert {click.positive for click in clicks} == {True, False}
+    assert random_click(mask, truth, GRID, 5) == clicks[5]
+    assert random_click(truth, truth, GRID) is None
+
+
+def test_the_challenges_click_joins_errors_that_touch():
+    missed, excess = box((5, 8), (5, 8), (5, 9)), box((5, 8), (5, 8), (9, 15))
+    single = box((12, 16), (12, 16), (12, 16))
+    # Apart, the largest error is the single one, of 64 voxels; 36 and 54 that touch are more.
+    assert place(next_click(excess, missed | single, GRID))[0] > 11
+    click = challenge_click(excess, missed | single, GRID)
+    assert place(click)[:2] == (6, 6)
+    assert click.positive == (place(click)[2] < 9)
+    assert challenge_click(CUBE, CUBE, GRID) is None
+
+
+def test_the_challenges_click_counts_depth_in_voxels():
+    grid = Grid((20, 24, 28), np.diag([1.0, 1.0, 10.0, 1.0]))
+    # A cube of 5 voxels a side with a wing, 3 slices thick: in mm the wing's middle slice is as deep as the cube's.
+    cube, wing = box((5, 10), (5, 10), (5, 10), grid=grid), box((6, 9), (6, 9), (9, 25), grid=grid)
+    assert place(challenge_click(NOTHING, cube | wing, grid), grid) == (7, 7, 7)

@@ -8,8 +8,9 @@ import pytest
 from benchmark_models import write_phantoms
 
 from PromptSegLib.errors import UnknownPredictorError
+from PromptSegLib.evaluation.columns import dice_after, dice_columns
 from PromptSegLib.evaluation.folders import find_cases
-from PromptSegLib.evaluation.results import by_dimensions, dice_after, dice_columns, table
+from PromptSegLib.evaluation.results import by_dimensions, table
 from PromptSegLib.evaluation.runner import Settings, run_benchmark
 
 ORACLE, EVERYTHING, BROKEN = (f"benchmark_models:{name}" for name in ("Oracle", "Everything", "Broken"))
@@ -25,7 +26,7 @@ def records_of(results, **wanted):
 
 
 def test_an_oracle_reaches_dice_1_with_the_first_prompt_and_the_user_is_content(cases):
-    results = run_benchmark(cases, Settings((ORACLE,), ("clicks", "box")))
+    results = run_benchmark(cases, Settings((ORACLE,), ("clicks", "box"), has_surfaces=False))
     assert len(results.records) == 4 * 2
     for record in results.records:
         assert [step["dice"] for step in record["steps"]] == [1.0]
@@ -37,7 +38,7 @@ def test_an_oracle_reaches_dice_1_with_the_first_prompt_and_the_user_is_content(
 
 
 def test_everything_has_the_dice_that_follows_from_its_size(cases):
-    results = run_benchmark(cases, Settings((EVERYTHING,), ("clicks",), clicks=2))
+    results = run_benchmark(cases, Settings((EVERYTHING,), ("clicks",), clicks=2, has_surfaces=False))
     sizes = {"volume/volume/label 3": (7 * 20 * 16, 12 * 40 * 48), "picture/picture/label 7": (6 * 12, 40 * 48)}
     for case, (size, total) in sizes.items():
         (record,) = records_of(results, case=case)
@@ -48,8 +49,21 @@ def test_everything_has_the_dice_that_follows_from_its_size(cases):
         assert record["steps"][0]["ms"]["answer"] == 2.0
 
 
+def test_surfaces_are_compared_after_the_prompts_that_tables_name_and_when_all_is_right(cases):
+    settings = Settings((EVERYTHING, ORACLE), ("clicks", "box-clicks"), clicks=4)
+    results = run_benchmark([case for case in cases if case.key == "volume/volume/label 3"], settings)
+    everything, challenge, oracle, _ = results.records
+    assert [step.get("nsd", "none") == "none" for step in everything["steps"]] == [False, True, False, False]
+    assert len(challenge["steps"]) == 6
+    # The image's surface is at least 6 mm off the structure's, and up to 22 mm along i.
+    assert all(step["nsd"] == 0 for step in challenge["steps"])
+    assert challenge["steps"][0]["hd95_mm"] > 22
+    assert (oracle["steps"][0]["nsd"], oracle["steps"][0]["hd95_mm"]) == (1.0, 0.0)
+    assert oracle["peak_mib"] > 50
+
+
 def test_a_model_that_breaks_down_keeps_the_dice_it_had(cases):
-    results = run_benchmark(cases[:1], Settings((BROKEN,), ("clicks",), clicks=5))
+    results = run_benchmark(cases[:1], Settings((BROKEN,), ("clicks",), clicks=5, has_surfaces=False))
     (record,) = results.records
     assert record["status"] == "failed"
     assert "out of luck" in record["error"]
@@ -58,7 +72,7 @@ def test_a_model_that_breaks_down_keeps_the_dice_it_had(cases):
 
 
 def test_prompts_that_a_model_does_not_take_leave_a_gap_in_the_table(cases):
-    results = run_benchmark(cases, Settings(("threshold",), ("clicks", "box")))
+    results = run_benchmark(cases, Settings(("threshold",), ("clicks", "box"), has_surfaces=False))
     assert {record["status"] for record in records_of(results, protocol="clicks")} == {"unsupported"}
     for row in table(results, dice_columns(10), by_dimensions):
         assert row.means[:4] == [None] * 4
@@ -66,7 +80,7 @@ def test_prompts_that_a_model_does_not_take_leave_a_gap_in_the_table(cases):
 
 
 def test_a_model_of_slices_is_not_measured_on_volumes_nor_a_structure_that_is_too_small(cases):
-    results = run_benchmark(cases, Settings((ORACLE,), ("box",), least_voxels=100))
+    results = run_benchmark(cases, Settings((ORACLE,), ("box",), least_voxels=100, has_surfaces=False))
     assert {record["case"] for record in results.records} == {
         "picture/picture/label 3",
         "volume/volume/label 3",
@@ -74,19 +88,20 @@ def test_a_model_of_slices_is_not_measured_on_volumes_nor_a_structure_that_is_to
     }
 
 
-def test_two_processes_find_what_one_finds(cases, monkeypatch, tmp_path):
-    settings = Settings(("classical", "growcut"), ("clicks", "box"), clicks=2)
+def test_two_processes_find_what_one_finds(cases):
+    settings = Settings(("classical", "growcut"), ("clicks", "box"), clicks=2, has_surfaces=False)
     alone, shared = (run_benchmark(cases, settings, jobs) for jobs in (1, 2))
 
-    def without_times(records):
-        return [{**r, "steps": [{k: v for k, v in s.items() if k != "ms"} for s in r["steps"]]} for r in records]
+    def without_costs(records):
+        steps = [[{**step, "ms": None} for step in record["steps"]] for record in records]
+        return [{**r, "peak_mib": None, "steps": s} for r, s in zip(records, steps, strict=True)]
 
-    assert without_times(alone.records) == without_times(shared.records)
+    assert without_costs(alone.records) == without_costs(shared.records)
     assert len(alone.records) == 2 * 4 * 2
 
 
 def test_a_benchmark_that_was_stopped_goes_on_where_it_was(cases, tmp_path):
-    notes, settings = tmp_path / "out.json.part", Settings((ORACLE, EVERYTHING), ("box",))
+    notes, settings = tmp_path / "out.json.part", Settings((ORACLE, EVERYTHING), ("box",), has_surfaces=False)
 
     def stop(fraction, what):
         if fraction >= 0.5:
@@ -109,7 +124,12 @@ def test_notes_of_another_benchmark_are_not_gone_on_with(cases, tmp_path):
     notes = tmp_path / "out.json.part"
     notes.write_text(json.dumps({"settings": {}, "works": []}) + "\n")
     seen = []
-    run_benchmark(cases[:2], Settings((ORACLE,), ("box",)), progress=lambda f, what: seen.append(f), notes=notes)
+    run_benchmark(
+        cases[:2],
+        Settings((ORACLE,), ("box",), has_surfaces=False),
+        progress=lambda f, what: seen.append(f),
+        notes=notes,
+    )
     assert seen == [0.5, 1.0]
 
 
