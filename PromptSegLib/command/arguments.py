@@ -110,6 +110,11 @@ class _InOrder(argparse.Action):
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add what says which model answers, and where it runs."""
     parser.add_argument("--model", default="default", help="see promptseg models (default: %(default)s)")
+    add_device_option(parser)
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Add what says where models run."""
     parser.add_argument(
         "--device", default="auto", help="auto, cpu, mps, cuda or such as cuda:1 (default: %(default)s, the best here)"
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PromptSegLib.command.arguments import Parser, UsageError
+from PromptSegLib.command.arguments import Parser, UsageError, add_device_option
 from PromptSegLib.command.console import ProgressBar, print_table
 
 if TYPE_CHECKING:
@@ -26,7 +26,12 @@ again.
 def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
     """Declare the command."""
     parser = commands.add_parser("benchmark", help="measure models on images with a known answer", epilog=_EPILOG)
-    parser.add_argument("data", type=Path, metavar="DATA", help="folder of images and labels")
+    parser.add_argument(
+        "data", type=Path, metavar="DATA", help="folder of images and labels, or a .yaml that describes them"
+    )
+    parser.add_argument(
+        "--labels", type=Path, metavar="MAP.yaml", help="the structures to look at, by one name in all data sets"
+    )
     parser.add_argument(
         "--models", type=_names, default=("default", "classical", "growcut", "threshold"), metavar="A,B"
     )
@@ -39,6 +44,7 @@ def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
         help="what all models are told of the user's view: one of which the structure takes a third, or nothing",
     )
     parser.add_argument("--least-voxels", type=_count, default=64, metavar="N", help="of a structure to be looked at")
+    add_device_option(parser)
     parser.add_argument("--no-surfaces", action="store_true", help="compare volumes only: quicker, and without MONAI")
     parser.add_argument("--json", type=Path, metavar="OUT.json", help="keep all results")
     parser.add_argument(
@@ -48,7 +54,7 @@ def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from PromptSegLib.evaluation.folders import find_cases
+    from PromptSegLib.evaluation.manifest import read_data
     from PromptSegLib.evaluation.protocols import PROTOCOLS
     from PromptSegLib.evaluation.runner import Settings, run_benchmark
 
@@ -61,11 +67,15 @@ def _run(arguments: argparse.Namespace) -> int:
         has_view=arguments.field_of_view == "structure",
         least_voxels=arguments.least_voxels,
         has_surfaces=not arguments.no_surfaces,
+        device=arguments.device,
     )
     output = arguments.json
     notes = output.with_name(f"{output.name}.part") if output is not None else None
     bar = ProgressBar()
-    results = run_benchmark(find_cases(arguments.data), settings, arguments.jobs, bar.progress, notes)
+    data = read_data(arguments.data, arguments.labels)
+    results = run_benchmark(
+        data.cases, settings, arguments.jobs, sources=data.sources, progress=bar.progress, notes=notes
+    )
     bar.clear()
     if output is not None:
         results.write(output)

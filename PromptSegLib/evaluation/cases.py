@@ -15,6 +15,7 @@ from PromptSegLib.errors import VolumeError
 from PromptSegLib.geometry import flip_axes
 from PromptSegLib.io import read_volume
 from PromptSegLib.prompts import VoxelScribble
+from PromptSegLib.view import Window
 from PromptSegLib.volume import Volume
 
 
@@ -23,7 +24,7 @@ class Case:
     """One structure in one image.
 
     dataset, image_name, structure: what tables call them. image, truth: files; the same .npz can hold both. values:
-    which of the truth's values are the structure, none for all that are not 0.
+    which of the truth's values are the structure, none for all that are not 0. window: the intensities that matter.
     """
 
     dataset: str
@@ -32,6 +33,7 @@ class Case:
     image: Path
     truth: Path
     values: tuple[int, ...] = ()
+    window: Window | None = None
 
     @property
     def key(self) -> str:

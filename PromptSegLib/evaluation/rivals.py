@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Iterator, Sequence
 
@@ -12,6 +13,7 @@ from scipy import ndimage
 
 from PromptSegLib.bitmask import BoolArray, Patch
 from PromptSegLib.cancel import CancelToken, Progress
+from PromptSegLib.errors import UnknownPredictorError
 from PromptSegLib.geometry import Extent, FloatArray, Grid
 from PromptSegLib.imaging.rasterize import rasterize
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
@@ -31,7 +33,8 @@ class GrowFromSeeds:
     view reaches beyond the image, the frame is on the image's outermost rows and columns, and on no slice: structures
     go through the ends of a stack. A box is such a frame too, all outside of it, with a seed of a quarter of its
     sides in the middle. What lies beyond the frame is not looked at. The seed locality is the editor's default, 0.
-    Zhu et al., "An effective interactive medical image segmentation method using fast GrowCut", 2014.
+    Zhu et al., "An effective interactive medical image segmentation method using fast GrowCut", 2014. Raises
+    UnknownPredictorError without slicer-core.
     """
 
     capabilities = Capabilities(
@@ -42,6 +45,10 @@ class GrowFromSeeds:
         prompts=frozenset({"point+", "point-", "box2d+", "box3d+", "scribble+", "scribble-"}),
         code_license="BSD-3-Clause",
     )
+
+    def __init__(self) -> None:
+        if importlib.util.find_spec("slicer") is None:
+            raise UnknownPredictorError("expected slicer-core for growcut: pip install 'promptseg[mrml]'")
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> Image:
         """Return `image`: there is nothing to do beforehand."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -17,9 +18,10 @@ from typing import Any, NamedTuple
 
 from PromptSegLib.evaluation.cases import Case
 from PromptSegLib.evaluation.columns import Record
+from PromptSegLib.evaluation.manifest import Source
 from PromptSegLib.evaluation.memory import peak_memory_mib, reset_peak_memory
 from PromptSegLib.evaluation.protocols import PROTOCOLS
-from PromptSegLib.evaluation.results import Results
+from PromptSegLib.evaluation.results import Results, ResultsError
 from PromptSegLib.evaluation.rivals import RIVALS
 from PromptSegLib.evaluation.trial import Trial, run_trial
 from PromptSegLib.predictors.base import Capabilities, Predictor
@@ -35,6 +37,7 @@ class Settings:
 
     clicks: how many. has_view: whether the models are told the field of view, see `StructureView`. least_voxels: what
     a structure must have to be looked at. has_surfaces: whether surfaces are compared too, which takes MONAI.
+    device: where the models run.
     """
 
     models: tuple[str, ...]
@@ -43,6 +46,7 @@ class Settings:
     has_view: bool = True
     least_voxels: int = 64
     has_surfaces: bool = True
+    device: str = "auto"
 
 
 class _Work(NamedTuple):
@@ -55,21 +59,28 @@ def run_benchmark(
     cases: Sequence[Case],
     settings: Settings,
     jobs: int = 1,
+    *,
+    sources: Sequence[Source] = (),
     progress: Progress = lambda fraction, what: None,
     notes: Path | None = None,
 ) -> Results:
     """Run every protocol on every case with every model, and return what came of it.
 
-    jobs: how many processes. notes: a file that keeps what was done already while the benchmark runs; one that is
-    there is gone on with, if it is of the same benchmark. It is removed in the end.
+    jobs: how many processes. sources: what is to be said of the data sets' origin. notes: a file that keeps what was
+    done already while the benchmark runs; one that is there is gone on with, if it is of the same benchmark. It is
+    removed in the end.
 
     A case with fewer voxels than wanted, and one of a volume for a model that works on slices, is left out. Raises
-    VolumeError when a file cannot be read, UnknownPredictorError, WeightsError.
+    VolumeError when a file cannot be read, UnknownPredictorError, WeightsError, ResultsError without MONAI.
     """
+    if settings.has_surfaces and importlib.util.find_spec("monai") is None:
+        raise ResultsError("expected MONAI to compare surfaces: pip install 'promptseg[benchmark]', or do without them")
     for model in settings.models:
         _capabilities(model)
     works = [_Work(model, case, settings) for model in settings.models for case in cases]
-    described = {**dataclasses.asdict(settings), **_environment()}
+    origins = [dataclasses.asdict(source) for source in sources]
+    # As JSON gives it back: lists for tuples.
+    described = json.loads(json.dumps({**dataclasses.asdict(settings), **_environment(), "sources": origins}))
     done = _Notes(notes, works, described)
     left = [work for work in works if work not in done]
     for number, (work, records) in enumerate(_worked(left, jobs), start=len(works) - len(left) + 1):
@@ -106,8 +117,8 @@ def _worked(works: Sequence[_Work], jobs: int) -> Iterator[tuple[_Work, list[Rec
 
 
 @lru_cache(maxsize=1)
-def _predictor(model: str) -> Predictor:
-    return create_predictor(model_class(model))
+def _predictor(model: str, device: str) -> Predictor:
+    return create_predictor(model_class(model), device)
 
 
 def _work(work: _Work) -> list[Record]:
@@ -125,9 +136,9 @@ def _work(work: _Work) -> list[Record]:
     is_small = int(loaded.truth_kji.sum()) < settings.least_voxels
     if is_small or loaded.dimensions not in _capabilities(model).dimensions:
         return []
-    predictor = _predictor(model)
+    predictor = _predictor(model, settings.device)
     reset_peak_memory()
-    session = Session(loaded.volume, predictor)
+    session = Session(loaded.volume, predictor, window=case.window)
     trials = [
         Trial(PROTOCOLS[name], repetition, settings.clicks, settings.has_view, settings.has_surfaces)
         for name in settings.protocols
