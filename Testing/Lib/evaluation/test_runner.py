@@ -8,12 +8,14 @@ import pytest
 from benchmark_models import write_phantoms
 
 from PromptSegLib.errors import UnknownPredictorError
-from PromptSegLib.evaluation.columns import dice_after, dice_columns
+from PromptSegLib.evaluation.columns import challenge_columns, dice_after, dice_columns
 from PromptSegLib.evaluation.folders import find_cases
 from PromptSegLib.evaluation.results import by_dimensions, table
 from PromptSegLib.evaluation.runner import Settings, run_benchmark
 
 ORACLE, EVERYTHING, BROKEN = (f"benchmark_models:{name}" for name in ("Oracle", "Everything", "Broken"))
+
+BOX = next(column for column in dice_columns(1) if column.title == "box")
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +34,11 @@ def test_an_oracle_reaches_dice_1_with_the_first_prompt_and_the_user_is_content(
         assert [step["dice"] for step in record["steps"]] == [1.0]
         assert record["status"] == "done"
     for row in table(results, dice_columns(10), by_dimensions):
-        clicks, human = row.means[:5], row.means[5]
-        assert [(mean.value, mean.low, mean.high, mean.count) for mean in clicks] == [(1, 1, 1, 2)] * 5
-        assert human is None
+        means = dict(zip([column.title for column in dice_columns(10)], row.means, strict=True))
+        for title in ("1 click", "3 clicks", "5 clicks", "10 clicks", "box"):
+            mean = means[title]
+            assert (mean.value, mean.low, mean.high, mean.count) == (1, 1, 1, 2)
+        assert means["human scribbles"] is None
 
 
 def test_everything_has_the_dice_that_follows_from_its_size(cases):
@@ -74,9 +78,9 @@ def test_a_model_that_breaks_down_keeps_the_dice_it_had(cases):
 def test_prompts_that_a_model_does_not_take_leave_a_gap_in_the_table(cases):
     results = run_benchmark(cases, Settings(("threshold",), ("clicks", "box"), has_surfaces=False))
     assert {record["status"] for record in records_of(results, protocol="clicks")} == {"unsupported"}
-    for row in table(results, dice_columns(10), by_dimensions):
-        assert row.means[:4] == [None] * 4
-        assert row.means[4].value == 1.0
+    for row in table(results, [dice_columns(10)[0], *challenge_columns(), BOX], by_dimensions):
+        assert row.means[:-1] == [None] * 5
+        assert row.means[-1].value == 1.0
 
 
 def test_a_model_of_slices_is_not_measured_on_volumes_nor_a_structure_that_is_too_small(cases):
