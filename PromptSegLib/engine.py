@@ -65,7 +65,7 @@ class Engine:
             from PromptSegLib.propagation import propagate  # needs SciPy
 
             return propagate(self.predictor, encoding, state, cancel, progress)
-        if state.prompts or state.view is None:
+        if state.prompts or state.mask is not None or state.view is None:
             return self.predictor.predict(encoding, state, cancel, progress)
         if isinstance(self.predictor, EncodesAhead):
             self.predictor.encode_ahead(encoding, state.view, state.window, cancel, progress)

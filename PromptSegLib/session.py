@@ -26,7 +26,7 @@ from PromptSegLib.ledger import Ledger
 from PromptSegLib.mask_store import MaskStore, MemoryMaskStore
 from PromptSegLib.observer import SessionObserver
 from PromptSegLib.predictors.base import Capabilities, EncodesAhead, Prediction, Predictor, TargetState
-from PromptSegLib.predictors.registry import check_takes, create_predictor, target_named
+from PromptSegLib.predictors.registry import capabilities_of, check_takes, create_predictor, target_named
 from PromptSegLib.prompts import ClassPrompt, MaskPrompt, Prompt, TextPrompt, check_inside
 from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
@@ -314,18 +314,51 @@ class Session:
         return self._running is not None
 
     def predict(self, view: View | None = None, targets: Sequence[str] = ()) -> None:
-        """Answer the prompts of the selected target as they are now, or those of several `targets` in one run."""
+        """Answer the prompts of the selected target as they are now, or those of several `targets` in one run.
+
+        Without prompts its mask is refined, by predictors that take masks; on the slice of `view` by those that work
+        slice by slice.
+        """
         targets = tuple(targets) or (self._target,)
         for target in targets:
             self._check_target(target)
             prompts = self.prompts(target)
-            if not self._heard(prompts):
+            if not self._heard(prompts) and not self._has_mask_to_refine(target):
                 got = ", ".join(prompt.kind for prompt in prompts) or "none"
                 raise PromptError(
                     f"expected at least one prompt for {target!r} that {self.capabilities.name!r} takes, got {got}"
                 )
         self._sync()
         self._start(None, view, targets)
+
+    def hand_over(self, predictor: str | Predictor, view: View | None = None, device: str | None = None) -> None:
+        """Go on with another predictor from the selected target's mask, in a single step.
+
+        It gets the mask, and of the prompts those that it takes: a 3D model makes a whole structure of a slice's mask,
+        and one that works slice by slice refines the whole structure's mask on the slice of `view`.
+        predictor, device: see `use`. Undo brings the mask back; the predictor stays the new one.
+
+        Raises PromptError without a mask, UnsupportedPromptError when the predictor takes none, and as `use` and
+        `predict` do; all is then as before.
+        """
+        self._sync()
+        if self._ledger.store.snapshot(self._target) is None:
+            raise PromptError(f"expected a mask of {self._target!r} to hand over, got none")
+        capabilities = capabilities_of(predictor) if isinstance(predictor, str) else predictor.capabilities
+        if "mask" not in capabilities.prompts:
+            raise UnsupportedPromptError(
+                f"expected a predictor that takes a mask to go on from, got {capabilities.name!r}"
+            )
+        before, device_before = self._engine, self._device
+        self.use(predictor, device)
+        try:
+            self._start(None, view, label=f"hand over to {capabilities.name}")
+        except PromptSegError:
+            self._engine, self._device = before, device_before
+            raise
+
+    def _has_mask_to_refine(self, target: str) -> bool:
+        return "mask" in self.capabilities.prompts and self._ledger.store.snapshot(target) is not None
 
     def propagate(self, span: Span | None = None, view: View | None = None) -> None:
         """Carry the selected target's mask from the slices that were prompted through the volume, within `span`.
@@ -457,6 +490,7 @@ class Session:
         view: View | None = None,
         targets: tuple[str, ...] = (),
         span: Span | None = None,
+        label: str = "",
     ) -> None:
         self.cancel()
         target, *others = targets or (self._target,)
@@ -473,7 +507,8 @@ class Session:
             others={other: self._ledger.record(other).prompts for other in others},
         )
         self.error = None
-        run = self._running = _Run(self, (target, *others), step, view, "predict" if span is None else "propagate")
+        label = label or ("predict" if span is None else "propagate")
+        run = self._running = _Run(self, (target, *others), step, view, label)
         self.observer.busy_changed(True)
         self._executor.submit(self._engine, state, run)
         if isinstance(self._executor, ImmediateExecutor) and self.error is not None:

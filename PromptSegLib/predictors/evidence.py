@@ -85,7 +85,8 @@ class Evidence:
             extent = roi.source_extent(found.padded(1))
         if state.mask is not None and (bounds := state.mask.bounds()) is not None:
             extent = bounds.intersection(roi.extent).union(extent)
-        extent = box_around(np.concatenate([voxels for voxels, _ in self.said])).union(extent)
+        if self.said:
+            extent = box_around(np.concatenate([voxels for voxels, _ in self.said])).union(extent)
         mask = np.zeros(extent.shape_kji, dtype=bool)
         if state.mask is not None:
             mask = state.mask.read(extent)

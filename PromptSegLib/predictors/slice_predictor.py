@@ -23,7 +23,7 @@ from PromptSegLib.imaging.windowing import IntensityRule, as_grey, as_rgb
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.predictors.slice_memory import SliceMemory, SliceRecord
 from PromptSegLib.predictors.slice_model import ObjectAnswer, ObjectPrompts, SliceModel
-from PromptSegLib.predictors.slice_prompts import objects_on
+from PromptSegLib.predictors.slice_prompts import objects_like, objects_on
 from PromptSegLib.prompts import MaskPrompt, Prompt
 from PromptSegLib.view import View, Window
 from PromptSegLib.volume import Image, Volume
@@ -107,9 +107,19 @@ class SlicePredictor(ABC):
     def predict(
         self, encoding: SliceEncoding, state: TargetState, cancel: CancelToken, progress: Progress
     ) -> Iterator[Prediction]:
-        """Answer each slice whose prompts changed; when none did, refine that of the newest prompt."""
-        groups = self.groups(encoding, state)
-        yield from self._answer_groups(self._changed(groups, state) or groups[-1:], encoding, state, cancel, progress)
+        """Answer each slice whose prompts changed; when none did, refine that of the newest prompt.
+
+        Of a mask that is not its own only the slice looked at is refined, or that of the newest prompt.
+        """
+        given = self._given_slice(encoding, state)
+        groups = self.groups(encoding, state) if given is None or self._takes_any(state) else []
+        changed = self._to_answer(groups, state)
+        if given is not None and given[0].key not in {plane.key for plane, _ in groups}:
+            groups.append(given)
+        newest = groups[-1]
+        if not changed or (is_handed_over(state) and newest not in changed):
+            changed.append(newest)
+        yield from self._answer_groups(changed, encoding, state, cancel, progress)
 
     # The seam to what carries masks from slice to slice
 
@@ -120,9 +130,7 @@ class SlicePredictor(ABC):
 
         A slice with a mask stays as it is when nobody remembers how it came there: it was edited by hand.
         """
-        changed = self._changed(self.groups(encoding, state), state)
-        if state.mask is not None and not memory_of(state).records:
-            changed = [(plane, prompts) for plane, prompts in changed if not plane.read(state.mask).any()]
+        changed = self._to_answer(self.groups(encoding, state), state)
         yield from self._answer_groups(changed, encoding, state, cancel, progress)
 
     def groups(self, encoding: SliceEncoding, state: TargetState) -> list[Group]:
@@ -225,6 +233,28 @@ class SlicePredictor(ABC):
 
     # Within
 
+    def _takes_any(self, state: TargetState) -> bool:
+        return any(self.takes(prompt) for prompt in state.prompts)
+
+    def _given_slice(self, encoding: SliceEncoding, state: TargetState) -> Group | None:
+        """Return the slice looked at when a mask that is not the predictor's own is on it."""
+        if (
+            state.view is None
+            or state.mask is None
+            or not is_handed_over(state)
+            or "mask" not in self.capabilities.prompts
+        ):
+            return None
+        plane = slice_through(encoding.volume.grid, state.view.center_ras, state.view.normal_ras)
+        return (plane, ()) if plane.read(state.mask).any() else None
+
+    def _to_answer(self, groups: Sequence[Group], state: TargetState) -> list[Group]:
+        """Return the slices whose prompts changed; those with a mask that is not the predictor's own stay."""
+        changed = self._changed(groups, state)
+        if state.mask is not None and is_handed_over(state):
+            changed = [(plane, prompts) for plane, prompts in changed if not plane.read(state.mask).any()]
+        return changed
+
     @staticmethod
     def _changed(groups: Sequence[Group], state: TargetState) -> list[Group]:
         memory, changed = memory_of(state), []
@@ -248,7 +278,10 @@ class SlicePredictor(ABC):
             cancel.check()
             progress(number / len(groups), f"slice {number + 1} of {len(groups)}")
             to_refine = self._mask_to_refine(plane, prompts, mask, memory, state)
-            objects = objects_on(plane, prompts, memory.record(plane), to_refine)
+            if prompts or to_refine is None:
+                objects = objects_on(plane, prompts, memory.record(plane), to_refine)
+            else:
+                objects = objects_like(to_refine)
             answer = self.answer(encoding, plane, state.window, objects, cancel)
             logits = tuple(one.logits for one in answer.objects if one.logits is not None)
             memory = memory.with_record(SliceRecord(plane, prompts, state.window, logits))
@@ -290,6 +323,11 @@ class SlicePredictor(ABC):
         if not answer.objects:
             notes.append("negative prompts alone, and nothing on this slice to take them from")
         return "; ".join(note for note in notes if note)
+
+
+def is_handed_over(state: TargetState) -> bool:
+    """Tell whether there is a mask that the predictor did not make: another one did, or it was edited by hand."""
+    return state.mask is not None and not memory_of(state).records
 
 
 def memory_of(state: TargetState) -> SliceMemory:

@@ -1,11 +1,10 @@
-"""A network of windows with a known answer, and phantoms for it."""
+"""A network of windows with a known answer."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
 
-from PromptSegLib.geometry import flip_axes
 from PromptSegLib.predictors.sam_med3d import SamMed3D
 from PromptSegLib.predictors.sam_med3d_model import TURBO_WAY, SamMed3DModel
 
@@ -60,20 +59,6 @@ class BrightPredictor(SamMed3D):
     @property
     def model(self):
         return self._model
-
-
-def centres_ras(grid):
-    """Return where the voxels of a grid are: (k, j, i, 3), mm."""
-    return grid.to_ras(flip_axes(np.stack(np.indices(grid.shape_kji), axis=-1)))
-
-
-def tube(grid, start_ras, stop_ras, radius_mm):
-    """Return the voxels (k, j, i) within `radius_mm` of the line between two positions."""
-    start, stop = np.array(start_ras), np.array(stop_ras)
-    along = stop - start
-    offset = centres_ras(grid) - start
-    t = np.clip(offset @ along / (along @ along), 0, 1)
-    return np.linalg.norm(offset - t[..., None] * along, axis=-1) <= radius_mm
 
 
 def dice(a, b):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import strategies
 from recording import RecordingObserver
-from window_fakes import BRIGHT, BrightPredictor, centres_ras, dice, tube
+from slice_phantoms import ball, tube
+from window_fakes import BRIGHT, BrightPredictor, dice
 
 from PromptSegLib.geometry import Grid, affine_from_parts
 from PromptSegLib.prompts import Box, MaskPrompt, Point
@@ -55,11 +56,11 @@ def test_a_click_gives_all_of_a_structure_that_is_larger_than_a_window(name):
 def test_a_structure_within_a_window_needs_no_other():
     volume, _, ends = phantom()
     middle = ends.mean(axis=0)
-    ball = np.linalg.norm(centres_ras(volume.grid) - middle, axis=-1) < 15
-    session = Session(Volume((BRIGHT * ball).astype(np.uint8), volume.ijk_to_ras), BrightPredictor())
+    inside = ball(volume.grid, middle, 15)
+    session = Session(Volume((BRIGHT * inside).astype(np.uint8), volume.ijk_to_ras), BrightPredictor())
     session.add(Point(tuple(middle)))
     assert starts(session) == [(0, 0, 0)]
-    assert dice(session.mask_kji, ball) > 0.9
+    assert dice(session.mask_kji, inside) > 0.9
 
 
 def test_windows_are_answered_one_by_one_and_taken_back_in_one_step():
@@ -121,7 +122,7 @@ def test_what_was_followed_by_mistake_is_taken_back_with_a_correction():
 def test_a_click_outside_of_all_windows_gets_one_of_its_own_and_the_rest_stays():
     volume, _, ends = phantom()
     far = [tuple(ends[0]), tuple(ends[1])]
-    balls = [np.linalg.norm(centres_ras(volume.grid) - place, axis=-1) < 14 for place in far]
+    balls = [ball(volume.grid, place, 14) for place in far]
     session = Session(Volume((BRIGHT * (balls[0] | balls[1])).astype(np.float32), volume.ijk_to_ras), BrightPredictor())
     session.add(Point(far[0]))
     alone = session.mask_kji
