@@ -1,6 +1,7 @@
 """PromptSeg: the panel, the parameters and the logic of the module. Everything else is in PromptSegLib."""
 
 import logging
+import shutil
 import sys
 import time
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from PromptSegLib.mrml.scene_session import SceneSession, has_saved_session
 from PromptSegLib.mrml.state_node import StateNode
 from PromptSegLib.mrml.tools import DrawingView, PromptTools
 from PromptSegLib.panel_texts import error_text
+from PromptSegLib.process_executor import ProcessExecutor
 from PromptSegLib.session import SessionObserver
 from PromptSegLib.shared_executor import SharedExecutor
 from PromptSegWidgets.enabling import Enabling
@@ -41,6 +43,7 @@ from PromptSegWidgets.input_section import InputSection
 from PromptSegWidgets.installation import install
 from PromptSegWidgets.model_section import ModelSection
 from PromptSegWidgets.names_section import NamesSection
+from PromptSegWidgets.panel_observer import PanelObserver
 from PromptSegWidgets.prompts_section import TOOL_BUTTONS, PromptsSection
 from PromptSegWidgets.result_section import ResultSection
 from PromptSegWidgets.sample_data import registerSampleData
@@ -121,7 +124,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._yieldTimer.interval = _YIELD_INTERVAL_MS
         self._yieldTimer.connect("timeout()", self._onYield)
         self.logic = PromptSegLogic()
-        self.logic.observer = _PanelObserver(self)
+        self.logic.observer = PanelObserver(self)
         self.logic.hostIsNeeded = self._onHostIsNeeded
         self.logic.later = lambda function: qt.QTimer.singleShot(_SURFACE_DELAY_MS, function)
         self.logic.tools = PromptTools(
@@ -338,28 +341,6 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setStatus(what)
 
 
-class _PanelObserver(SessionObserver):
-    """Tells the panel what happens in the session."""
-
-    def __init__(self, widget):
-        self._widget = widget
-
-    def prompts_changed(self, target):
-        self._widget.scheduleUpdate()
-
-    def masks_changed(self, boxes):
-        self._widget.scheduleUpdate()
-
-    def busy_changed(self, busy):
-        self._widget.onBusyChanged(busy)
-
-    def progress(self, fraction, what):
-        self._widget.onProgress(fraction, what)
-
-    def failed(self, error):
-        self._widget.showError(error)
-
-
 #
 # PromptSegLogic
 #
@@ -445,6 +426,14 @@ class PromptSegLogic(ScriptedLoadableModuleLogic):
         """Deliver what predictions and downloads have to tell."""
         self.executor.drain()
         self.background.drain()
+
+    def setOwnProcess(self, isOn):
+        """Run models in a process of their own, or in a thread of this one."""
+        if isOn != isinstance(self.executor, ProcessExecutor):
+            self.closeSession()
+            self.executor.close()
+            python = shutil.which("PythonSlicer")  # in Slicer, sys.executable may be Slicer itself
+            self.executor = ProcessExecutor(self._count, python=python) if isOn else ThreadExecutor(self._count)
 
     def cancel(self):
         self.background.cancel()

@@ -9,6 +9,7 @@ from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.panel_texts import model_text
 from PromptSegLib.predictors.base import Capabilities
 from PromptSegLib.predictors.registry import capabilities_of, predictor_names
+from PromptSegLib.predictors.slice_predictor import shared_cache
 from PromptSegLib.weights.consent import Question
 from PromptSegLib.weights.instructions import megabytes
 from PromptSegLib.weights.store import WeightsStore
@@ -137,6 +138,17 @@ class Models:
         for entry in self._weights(name):
             self.store.remove(entry)
 
+    # The disk
+
     def cache_text(self) -> str:
-        """Return where weights are kept, and what they take."""
-        return f"Weights in {self.store.folder}: {megabytes(self.store.total_bytes())}"
+        """Return what is kept on disk, where, and what it takes: weights, and slices as networks see them."""
+        embeddings = shared_cache()
+        return (
+            f"Weights: {megabytes(self.store.total_bytes())} in {self.store.folder}\n"
+            f"Encoded slices: {megabytes(embeddings.disk_nbytes)} in {embeddings.folder}"
+        )
+
+    def clear_cache(self) -> None:
+        """Remove all weights that were downloaded or imported, and all encoded slices."""
+        shared_cache().clear()
+        self.store.clear()

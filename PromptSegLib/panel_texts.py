@@ -48,8 +48,10 @@ def middle_ras(prompt: Prompt) -> FloatArray | None:
 
 
 def error_text(error: Exception) -> str:
-    """Return what went wrong, and what to do about it."""
+    """Return what went wrong, and what to do about it; of what a predictor raised, the first line."""
     text = str(error)
+    if isinstance(error, PredictionError):
+        text = text.split("\n", 1)[0]
     advice = next((advice for kind, advice in _ADVICE.items() if isinstance(error, kind)), "")
     return (
         f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) or not advice else '.'} {advice}".rstrip()

@@ -94,7 +94,7 @@ class ProcessHandle:
             how = f"was killed by {_signal_name(-status)}"
         self._printed.seek(0)
         printed = self._printed.read().decode(errors="replace").strip()[-_LAST_WORDS:]
-        return f"{how}; the last it printed:\n{printed}" if printed else how
+        return f"{how}\nThe last it printed:\n{printed}" if printed else how
 
     def stop(self) -> None:
         """End the worker, wait for it and let go of all that belongs to it."""

@@ -48,10 +48,11 @@ class ModelSection(Section):
             comboBox.setCurrentIndex(index)
 
     def showWeights(self):
-        """Say of each model in the list whether its weights are here."""
+        """Say of each model in the list whether its weights are here, and in its tool tip what it takes."""
         for index in range(self.ui.modelComboBox.count):
             name = self.ui.modelComboBox.itemData(index)
             self.ui.modelComboBox.setItemText(index, self.logic.models.entry(name))
+            self.ui.modelComboBox.setItemData(index, self.logic.models.text(name), qt.Qt.ToolTipRole)
 
     def onModelChosen(self, index):
         self._changed("model", self.ui.modelComboBox.itemData(index))

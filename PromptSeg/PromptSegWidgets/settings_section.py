@@ -11,6 +11,7 @@ from PromptSegWidgets.prompts_section import ROW_PX, TOOL_BUTTONS
 from PromptSegWidgets.section import Section
 
 _KEYS_SETTING = "PromptSeg/shortcuts"
+_OWN_PROCESS_SETTING = "PromptSeg/ownProcess"
 _TIMINGS_KEPT = 200
 
 
@@ -27,6 +28,11 @@ class SettingsSection(Section):
         ui.overwriteComboBox.connect(
             "activated(int)", lambda row: editor_node(slicer.mrmlScene).SetOverwriteMode(overwrite_modes()[row])
         )
+        ui.ownProcessCheckBox.checked = slicer.util.settingsValue(
+            _OWN_PROCESS_SETTING, False, converter=slicer.util.toBool
+        )
+        self.logic.setOwnProcess(ui.ownProcessCheckBox.checked)
+        ui.ownProcessCheckBox.connect("toggled(bool)", self.onOwnProcess)
         table = ui.shortcutsTable
         table.setHorizontalHeaderLabels([_("Action"), _("Key")])
         table.horizontalHeader().setStretchLastSection(True)
@@ -49,9 +55,14 @@ class SettingsSection(Section):
         """Note how long a prediction took, by stage."""
         self.ui.timingsText.appendPlainText(timings_text(answer))
 
+    def onOwnProcess(self, isOn):
+        qt.QSettings().setValue(_OWN_PROCESS_SETTING, isOn)
+        self.logic.setOwnProcess(isOn)
+        self.panel.scheduleUpdate()
+
     def onClearCache(self):
-        if slicer.util.confirmYesNoDisplay(_("Remove all downloaded weights?")):
-            self.logic.models.store.clear()
+        if slicer.util.confirmYesNoDisplay(_("Remove all weights and encoded slices from this computer?")):
+            self.logic.models.clear_cache()
             self.panel.model.showWeights()
 
     # Keys

@@ -48,6 +48,15 @@ class EmbeddingCache:
         """Memory that the embeddings in memory take."""
         return sum(array.nbytes for array in self._memory.values())
 
+    @property
+    def disk_nbytes(self) -> int:
+        """What the embeddings in files take."""
+        found = 0
+        for path in self._files(self.folder) if self.folder is not None else ():
+            with suppress(FileNotFoundError):  # another process was faster
+                found += path.stat().st_size
+        return found
+
     def get(self, key: str) -> NDArray[Any] | None:
         """Return the embedding, read only, or None."""
         with self._lock:

@@ -86,6 +86,35 @@ def test_while_a_prediction_runs_it_can_be_cancelled_and_nothing_else_is_blocked
     assert len(user.session.prompts()) == 1
 
 
+def test_while_it_runs_a_segment_with_a_mask_keeps_all_that_can_be_done_with_it(user, image, model):
+    user.tool("pointPlus")
+    user.click((20, 15, 10))
+    before = enabled(user)
+    model.gate.clear()
+    user.views["Red"].click(user.go_to((10, 15, 10)))
+    assert enabled(user) == before | {"cancel"}
+    model.gate.set()
+    user.wait()
+    assert enabled(user) == before
+
+
+def test_the_panel_says_what_to_do_next(user, image):
+    hint = user.ui.hintLabel
+    assert hint.text == "Take a tool, then click or drag in the views."
+    user.tool("lassoMinus")
+    user.look()
+    assert hint.text == "Draw around the structure in a slice view."
+    user.ui.runAtOnceCheckBox.checked = False
+    user.tool("pointPlus")
+    user.click((20, 15, 10))
+    assert hint.text.startswith("Click in a slice view")
+    user.press("pointPlus")
+    assert hint.text == "Press Run to have the prompts answered."
+    user.ui.volumeSelector.setCurrentNode(None)
+    user.look()
+    assert hint.text == "Load an image and choose it as the volume."
+
+
 def test_tools_that_the_model_does_not_take_say_so(user, image):
     user.widget.logic.models = FakeModels(user.widget.logic.models)
     user.ui.modelComboBox.setCurrentIndex(user.ui.modelComboBox.findData("points"))

@@ -1,5 +1,7 @@
 """While a prediction runs, and when something goes wrong: nothing blocks, nothing lands in the wrong place."""
 
+import json
+import os
 import sys
 import threading
 import time
@@ -14,6 +16,7 @@ from user import MODULE
 
 from PromptSegLib.mrml.slice_view import SliceView
 from PromptSegLib.mrml.state_node import StateNode
+from PromptSegLib.prompts import TextPrompt
 
 
 @pytest.fixture
@@ -219,3 +222,36 @@ def test_a_new_layout_takes_the_tool_over(user, image):
     user.show(image)
     user.drag([(10, 10, 10), (20, 10, 10)])
     assert [prompt.kind for prompt in user.session.prompts()] == ["scribble"]
+
+
+def test_models_run_in_a_process_of_their_own_where_that_is_wanted(user, image, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    user.ui.ownProcessCheckBox.checked = True
+    user.widget.parameters.model = "worker_fakes:ObedientPredictor"
+    user.tool("pointPlus")
+    user.click((20, 15, 10), timeout_s=60)
+    assert user.status == ""
+    assert json.loads(user.session.prediction.note)["pid"] != os.getpid()
+    assert user.size > 0
+    user.session.add(TextPrompt("crash"))
+    user.wait(60)
+    assert user.status.startswith("The process of 'obedient' was killed by SIGABRT. The segment is as before.")
+    before = user.size
+    user.click((10, 15, 10), timeout_s=60)
+    assert user.size > before
+    prompts = len(user.session.prompts())
+    user.ui.ownProcessCheckBox.checked = False
+    user.look()
+    assert len(user.session.prompts()) == prompts
+    user.tool("pointPlus")
+    user.click((30, 15, 10))
+    assert json.loads(user.session.prediction.note)["pid"] == os.getpid()
+
+
+def test_reloading_drops_all_that_belongs_to_the_module(user, monkeypatch):
+    reloaded = []
+    monkeypatch.setattr(slicer.ScriptedLoadableModule.ScriptedLoadableModuleWidget, "onReload", reloaded.append)
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    user.widget.onReload()
+    assert reloaded == [user.widget]
+    assert [name for name in sys.modules if name.startswith(("PromptSegLib", "PromptSegWidgets"))] == []

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import http.server
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -141,6 +142,47 @@ def store(user, server, tmp_path):
     user.ui.modelComboBox.setCurrentIndex(user.ui.modelComboBox.findData("points"))
     user.look()
     return store
+
+
+def on(user):
+    """Return which of the buttons for weights can be used."""
+    names = ("getWeights", "importWeights", "importFolder", "removeWeights", "clearCache")
+    return [name for name in names if user.is_enabled(name)]
+
+
+def test_the_buttons_for_weights_follow_what_is_here_and_what_is_under_way(user, image, store, server, monkeypatch):
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: True)
+    assert on(user) == ["getWeights", "importWeights", "importFolder", "clearCache"]
+    release, get = threading.Event(), store.get
+    monkeypatch.setattr(store, "get", lambda *arguments: release.wait(5) and get(*arguments))
+    user.press("getWeights")
+    assert on(user) == []
+    assert "A download is under way." in user.ui.getWeightsButton.toolTip
+    assert user.is_enabled("cancel")
+    release.set()
+    user.wait()
+    assert on(user) == ["removeWeights", "clearCache"]
+    assert not user.is_enabled("cancel")
+
+
+def test_a_download_can_be_cancelled(user, image, store, monkeypatch):
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: True)
+    started, get = threading.Event(), store.get
+
+    def late(name, consent, progress, cancel):
+        started.set()
+        deadline = time.monotonic() + 5
+        while not cancel.cancelled and time.monotonic() < deadline:
+            time.sleep(0.002)
+        return get(name, consent, progress, cancel)
+
+    monkeypatch.setattr(store, "get", late)
+    user.press("getWeights")
+    assert started.wait(5)
+    user.press("cancel")
+    user.wait()
+    assert store.status("points-weights").state != "ready"
+    assert user.is_enabled("getWeights")
 
 
 def test_weights_are_fetched_with_consent_and_removed(user, image, store, monkeypatch):

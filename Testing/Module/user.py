@@ -75,10 +75,10 @@ class User:
         volume_node = self.ui.volumeSelector.currentNode()
         return node_to_world([apply_affine(ijk_to_ras_of(volume_node), point_ijk)], volume_node)[0]
 
-    def click(self, point_ijk, view="Red"):
+    def click(self, point_ijk, view="Red", timeout_s=5.0):
         """Click at a voxel and wait for the answer."""
         self.views[view].click(self.go_to(point_ijk, view))
-        self.wait()
+        self.wait(timeout_s)
 
     def drag(self, points_ijk, view="Red"):
         """Drag through voxels of one slice and wait for the answer."""

@@ -53,6 +53,9 @@ class ScriptedLoadableModuleWidget:
     def cleanup(self):
         """Let go of everything before the panel goes."""
 
+    def onReload(self):
+        """Run the module's file anew and make its panel again; not done here."""
+
     def resourcePath(self, name):
         folder = Path(getattr(slicer.modules, self.moduleName.lower()).path).parent
         return str(folder / "Resources" / name)
