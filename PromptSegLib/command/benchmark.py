@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PromptSegLib.command.arguments import Parser, UsageError, add_device_option
+from PromptSegLib.command.benchmark_compare import compare_files
 from PromptSegLib.command.console import ProgressBar, print_table
 
 if TYPE_CHECKING:
     from PromptSegLib.evaluation.columns import Column, Record
     from PromptSegLib.evaluation.results import Results
 
+_MODELS = ("default", "classical", "growcut", "threshold")
 _EPILOG = """\
 DATA: image.nii.gz beside labels.nii.gz, images/ beside labels/ or masks/, .npz files with image and mask, in any folder
 below it. Beside the models of promptseg models there are growcut, Slicer's Grow from Seeds, threshold, Otsu's in the
 box, and any class as module:Class. A benchmark that was stopped goes on where it was when the same command is given
-again.
+again. compare says case by case whether B is better than A by more than chance; of two models, with --models.
 """
 
 
@@ -27,14 +29,14 @@ def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
     """Declare the command."""
     parser = commands.add_parser("benchmark", help="measure models on images with a known answer", epilog=_EPILOG)
     parser.add_argument(
-        "data", type=Path, metavar="DATA", help="folder of images and labels, or a .yaml that describes them"
+        "data",
+        type=Path,
+        nargs="+",
+        metavar="DATA",
+        help="folder of images and labels, or a .yaml about them; or: compare A.json B.json",
     )
-    parser.add_argument(
-        "--labels", type=Path, metavar="MAP.yaml", help="the structures to look at, by one name in all data sets"
-    )
-    parser.add_argument(
-        "--models", type=_names, default=("default", "classical", "growcut", "threshold"), metavar="A,B"
-    )
+    parser.add_argument("--labels", type=Path, metavar="MAP.yaml", help="structures and their label in each data set")
+    parser.add_argument("--models", type=_names, metavar="A,B", help=f"(default: {','.join(_MODELS)})")
     parser.add_argument("--protocols", type=_names, default=("clicks", "box", "human"), metavar="A,B")
     parser.add_argument("--clicks", type=_count, default=10, metavar="N", help="(default: %(default)s)")
     parser.add_argument(
@@ -54,6 +56,10 @@ def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.data[0] == Path("compare") and len(arguments.data) == 3:
+        return compare_files(arguments.data[1], arguments.data[2], arguments.models)
+    if len(arguments.data) != 1:
+        raise UsageError("expected DATA, or compare A.json B.json; see promptseg benchmark --help")
     from PromptSegLib.evaluation.manifest import read_data
     from PromptSegLib.evaluation.protocols import PROTOCOLS
     from PromptSegLib.evaluation.runner import Settings, run_benchmark
@@ -61,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if unknown := [name for name in arguments.protocols if name not in PROTOCOLS]:
         raise UsageError(f"expected protocols out of {', '.join(PROTOCOLS)}, got {', '.join(unknown)}")
     settings = Settings(
-        models=arguments.models,
+        models=arguments.models or _MODELS,
         protocols=arguments.protocols,
         clicks=arguments.clicks,
         has_view=arguments.field_of_view == "structure",
@@ -72,7 +78,7 @@ def _run(arguments: argparse.Namespace) -> int:
     output = arguments.json
     notes = output.with_name(f"{output.name}.part") if output is not None else None
     bar = ProgressBar()
-    data = read_data(arguments.data, arguments.labels)
+    data = read_data(arguments.data[0], arguments.labels)
     results = run_benchmark(
         data.cases, settings, arguments.jobs, sources=data.sources, progress=bar.progress, notes=notes
     )

@@ -44,3 +44,21 @@ def test_bad_options_are_refused_in_one_line(promptseg, data, options, message):
     assert outcome.status == 2
     assert message in outcome.err
     assert outcome.err.count("\n") == 1
+
+
+def test_two_files_are_compared(promptseg, data, tmp_path):
+    oracle, everything = "benchmark_models:Oracle", "benchmark_models:Everything"
+    files = tmp_path / "a.json", tmp_path / "b.json"
+    for file, models in zip(files, (everything, f"{everything},{oracle}"), strict=True):
+        words = ("--models", models, "--clicks", "2", "--json", file, "--jobs", "1", "--no-surfaces")
+        assert promptseg("benchmark", data, *words).status == 0
+    same = promptseg("benchmark", "compare", *files)
+    assert same.status == 0, same.err
+    assert "same" in same.out
+    assert "better" not in same.out
+    better = promptseg("benchmark", "compare", *files, "--models", f"{everything},{oracle}")
+    assert "better" in better.out
+    assert "worse" not in better.out
+    assert "promptseg: expected two models" in promptseg("benchmark", "compare", *files, "--models", oracle).err
+    assert "expected DATA, or compare" in promptseg("benchmark", data, data).err
+    assert "got" in promptseg("benchmark", "compare", files[0], tmp_path / "none.json").err
