@@ -433,6 +433,8 @@ class Session:
         for prompt in prompts:
             check_takes(self.capabilities, prompt)
             name = target_named(self.capabilities, prompt)
+            if (channels := self.capabilities.channels_of.get(name)) is not None:
+                self.image.volumes(channels, f"{self.capabilities.name!r} to find {name}")
             if name in asked:
                 raise PromptError(f"expected each structure once, got {name!r} twice")
             asked[name] = prompt if isinstance(prompt, TextPrompt) else ClassPrompt(name)

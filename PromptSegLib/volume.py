@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -114,6 +114,20 @@ class Image:
     @property
     def grid(self) -> Grid:
         return self.reference.grid
+
+    def volumes(self, names: Sequence[str], who: str) -> list[Volume]:
+        """Return the channels `names`, in this order; one name is met by an image of one channel, whatever its name.
+
+        Raises VolumeError, with the names, when some are missing, which `who` needs.
+        """
+        if len(names) == len(self.channels) == 1:
+            return [self.reference]
+        if missing := [name for name in names if name not in self.channels]:
+            raise VolumeError(
+                f"expected the channels {', '.join(names)} for {who}, got {', '.join(self.channels)}: "
+                f"{', '.join(missing)} missing; say which volume is which"
+            )
+        return [self.channels[name] for name in names]
 
     @property
     def gaps(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from PromptSegLib.cancel import CancelToken, Progress, no_progress
 from PromptSegLib.errors import VolumeError
+from PromptSegLib.geometry import Extent
 
 Network = Callable[[Tensor], Tensor]
 """(1, channel, *window) values to (1, class, *window) logits."""
@@ -36,6 +37,8 @@ def slabs_of_probabilities(
     window: Sequence[int],
     *,
     step: float = 0.5,
+    gaussian: bool = True,
+    wanted: Extent | None = None,
     cancel: CancelToken | None = None,
     progress: Progress = no_progress,
 ) -> Iterator[Tensor]:
@@ -44,6 +47,9 @@ def slabs_of_probabilities(
     volume: (channel, a, b, c), padded with zeros around it where it is smaller than the window.
     predict: answers one window, see `class_probabilities`. window: (a, b, c) voxels.
     step: distance of neighbouring windows, at most, as a fraction of the window.
+    gaussian: weigh the middle of a window more; otherwise all of it alike.
+    wanted: the voxels to be answered for, all by default: the same windows answer, but those that see none of these
+    voxels are left out; where no window answers, all probabilities are 0.
 
     Raises Cancelled between two windows.
     """
@@ -51,9 +57,18 @@ def slabs_of_probabilities(
     padded = _pad(volume, [n // 2 for n in short], [n - n // 2 for n in short])
     starts = [even_starts(n, w, step) for n, w in zip(padded.shape[1:], window, strict=True)]
     alone = all(len(axis) == 1 for axis in starts)
-    weights = torch.ones(tuple(window)) if alone else gaussian_weights(window)
+    weights = gaussian_weights(window) if gaussian and not alone else torch.ones(tuple(window))
     inside = [slice(n // 2, n // 2 + size) for n, size in zip(short, volume.shape[1:], strict=True)]
-    return _crop(slabs(padded, predict, starts, weights, cancel=cancel, progress=progress), inside)
+    if wanted is None:
+        return _crop(slabs(padded, predict, starts, weights, cancel=cancel, progress=progress), inside)
+    needed = [
+        [start for start in axis if start < stop + n // 2 and start + w > first + n // 2] or axis[:1]
+        for axis, w, n, first, stop in zip(starts, window, short, wanted.start_kji, wanted.stop_kji, strict=True)
+    ]
+    part = [slice(axis[0], axis[-1] + w) for axis, w in zip(needed, window, strict=True)]
+    moved = [[start - axis[0] for start in axis] for axis in needed]
+    found = slabs(padded[:, *part], predict, moved, weights, cancel=cancel, progress=progress)
+    return _crop(_placed(found, part, padded.shape[1:]), inside)
 
 
 def slabs_of_half_steps(
@@ -129,6 +144,17 @@ def _pad(volume: Tensor, before: Sequence[int], after: Sequence[int]) -> Tensor:
     return functional.pad(volume, [before[2], after[2], before[1], after[1], before[0], after[0]])
 
 
+def _placed(slabs: Iterator[Tensor], part: Sequence[slice], shape: Sequence[int]) -> Iterator[Tensor]:
+    """Yield what `slabs` are of the `part` : (a, b, c) of a volume as slabs of all of it, of `shape`; 0 elsewhere."""
+    around = [part[2].start, shape[2] - part[2].stop, part[1].start, shape[1] - part[1].stop]
+    for number, slab in enumerate(slabs):
+        nothing = slab.new_zeros(1).expand(len(slab), shape[0], shape[1], shape[2])  # takes no memory
+        if number == 0:
+            yield nothing[:, : part[0].start]
+        yield functional.pad(slab, around)
+    yield nothing[:, part[0].stop :]
+
+
 def _crop(slabs: Iterator[Tensor], inside: Sequence[slice]) -> Iterator[Tensor]:
     """The part `inside` : (a, b, c) of what `slabs` are slabs of."""
     first = 0
@@ -192,14 +218,14 @@ def class_probabilities(
 
 
 def with_strongest_other(probabilities: Tensor, classes: Sequence[int]) -> Tensor:
-    """The probabilities of `classes`, and as one more class the strongest of all others: (1, len(classes) + 1, …).
+    """The strongest of all others as class 0, then the probabilities of `classes`: (1, 1 + len(classes), …).
 
     So much decides, in a window, which of `classes` a voxel is, or none of them. In the mean over windows that see
     different strongest others, a voxel may be withheld from `classes`, never added.
     """
     asked = probabilities[:, list(classes)]
     probabilities[:, list(classes)] = -1
-    return torch.cat((asked, probabilities.amax(dim=1, keepdim=True)), dim=1)
+    return torch.cat((probabilities.amax(dim=1, keepdim=True), asked), dim=1)
 
 
 def softmax_in_place(logits: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 
 import torch
@@ -11,34 +10,7 @@ from torch import Tensor, nn
 
 from PromptSegLib.errors import VolumeError
 from PromptSegLib.networks.plain_unet import ConvBlock, ConvStack, Triple, UNetParts, convolution
-
-
-@dataclass(frozen=True)
-class Task:
-    """One of the tasks that the published weights know; its place in `TASKS` is the network's number for it.
-
-    `classes` counts the background, `spacing_kji_mm` is the voxel size along (z, y, x) it was trained at.
-    """
-
-    name: str
-    channels: tuple[str, ...]
-    classes: int
-    spacing_kji_mm: tuple[float, float, float]
-
-
-TASKS = (
-    Task("liver and tumour", ("CT",), 3, (3.0, 1.5, 1.5)),
-    Task("kidney and tumour", ("CT",), 3, (3.0, 1.5, 1.5)),
-    Task("hepatic vessel and tumour", ("CT",), 3, (3.0, 1.5, 1.5)),
-    Task("pancreas and tumour", ("CT",), 3, (3.0, 1.5, 1.5)),
-    Task("colon tumour", ("CT",), 2, (3.0, 1.5, 1.5)),
-    Task("lung tumour", ("CT",), 2, (3.0, 1.5, 1.5)),
-    Task("spleen", ("CT",), 2, (3.0, 1.5, 1.5)),
-    Task("vertebrae", ("CT",), 2, (4.0, 2.0, 2.0)),
-    Task("prostate", ("T2",), 2, (3.0, 1.5, 1.5)),
-    Task("brain tumour", ("T1", "T1ce", "T2", "FLAIR"), 4, (1.0, 1.0, 1.0)),
-    Task("whole-body tumour", ("CT", "PET"), 2, (8.0, 4.0, 4.0)),
-)
+from PromptSegLib.networks.uniseg_tasks import TASKS
 
 PUBLISHED_PATCH = (64, 192, 192)
 PUBLISHED_STRIDES = ((1, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2), (2, 2, 2))

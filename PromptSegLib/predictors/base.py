@@ -48,8 +48,10 @@ class Capabilities:
 
     name: what `create_predictor` and the command line call it. title, summary: what people read.
     dimensions: {2}, {3} or both. prompts: out of `PROMPT_FEATURES`.
-    channels: names of the channels it needs; empty when any single one will do.
-    classes: names it knows. weights: entries of the weights catalogue that it needs.
+    channels: names of the channels it needs; empty when any single one will do, or it depends. channels_of: those
+    that a class needs, where classes differ.
+    classes: names it knows. tasks: names of those that are asked for together, by what they are called together.
+    weights: entries of the weights catalogue that it needs.
     devices: where it can run, best first.
     """
 
@@ -63,6 +65,8 @@ class Capabilities:
     weights: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    channels_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     devices: tuple[str, ...] = ("cpu",)
     citation: str = ""
     experimental: bool = False

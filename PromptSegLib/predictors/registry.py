@@ -37,6 +37,12 @@ _PREDICTORS = {
     "nninteractive-server": "PromptSegLib.predictors.nninteractive_server:NnInteractiveServer",
     "sat-nano": "PromptSegLib.predictors.sat:SatNano",
     "sat-pro": "PromptSegLib.predictors.sat:SatPro",
+    "stu-net-s": "PromptSegLib.predictors.stu_net:StuNetS",
+    "stu-net-b": "PromptSegLib.predictors.stu_net:StuNetB",
+    "stu-net-l": "PromptSegLib.predictors.stu_net:StuNetL",
+    "stu-net-h": "PromptSegLib.predictors.stu_net:StuNetH",
+    "uniseg": "PromptSegLib.predictors.uniseg:UniSegPredictor",
+    "autopet-2022": "PromptSegLib.predictors.autopet:AutoPet2022",
 }
 
 _ALIASES = {"default": "classical"}

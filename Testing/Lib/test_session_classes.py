@@ -154,6 +154,7 @@ def test_a_reset_of_one_leaves_the_others(session, target):
 
 
 def test_without_names_left_a_model_of_clicks_refuses(session):
+    session.auto = False
     session.add_classes(["liver"])
     session.use(BallPredictor())
     with pytest.raises(PromptError, match="at least one prompt for 'liver' that 'ball' takes, got class"):

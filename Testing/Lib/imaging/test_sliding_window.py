@@ -13,6 +13,7 @@ from volume_references import VolumeReference
 
 from PromptSegLib.cancel import CancelToken
 from PromptSegLib.errors import Cancelled, VolumeError
+from PromptSegLib.geometry import Extent
 from PromptSegLib.imaging.sliding_window import (
     class_probabilities,
     even_starts,
@@ -158,7 +159,7 @@ def test_a_class_and_the_strongest_other_decide_as_all_classes_within_a_window()
     winner = probabilities.argmax(dim=1)
     asked = with_strongest_other(probabilities.clone(), [4, 2])
     assert asked.shape == (1, 3, 6, 6, 6)
-    for place, number in enumerate([4, 2]):
+    for place, number in enumerate([4, 2], start=1):
         torch.testing.assert_close(asked.argmax(dim=1) == place, winner == number)
 
 
@@ -197,3 +198,24 @@ def test_a_volume_smaller_than_a_window_has_no_windows():
 def test_a_step_beyond_the_window_is_refused():
     with pytest.raises(ValueError, match=r"at most 1 window, got 1\.5"):
         even_starts(20, 8, 1.5)
+
+
+@pytest.mark.parametrize("box", [((0, 0, 0), (3, 3, 3)), ((9, 6, 2), (11, 8, 5)), ((14, 8, 5), (19, 11, 7))])
+@pytest.mark.parametrize("gaussian", [True, False])
+def test_a_box_is_answered_as_in_the_whole_volume_by_fewer_windows(box, gaussian):
+    seen = []
+
+    def predict(window: torch.Tensor) -> torch.Tensor:
+        seen.append(window)
+        return squares(window)
+
+    volume = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 19, 11, 7)).astype(np.float32))
+    options = {"window": (6, 5, 9), "gaussian": gaussian}
+    whole = torch.cat(list(slabs_of_probabilities(volume, predict, **options)), dim=1)
+    windows = len(seen)
+    wanted = Extent(*box)
+    part = torch.cat(list(slabs_of_probabilities(volume, predict, wanted=wanted, **options)), dim=1)
+    assert part.shape == whole.shape
+    torch.testing.assert_close(part[:, *wanted.slices], whole[:, *wanted.slices])
+    assert len(seen) - windows < windows / 2
+    assert (part == 0).all(dim=0).any()

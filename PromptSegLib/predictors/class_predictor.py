@@ -1,0 +1,215 @@
+"""Base of predictors that find structures by their names: a network's answer for the whole image, or a part of it.
+
+An image is prepared once for each plan. A run answers for all targets asked, whose structures' probabilities alone
+are kept, slab by slab; a click or a box on a structure found before moves no window.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from PromptSegLib.bitmask import MaskDelta, Patch
+from PromptSegLib.cancel import CancelToken, Progress
+from PromptSegLib.geometry import Extent
+from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
+from PromptSegLib.predictors.class_plan import Plan
+from PromptSegLib.predictors.registry import class_named
+from PromptSegLib.prompts import Box, Point, Prompt
+from PromptSegLib.volume import Image
+from PromptSegLib.weights.store import WeightsStore
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from PromptSegLib.predictors.class_model import ClassModel, Prepared
+
+PROMPTS = frozenset({"class", "point+", "box3d+"})
+
+
+@dataclass(eq=False)
+class ClassEncoding:
+    """What is kept of an image: as the newest plan wants it, and, packed, the structures found last everywhere."""
+
+    image: Image
+    prepared: Prepared | None = None
+    found: dict[str, MaskDelta | None] = field(default_factory=dict)
+
+
+class ClassPredictor(ABC):
+    """Finds the structures of `plans` by their names; members differ in their network and their plans.
+
+    network: one to use in place of the published weights. device: "auto" for the best there is, or a name such as
+    "cpu". weights: where weights are; by default the user's store. step, mirror, gaussian: see
+    `class_model.Inference`. Raises WeightsError, which says how to get them, when the weights are not here.
+    """
+
+    capabilities: ClassVar[Capabilities]
+    plans: ClassVar[tuple[Plan, ...]]
+
+    def __init__(
+        self,
+        network: nn.Module | None = None,
+        *,
+        device: str = "auto",
+        weights: WeightsStore | None = None,
+        step: float = 0.5,
+        mirror: bool = False,
+        gaussian: bool = True,
+    ) -> None:
+        self._network = network
+        self._device = device
+        self._weights = weights or WeightsStore()
+        self._inference = (step, mirror, gaussian)
+        self._model: ClassModel | None = None
+        if network is None and self._weights.status(self._weights_name).state != "ready":
+            self._weights.path(self._weights_name)
+
+    @abstractmethod
+    def published(self) -> nn.Module:
+        """Return the network of the published weights, without numbers: it is built on the device "meta"."""
+
+    def logits(self, plan: Plan, network: nn.Module, window: Tensor) -> Tensor:
+        """Return the network's logits : (1, class, *window) for a window : (1, channel, *window)."""
+        answer: Tensor = network(window)
+        return answer
+
+    # The predictor's protocol
+
+    def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> ClassEncoding:
+        self._loaded(progress)
+        encoding = ClassEncoding(image)
+        if len(self.plans) == 1:
+            self._prepared(encoding, self.plans[0], cancel, progress)
+        return encoding
+
+    def predict(
+        self, encoding: ClassEncoding, state: TargetState, cancel: CancelToken, progress: Progress
+    ) -> Iterator[Prediction]:
+        from PromptSegLib.imaging.named_places import part_at
+        from PromptSegLib.predictors.found_structures import names_asked
+
+        started = time.perf_counter()
+        who = self.capabilities.name
+        names = {target: class_named(self.capabilities, name) for target, name in names_asked(state.asked, who).items()}
+        box = _box_around(state.asked.values(), encoding.image)
+        found = self._found(encoding, tuple(dict.fromkeys(names.values())), box, cancel, progress)
+        timings = {"windows": 1000 * (time.perf_counter() - started)}
+        model = self._loaded(progress)
+        for target, prompts in state.asked.items():
+            cancel.check()
+            name = names[target]
+            part = part_at(found[name], prompts, encoding.image.grid)
+            notes = [model.on_device.note, "" if part.mask_kji.size else _nothing_found(name, found[name], prompts)]
+            note = "; ".join(note for note in notes if note)
+            yield Prediction({target: part}, None, timings, note, device=str(model.on_device.device), replaces=True)
+            timings = {}
+
+    # Within
+
+    @property
+    def _weights_name(self) -> str:
+        return self.capabilities.weights[0]
+
+    def _loaded(self, progress: Progress) -> ClassModel:
+        if self._model is None:
+            from PromptSegLib.predictors.class_model import ClassModel, Inference
+
+            progress(0.0, "loading the network")
+            self._model = ClassModel(self._network or self._read(), self._device, Inference(*self._inference))
+        return self._model
+
+    def _read(self) -> nn.Module:
+        import torch
+
+        from PromptSegLib.weights.readers import check_state_dict
+
+        with torch.device("meta"):
+            network = self.published()
+        state_dict = self._weights.state_dict(self._weights_name)
+        check_state_dict({key: value.shape for key, value in network.state_dict().items()}, state_dict)
+        network.load_state_dict(state_dict, assign=True)
+        return network
+
+    def _prepared(self, encoding: ClassEncoding, plan: Plan, cancel: CancelToken, progress: Progress) -> Prepared:
+        from PromptSegLib.predictors.class_model import Prepared
+
+        if encoding.prepared is None or encoding.prepared.plan is not plan:
+            volumes = plan.volumes(encoding.image, self.capabilities.name)
+            encoding.prepared = None  # its memory goes first
+            progress(0.0, "preparing the image")
+            encoding.prepared = Prepared(volumes, plan, cancel)
+        return encoding.prepared
+
+    def _found(
+        self,
+        encoding: ClassEncoding,
+        names: Sequence[str],
+        box: Extent | None,
+        cancel: CancelToken,
+        progress: Progress,
+    ) -> Mapping[str, Patch]:
+        """Return where the structures `names` are, within `box` at least."""
+        if not all(name in encoding.found for name in names):
+            model = self._loaded(progress)
+            found: dict[str, Patch] = {}
+            plans = [plan for plan in self.plans if not set(plan.classes).isdisjoint(names)]
+            for number, plan in enumerate(plans):
+                prepared = self._prepared(encoding, plan, cancel, progress)
+                mine = [name for name in names if name in plan.classes]
+                patches = model.find(
+                    prepared,
+                    [1 + plan.classes.index(name) for name in mine],
+                    box,
+                    partial(self.logits, plan),
+                    cancel,
+                    partial(_part_of_progress, progress, number, len(plans)),
+                )
+                found.update(zip(mine, patches, strict=True))
+            if box is not None:
+                return found
+            encoding.found = {name: _packed(patch) for name, patch in found.items()}
+        return {name: _unpacked(encoding.found[name]) for name in names}
+
+
+def _part_of_progress(progress: Progress, number: int, count: int, done: float, what: str) -> None:
+    progress((number + done) / count, what)
+
+
+def _box_around(prompts_of_targets: Iterable[Sequence[Prompt]], image: Image) -> Extent | None:
+    """Return the voxels that hold all boxes; None when a target is wanted everywhere, or where it is clicked."""
+    from PromptSegLib.imaging.rasterize import rasterize
+
+    around: Extent | None = None
+    for prompts in prompts_of_targets:
+        boxes = [prompt for prompt in prompts if isinstance(prompt, Box)]
+        if not boxes:
+            return None
+        for box in boxes:
+            around = rasterize(box, image.grid).extent.union(around)
+    return around if around is not None and around.size else None
+
+
+def _nothing_found(name: str, found: Patch, prompts: Sequence[Prompt]) -> str:
+    if not found.mask_kji.size:
+        return f"no {name} was found"
+    where = "under the click" if any(isinstance(prompt, Point) for prompt in prompts) else "in the box"
+    return f"no {name} was found {where}"
+
+
+def _packed(patch: Patch) -> MaskDelta | None:
+    return MaskDelta.between(patch.extent, np.zeros_like(patch.mask_kji), patch.mask_kji)
+
+
+def _unpacked(delta: MaskDelta | None) -> Patch:
+    from PromptSegLib.imaging.named_places import NOWHERE
+
+    if delta is None:
+        return NOWHERE
+    return Patch(delta.extent, delta.apply(np.zeros(delta.extent.shape_kji, dtype=bool)))

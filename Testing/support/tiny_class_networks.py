@@ -1,0 +1,86 @@
+"""Small networks of named structures: with weights made from their keys, biased to one class, or with known answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from key_made_weights import tensor_from_key
+from torch import nn
+
+from PromptSegLib.networks.plain_unet import PlainUNet
+from PromptSegLib.networks.stu_net import STUNet
+from PromptSegLib.networks.uniseg import UniSeg
+from PromptSegLib.predictors.autopet import AutoPet2022
+from PromptSegLib.predictors.stu_net import StuNetB
+from PromptSegLib.predictors.uniseg import UniSegPredictor
+
+STRIDES = [(2, 2, 2), (2, 2, 2)]
+WINDOW = (16, 16, 16)
+
+
+class TinyStuNet(StuNetB):
+    """As the published one, but for its widths and its window."""
+
+    plans = tuple(replace(plan, window=WINDOW) for plan in StuNetB.plans)
+
+    def published(self):
+        return STUNet(widths=(4, 6, 8), depths=(1, 1, 1), strides=STRIDES)
+
+
+class TinyUniSeg(UniSegPredictor):
+    plans = tuple(replace(plan, window=WINDOW) for plan in UniSegPredictor.plans)
+
+    def published(self):
+        return UniSeg(patch=WINDOW, widths=(4, 6, 8), strides=STRIDES, kernels=[(3, 3, 3)] * 3)
+
+
+class TinyAutoPet(AutoPet2022):
+    plans = tuple(replace(plan, window=WINDOW) for plan in AutoPet2022.plans)
+
+    def published(self):
+        return PlainUNet(2, 2, widths=(4, 6, 8), strides=STRIDES)
+
+
+def key_made_network(kind):
+    """Return the network of a predictor's class with weights made from its keys."""
+    network = kind.published(None)
+    return load_key_made(network)
+
+
+def load_key_made(network):
+    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    network.load_state_dict({key: tensor_from_key(key, shape) for key, shape in shapes.items()})
+    return network.eval()
+
+
+def biased_to(network, channel):
+    """Make an output channel the likeliest everywhere, by the bias of the head, or what comes before it."""
+    head = network.seg_outputs[-1]
+    with torch.no_grad():
+        if head.bias is not None:
+            head.bias[channel] += 100.0
+            return network
+        norm = [
+            module for module in network.conv_blocks_localization[-1].modules() if isinstance(module, nn.InstanceNorm3d)
+        ]
+        norm[-1].weight.zero_()
+        norm[-1].bias.fill_(1.0)
+        head.weight.zero_()
+        head.weight[channel] = 10.0
+    return network
+
+
+class BrightIs(nn.Module):
+    """Says that what is above 0 in the first channel it sees is class `channel` of `classes`."""
+
+    def __init__(self, channel, classes):
+        super().__init__()
+        self.channel, self.classes = channel, classes
+        self.seen = []
+
+    def forward(self, window, task=0):
+        self.seen.append(window)
+        logits = window.new_zeros((1, self.classes, *window.shape[2:]))
+        logits[:, self.channel] = 20 * window[:, 0]
+        return logits
