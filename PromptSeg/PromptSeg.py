@@ -26,11 +26,11 @@ if (_checkout / "PromptSegLib" / "__init__.py").is_file() and str(_checkout) not
     sys.path.insert(0, str(_checkout))  # installed, PromptSegLib lies beside this file
 
 from PromptSegLib.background import Background
-from PromptSegLib.errors import Cancelled, PromptSegError
+from PromptSegLib.errors import Cancelled, ConsentError, PromptSegError
 from PromptSegLib.executor import ThreadExecutor
 from PromptSegLib.imaging import cleanup
 from PromptSegLib.models import Models, missing_package
-from PromptSegLib.mrml.display import editor_node
+from PromptSegLib.mrml.display import editor_node, shown_window
 from PromptSegLib.mrml.scene_session import SceneSession, has_saved_session
 from PromptSegLib.mrml.state_node import StateNode
 from PromptSegLib.mrml.tools import DrawingView, PromptTools
@@ -90,6 +90,7 @@ class PromptSegParameterNode:
     segmentation: slicer.vtkMRMLSegmentationNode
     model: str = "default"
     device: str = "auto"
+    windowAsShown: bool = False
     runAtOnce: bool = True
     brushDiameter_mm: float = 5.0
     hidePrompts: bool = False
@@ -226,6 +227,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 logic.useModel(parameters.model, parameters.device, self.input.volumes())
         if logic.session is not None:
             logic.session.auto = parameters.runAtOnce
+            logic.session.window = shown_window(parameters.volume) if parameters.windowAsShown else None
             logic.session.show_prompts(not parameters.hidePrompts)
         logic.tools.brush_mm = parameters.brushDiameter_mm
 
@@ -269,7 +271,9 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             logging.error("PromptSeg: %s", error, exc_info=error)
             self.setStatus(error_text(error), isError=True)
             missing = missing_package(error)
-            if missing:
+            if isinstance(error, ConsentError):
+                qt.QTimer.singleShot(0, lambda: self.model.askForConsent(error_text(error)))
+            elif missing:
                 qt.QTimer.singleShot(0, lambda: self._offerPackage(missing))
         self.scheduleUpdate()
 
@@ -409,6 +413,10 @@ class PromptSegLogic(ScriptedLoadableModuleLogic):
         elif (model, device) != self._chosen:
             self._chosen = (model, device)
             session.use(model, device)
+
+    def tryModelAgain(self):
+        """Let `useModel` try once more what was refused before."""
+        self._chosen = ("", "")
 
     def closeSession(self):
         session, self.session = self.session, None

@@ -5,7 +5,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from PromptSegLib.devices import devices_here
+from PromptSegLib.predictors.server_access import agree_to_send, choose_server
 from PromptSegWidgets.section import Section
+
+_SERVER_SETTING = "PromptSeg/server"
 
 
 class ModelSection(Section):
@@ -16,6 +19,11 @@ class ModelSection(Section):
         for device in devices_here():
             self.ui.deviceComboBox.addItem(_("Automatic") if device == "auto" else device, device)
         self.ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDeviceChosen)
+        self.ui.serverEdit.text = slicer.util.settingsValue(_SERVER_SETTING, "")
+        for edit in (self.ui.serverEdit, self.ui.serverKeyEdit):
+            edit.connect("editingFinished()", self.onServer)
+        self._server = ("", "")
+        self.onServer()
         self.showWeights()
 
     def actions(self):
@@ -34,6 +42,8 @@ class ModelSection(Section):
         terms = models.terms(name)
         ui.termsLabel.text = terms
         ui.termsLabel.setVisible(bool(terms))
+        capabilities = models.capabilities(name)
+        ui.serverFrame.setVisible(capabilities is not None and "server" in capabilities.devices)
         answer = self.session.prediction if self.session else None
         used = answer.device if answer else ""
         ui.deviceLabel.text = _("Last used: {device}").format(device=used) if used else _("Not used yet")
@@ -69,6 +79,30 @@ class ModelSection(Section):
                 self.session.cancel()
             setattr(self.parameters, parameter, value)
         self.panel.scheduleUpdate()
+
+    # A server
+
+    def onServer(self):
+        """Ask another server from now on; its key is for this run of Slicer only."""
+        server = (self.ui.serverEdit.text, self.ui.serverKeyEdit.text)
+        if server == self._server:
+            return
+        self._server = server
+        with self.panel.reporting():
+            choose_server(*server)
+            qt.QSettings().setValue(_SERVER_SETTING, server[0])
+            self.logic.closeSession()
+            self.logic.executor.close()  # a process of its own knows the server before
+        self.panel.scheduleUpdate()
+
+    def askForConsent(self, question):
+        """Ask whether the image may be sent to the server; the prompt is then to be placed again."""
+        if slicer.util.confirmYesNoDisplay(f"{question}\n\n{_('Send images to this server?')}"):
+            agree_to_send()
+            self.logic.executor.close()
+            self.logic.tryModelAgain()
+            self.panel.setStatus(_("Agreed: place the prompt again."))
+            self.panel.scheduleUpdate()
 
     # Weights
 

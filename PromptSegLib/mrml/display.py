@@ -7,6 +7,7 @@ from typing import Any
 import slicer
 
 from PromptSegLib.mrml.layers import CLOSED_SURFACE
+from PromptSegLib.view import Window
 
 _EDITOR_TAG = "SegmentEditor"
 
@@ -27,6 +28,15 @@ def show_volume(application_logic: Any, volume_node: Any) -> None:
     """Show a volume in the background of all slice views."""
     application_logic.GetSelectionNode().SetActiveVolumeID(volume_node.GetID())
     application_logic.PropagateVolumeSelection()
+
+
+def shown_window(volume_node: Any) -> Window | None:
+    """Return the intensities from black to white in which a scalar volume is shown, None for other volumes."""
+    display = volume_node.GetDisplayNode()
+    if display is None or not display.IsA("vtkMRMLScalarVolumeDisplayNode"):
+        return None
+    low, high = display.GetWindowLevelMin(), display.GetWindowLevelMax()
+    return Window(low, high) if low < high else None
 
 
 def editor_node(scene: Any) -> Any:

@@ -51,6 +51,26 @@ class ServerAccess:
         return cls(address, api_key or os.environ.get(KEY_VARIABLE))
 
 
+def choose_server(address: str, api_key: str = "") -> None:
+    """Let this process, and those it starts, ask the server at `address`; "" for the one on this machine.
+
+    Raises PredictionError for an address that is none or not safe; all is then as before.
+    """
+    address = address.strip().rstrip("/")
+    if address:
+        _checked_host(address)
+    for variable, value in ((SERVER_VARIABLE, address), (KEY_VARIABLE, api_key.strip())):
+        if value:
+            os.environ[variable] = value
+        else:
+            os.environ.pop(variable, None)
+
+
+def agree_to_send() -> None:
+    """Note that the user agreed to send images to the server that is chosen, until this process ends."""
+    os.environ[CONSENT_VARIABLE] = os.environ.get(SERVER_VARIABLE, THIS_MACHINE)
+
+
 def _checked_host(address: str) -> str:
     """Return the host of a server's address. Raises PredictionError."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ import numpy as np
 from PromptSegLib.bitmask import Patch
 from PromptSegLib.imaging.rasterize import rasterize
 from PromptSegLib.predictors.base import PROMPT_FEATURES, Capabilities, Prediction
+from PromptSegLib.predictors.server_access import ServerAccess
 from PromptSegLib.prompts import Point, Scribble
 
 
@@ -54,6 +56,18 @@ class ShapePredictor:
     def _marked(self, prompt, grid) -> Patch:
         ball = Scribble((prompt.position_ras,), 8.0, prompt.positive) if isinstance(prompt, Point) else prompt
         return rasterize(ball, grid)
+
+
+class Remote(ShapePredictor):
+    """Answers as if on a server, and sends nothing anywhere."""
+
+    capabilities = dataclasses.replace(ShapePredictor.capabilities, name="remote", title="Remote", devices=("server",))
+
+    def __init__(self) -> None:
+        self.access = ServerAccess.granted()
+        self.asked.append(self.access.address)
+
+    asked: ClassVar[list[str]] = []
 
 
 class PointsOnly(ShapePredictor):

@@ -17,6 +17,7 @@ from PromptSegLib.mrml.view_geometry import pixel_mm
 from PromptSegLib.mrml.volumes import add_volume_node
 from PromptSegLib.predictors import registry
 from PromptSegLib.predictors.registry import capabilities_of
+from PromptSegLib.view import Window
 
 
 def controls(user):
@@ -247,6 +248,18 @@ def test_the_device_is_chosen_and_what_was_used_is_told(user, image, monkeypatch
     assert ui.deviceLabel.text == "Last used: cpu"
     assert "on cpu" in ui.resultLabel.text
     assert len(user.session.prompts()) == 2
+
+
+def test_the_model_sees_the_window_that_is_shown_where_that_is_wanted(user, image, model):
+    image.GetDisplayNode().SetAutoWindowLevel(False)
+    image.GetDisplayNode().SetWindowLevelMinMax(20, 120)
+    user.tool("pointPlus")
+    user.click((20, 15, 10))
+    assert model.started[-1].window is None
+    user.ui.windowAsShownCheckBox.checked = True
+    user.look()
+    user.click((10, 15, 10))
+    assert model.started[-1].window == Window(20, 120)
 
 
 # The lists

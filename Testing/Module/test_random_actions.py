@@ -16,10 +16,11 @@ from hypothesis.stateful import (
 from scenes import add_volume
 from shape_model import ShapePredictor
 from standin import pythonqt
-from standin.application import Application
+from standin.application import Application, qt
 from user import User
 
 from PromptSegLib.mrml.slice_view import SliceView
+from PromptSegLib.predictors import registry
 
 SHAPE = (12, 16, 20)
 VOXELS = st.tuples(st.integers(3, 16), st.integers(3, 12), st.integers(2, 9))
@@ -61,7 +62,8 @@ class Day(RuleBasedStateMachine):
 
     @rule(tool=st.sampled_from(TOOLS))
     def take(self, tool):
-        self.act(lambda: self.user.tool(tool))
+        if self.user.is_enabled(tool):
+            self.act(lambda: self.user.tool(tool))
 
     @rule(voxel=VOXELS)
     def click(self, voxel):
@@ -96,6 +98,38 @@ class Day(RuleBasedStateMachine):
         self.user.ui.promptsTable.setCurrentCell(row, 0)
         self.user.ui.promptsTable.cellClicked.emit(row, 0)
         self.act(lambda: self.user.press("deletePrompt"))
+
+    @rule(name=st.sampled_from(("default", "points", "values")))
+    def another_model(self, name):
+        models = self.user.ui.modelComboBox
+        self.act(lambda: models.setCurrentIndex(models.findData(name)))
+
+    @rule(names=st.sets(st.sampled_from(("liver", "spleen")), min_size=1))
+    def ask_by_name(self, names):
+        if not self.user.is_enabled("name"):
+            return
+        for row in range(self.user.ui.namesList.count):
+            item = self.user.ui.namesList.item(row)
+            item.setCheckState(qt.Qt.Checked if item.text() in names else qt.Qt.Unchecked)
+        session = self.user.session
+        before = {key: session.mask(key) for key in session.targets if self.name_of(key) not in names}
+        self.user.press("name")
+        self.user.wait()
+        for key, mask in before.items():
+            np.testing.assert_array_equal(session.mask(key), mask)
+
+    def name_of(self, key):
+        return self.user.session.segmentation_node.GetSegmentation().GetSegment(key).GetName()
+
+    @rule(control=st.sampled_from(("hidePrompts", "outline", "autoJump", "windowAsShown")))
+    def tick(self, control):
+        self.act(getattr(self.user.ui, f"{control}CheckBox").click)
+
+    @rule(mode=st.integers(0, 2))
+    def carry(self, mode):
+        self.user.ui.directionComboBox.setCurrentIndex(mode)
+        if self.user.is_enabled("propagate"):
+            self.act(lambda: self.user.press("propagate"))
 
     @rule(at_once=st.booleans())
     def collect(self, at_once):
@@ -132,13 +166,14 @@ class Day(RuleBasedStateMachine):
         if hasattr(self, "user"):
             scene, session = self.app.host.scene, self.user.session
             prompts = session.prompts()
-            shapes = sum(prompt.kind != "point" for prompt in prompts)
+            names = sum(prompt.kind == "class" for prompt in prompts)
+            shapes = sum(prompt.kind not in ("point", "class") for prompt in prompts)
             placing = self.user.widget.logic.tools.tool == "box3d"
             nodes = [scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes())]
             markups = [node for node in nodes if node.IsA("vtkMRMLMarkupsNode")]
             assert len(markups) == 2 + shapes + placing
             points = sum(session.point_node(sign).GetNumberOfDefinedControlPoints() for sign in (True, False))
-            assert points == len(prompts) - shapes
+            assert points == len(prompts) - shapes - names
 
     def teardown(self):
         if not hasattr(self, "user"):
@@ -155,7 +190,8 @@ class Day(RuleBasedStateMachine):
             sys.excepthook = self.hook
 
 
-def test_two_hundred_random_actions_leave_the_scene_consistent(model):
+def test_two_hundred_random_actions_leave_the_scene_consistent(model, monkeypatch):
+    monkeypatch.setitem(registry._PREDICTORS, "values", "fakes:ValuePredictor")
     assert ShapePredictor.gate.is_set()
     run_state_machine_as_test(
         Day,

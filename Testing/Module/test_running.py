@@ -12,10 +12,14 @@ import pytest
 import slicer
 import vtk
 from scenes import add_volume
+from shape_model import Remote
+from standin.application import qt
 from user import MODULE
 
 from PromptSegLib.mrml.slice_view import SliceView
 from PromptSegLib.mrml.state_node import StateNode
+from PromptSegLib.predictors import registry
+from PromptSegLib.predictors.server_access import CONSENT_VARIABLE, KEY_VARIABLE, SERVER_VARIABLE, THIS_MACHINE
 from PromptSegLib.prompts import TextPrompt
 
 
@@ -246,6 +250,55 @@ def test_models_run_in_a_process_of_their_own_where_that_is_wanted(user, image, 
     user.tool("pointPlus")
     user.click((30, 15, 10))
     assert json.loads(user.session.prediction.note)["pid"] == os.getpid()
+
+
+@pytest.fixture
+def remote(user, image, monkeypatch):
+    """The model on a server is chosen; nobody agreed to anything."""
+    for variable in (SERVER_VARIABLE, CONSENT_VARIABLE, KEY_VARIABLE):
+        monkeypatch.setenv(variable, "")
+    monkeypatch.setitem(registry._PREDICTORS, "remote", "shape_model:Remote")
+    Remote.asked.clear()
+    user.ui.modelComboBox.addItem("remote", "remote")
+    user.ui.modelComboBox.setCurrentIndex(user.ui.modelComboBox.findData("remote"))
+    user.look()
+    return Remote
+
+
+def set_server(user, address, key=""):
+    user.ui.serverEdit.text = address
+    user.ui.serverKeyEdit.text = key
+    user.ui.serverEdit.editingFinished.emit()
+    user.look()
+
+
+def test_a_server_on_another_machine_gets_nothing_before_the_user_agreed(user, remote, monkeypatch):
+    questions, answers = [], [False, True]
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: questions.append(text) or answers.pop(0))
+    assert user.ui.serverFrame.isVisible()
+    set_server(user, "https://gpu.example.org:1527", "secret")
+    assert os.environ[KEY_VARIABLE] == "secret"
+    assert "secret" not in str(qt.QSettings().value("PromptSeg/server"))
+    user.press("pointPlus")
+    assert remote.asked == []
+    assert "gpu.example.org" in questions[0]
+    assert not user.ui.pointPlusButton.checked
+    user.press("pointPlus")
+    assert user.status == "Agreed: place the prompt again."
+    user.press("pointPlus")
+    user.click((20, 15, 10))
+    assert remote.asked == ["https://gpu.example.org:1527"]
+    assert user.size > 0
+    assert len(questions) == 2
+
+
+def test_a_server_without_a_certificate_is_refused(user, remote):
+    set_server(user, "http://gpu.example.org:1527")
+    assert "expected https://" in user.status.lower()
+    assert os.environ[SERVER_VARIABLE] == ""
+    user.tool("pointPlus")
+    user.click((20, 15, 10))
+    assert remote.asked == [THIS_MACHINE]
 
 
 def test_reloading_drops_all_that_belongs_to_the_module(user, monkeypatch):
