@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PromptSegLib.evaluation.results import Results
 
 _MODELS = ("default", "classical", "growcut", "threshold")
+_PICTURE_DPI = 130
 _EPILOG = """\
 DATA: image.nii.gz beside labels.nii.gz, images/ beside labels/ or masks/, .npz files with image and mask, in any folder
 below it. Beside the models of promptseg models there are growcut, Slicer's Grow from Seeds, threshold, Otsu's in the
@@ -49,6 +50,8 @@ def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
     add_device_option(parser)
     parser.add_argument("--no-surfaces", action="store_true", help="compare volumes only: quicker, and without MONAI")
     parser.add_argument("--json", type=Path, metavar="OUT.json", help="keep all results")
+    parser.add_argument("--report", type=Path, metavar="OUT.html", help="curves, tables and cases on one page")
+    parser.add_argument("--picture", type=Path, metavar="OUT.png", help="the curves alone, as .png or .svg")
     parser.add_argument(
         "--jobs", type=_count, default=os.cpu_count() or 1, metavar="N", help="processes (default: %(default)s)"
     )
@@ -85,6 +88,14 @@ def _run(arguments: argparse.Namespace) -> int:
     bar.clear()
     if output is not None:
         results.write(output)
+    if arguments.report is not None:
+        from PromptSegLib.evaluation.report import write_report
+
+        write_report(arguments.report, results, data.cases)
+    if arguments.picture is not None:
+        from PromptSegLib.evaluation.figures import dice_figure
+
+        dice_figure(results).savefig(arguments.picture, dpi=_PICTURE_DPI)
     print_results(results, arguments.clicks)
     return 0
 

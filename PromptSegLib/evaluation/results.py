@@ -92,3 +92,7 @@ def by_dimensions(record: Record) -> str:
 
 def by_dataset(record: Record) -> str:
     return str(record["dataset"])
+
+
+def by_structure(record: Record) -> str:
+    return f"{record['dataset']}: {record['structure']}"

@@ -46,6 +46,15 @@ def test_bad_options_are_refused_in_one_line(promptseg, data, options, message):
     assert outcome.err.count("\n") == 1
 
 
+def test_a_report_and_a_picture(promptseg, data, tmp_path):
+    report, picture = tmp_path / "out.html", tmp_path / "out.png"
+    words = ("--models", "benchmark_models:Oracle", "--clicks", "2", "--jobs", "1", "--no-surfaces")
+    outcome = promptseg("benchmark", data, *words, "--report", report, "--picture", picture)
+    assert outcome.status == 0, outcome.err
+    assert "benchmark_models:Oracle" in report.read_text(encoding="utf-8")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 def test_two_files_are_compared(promptseg, data, tmp_path):
     oracle, everything = "benchmark_models:Oracle", "benchmark_models:Everything"
     files = tmp_path / "a.json", tmp_path / "b.json"
