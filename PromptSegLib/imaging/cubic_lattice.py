@@ -20,7 +20,6 @@ from PromptSegLib.bitmask import BitMask, Patch
 from PromptSegLib.geometry import AxisMap, Extent, FloatArray, Grid, IntArray, flip_axes, transpose_kji_to_ijk
 from PromptSegLib.imaging.aligned_sampling import AlignedSampling
 from PromptSegLib.imaging.roi import Float32Array, Roi
-from PromptSegLib.volume import Volume
 
 Convert = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -69,8 +68,8 @@ class CubicLattice:
 
     def nearest(self, points_ras: ArrayLike) -> IntArray:
         """Return the lattice voxel (..., 3), x, y, z, that holds each of `points_ras` : (..., 3)."""
-        # Rounded: the last bit of a coordinate must not decide between two voxels.
-        return np.floor(np.round(self.positions(points_ras) + 0.5, 6)).astype(np.int64)
+        # Rounded: in an image of 3 mm each centre lies between two voxels of 1.5 mm, and no last digit must decide.
+        return np.floor(np.round(self.positions(points_ras) + 0.5, 3)).astype(np.int64)
 
     # Into a window
 
@@ -108,21 +107,21 @@ class CubicLattice:
     def read_mask(self, mask: BitMask, start_xyz: ArrayLike, size: int, coarse: int) -> Float32Array:
         """Return how much of each coarse voxel of a window `mask`, on the image, fills: (x, y, z), 0 to 1.
 
+        Of voxels that leave the image the part inside counts.
+
         coarse: lattice voxels along a side of a coarse one. size: of the window, in coarse voxels.
         """
         step = coarse * self.step_xyz
-        low = np.asarray(start_xyz) * self.step_xyz - 0.5
-        start = np.floor(low).astype(int) - 1
-        stop = np.ceil(low + size * step).astype(int) + 2
+        low = np.asarray(start_xyz) * self.step_xyz
+        start, stop = np.floor(low).astype(int), np.ceil(low + size * step).astype(int)
         box = Extent(_kji(start), _kji(stop)).intersection(self.ordered.extent)
-        filled = np.zeros((size, size, size), dtype=np.float32)
         if box.size == 0 or not (values := self._ordered_mask(mask, box)).any():
-            return filled
-        part = Volume(np.pad(values, 1), self.ordered.cropped(box.padded(1)).ijk_to_ras)
-        offset = flip_axes(box.padded(1).start_kji)
-        roi = Roi(part.grid, _triple(flip_axes(low - offset)), _triple(flip_axes(step)), (size, size, size))
-        filled[...] = transpose_kji_to_ijk(roi.read(part))
-        return filled
+            return np.zeros((size, size, size), dtype=np.float32)
+        filled = transpose_kji_to_ijk(values.astype(np.float32))
+        for axis, first in enumerate(flip_axes(box.start_kji)):
+            shares = _shares(low[axis] - first, step[axis], size, filled.shape[axis])
+            filled = np.moveaxis(np.tensordot(shares, filled, axes=(1, axis)), 0, axis)
+        return np.ascontiguousarray(filled)
 
     def bounds(self, mask: BitMask) -> tuple[FloatArray, FloatArray] | None:
         """Return the lowest and highest face of what is set in `mask`, as `faces`; None for an empty one."""
@@ -170,6 +169,18 @@ def _itk_image(array_kji: NDArray[Any]) -> sitk.Image:
     elif array_kji.dtype.kind == "b":
         array_kji = array_kji.astype(np.uint8)
     return sitk.GetImageFromArray(np.ascontiguousarray(array_kji))
+
+
+def _shares(low: float, step: float, count: int, length: int) -> Float32Array:
+    """Return (count, length): what part of a coarse voxel each of `length` voxels is, along one axis; rows sum to 1.
+
+    low: first face of the first coarse voxel, counted from that of the first voxel. step: of a coarse voxel.
+    """
+    faces = low + step * np.arange(count)[:, None]
+    voxels = np.arange(length)
+    overlap = np.clip(np.minimum(faces + step, voxels + 1) - np.maximum(faces, voxels), 0, None)
+    total = overlap.sum(axis=1, keepdims=True)
+    return np.asarray(overlap / np.where(total > 1e-9, total, 1), dtype=np.float32)
 
 
 def _kji(values_xyz: IntArray) -> tuple[int, int, int]:

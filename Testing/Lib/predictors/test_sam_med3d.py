@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -11,7 +14,6 @@ from key_made_weights import state_dict_from_keys
 from recording import RecordingObserver
 from references import ELSEWHERE, FOLDERS, needs_all_references
 from tiny_networks import (
-    TINY_MED3D,
     TinySamMed3D,
     TinySamMed3DCvpr,
     save_tiny_med3d,
@@ -35,6 +37,7 @@ from PromptSegLib.predictors import sam_med3d_model
 from PromptSegLib.predictors.registry import capabilities_of, create_predictor
 from PromptSegLib.predictors.sam_med3d import SamMed3D, SamMed3DCvpr
 from PromptSegLib.predictors.sam_med3d_model import SamMed3DModel
+from PromptSegLib.predictors.torch_device import OUT_OF_MEMORY_NOTE
 from PromptSegLib.prompts import Box, Point, Scribble
 from PromptSegLib.session import Session
 from PromptSegLib.view import Window
@@ -342,6 +345,72 @@ def test_a_second_click_during_a_running_one_is_not_lost():
     session.close()
 
 
+# Memory
+
+
+def test_when_the_gpu_s_memory_runs_out_the_cpu_goes_on_and_says_so():
+    network, volume = tiny_med3d(), noisy_volume()
+    tokens = network.image_encoder.tokens
+
+    def hungry(image):
+        if image.is_meta:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return tokens(image)
+
+    network.image_encoder.tokens = hungry
+    predictor = SamMed3D(network, device="cpu", most_grown=0)
+    session = Session(volume, predictor)
+    predictor._model = predictor._load()
+    place = predictor._model._device
+    place.device, place._is_there = torch.device("meta"), True  # a GPU that is not here
+    session.add(point(volume, (40, 33, 30)))
+    assert OUT_OF_MEMORY_NOTE in session.prediction.note
+    assert session.prediction.device == "cpu"
+    expected = Session(volume, small(most_grown=0))
+    expected.add(point(volume, (40, 33, 30)))
+    np.testing.assert_array_equal(session.mask_kji, expected.mask_kji)
+    session.add(point(volume, (44, 30, 28), positive=False))
+    assert session.undo() == "add point-"
+    np.testing.assert_array_equal(session.mask_kji, expected.mask_kji)
+
+
+LARGE_VOLUME = """
+import resource, sys
+import numpy as np
+from tiny_networks import tiny_med3d
+from PromptSegLib.predictors.sam_med3d import SamMed3D
+from PromptSegLib.prompts import Point
+from PromptSegLib.session import Session
+from PromptSegLib.volume import Volume
+
+def peak_mib():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+array = np.empty((600, 512, 512), dtype=np.int16)
+array[...] = np.arange(512) % 97
+volume = Volume(array, np.diag([-0.7, -0.7, 1.0, 1.0]))
+session = Session(np.zeros((9, 9, 9), np.int16), SamMed3D(tiny_med3d(), device="cpu"))
+session.add(Point((4.0, 4.0, 4.0)))
+before = peak_mib()
+session = Session(volume, SamMed3D(tiny_med3d(), device="cpu", most_grown=4))
+session.add(Point(tuple(volume.grid.to_ras((250, 260, 300)))))
+session.add(Point(tuple(volume.grid.to_ras((240, 250, 310))), positive=False))
+print(before, peak_mib(), array.nbytes / 2**20, session.mask_kji.any())
+"""
+
+
+def test_a_large_ct_is_segmented_without_a_copy_of_it():
+    path = os.pathsep.join(part for part in sys.path if part)
+    ran = subprocess.run(
+        [sys.executable, "-c", LARGE_VOLUME], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    before, peak, volume, _ = (float(word == "True") if word.isalpha() else float(word) for word in ran.stdout.split())
+    print(f"512x512x600 int16 of {volume:.0f} MiB: peak resident memory {peak:.0f} MiB, {peak - before:.0f} by clicks")
+    # A copy as float32 would take twice the volume.
+    assert peak - before < 0.7 * volume
+
+
 # Weights
 
 
@@ -386,4 +455,3 @@ def test_terms_are_those_of_the_weights_catalogue(name):
     assert capabilities.weights_license == checkpoint.weights_license
     assert capabilities.code_license == checkpoint.code_license
     assert capabilities.citation == checkpoint.citation
-    assert TINY_MED3D["image_size"] == 64
