@@ -43,6 +43,7 @@ _PREDICTORS = {
     "stu-net-h": "PromptSegLib.predictors.stu_net:StuNetH",
     "uniseg": "PromptSegLib.predictors.uniseg:UniSegPredictor",
     "autopet-2022": "PromptSegLib.predictors.autopet:AutoPet2022",
+    "vista3d": "PromptSegLib.predictors.vista3d:Vista3d",
 }
 
 _ALIASES = {"default": "classical"}

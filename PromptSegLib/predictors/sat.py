@@ -16,6 +16,7 @@ from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.errors import PromptError, VolumeError, WeightsError
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.predictors.found_structures import FoundStructures, names_asked, places_in
+from PromptSegLib.predictors.modality import modality_of
 from PromptSegLib.structures import all_structures
 from PromptSegLib.volume import Image
 from PromptSegLib.weights.store import WeightsStore
@@ -30,17 +31,6 @@ if TYPE_CHECKING:
     from PromptSegLib.networks.sat import SAT
     from PromptSegLib.networks.sat_text import TextEncoder
     from PromptSegLib.predictors.sat_model import SatModel
-
-_NAMES_OF_MODALITIES = {
-    "ct": ("ct", "cect", "ncct"),
-    "mri": ("mri", "mr", "t1", "t2", "t1w", "t2w", "t1c", "t1ce", "t1gd", "flair", "dwi", "adc", "pd"),
-    "us": ("us", "ultrasound"),
-    "pet": ("pet", "suv"),
-}
-"""Names of channels that tell which kind of image they are."""
-
-_BELOW_ALL_BUT_CT = -200.0
-"""Air is -1000 HU; no other kind of image has such values."""
 
 
 @dataclass(eq=False)
@@ -88,7 +78,9 @@ class SatPredictor:
         if volume.components > 1:
             raise VolumeError(f"expected one value in each voxel for {self.capabilities.name!r}, got {volume!r}")
         progress(0.0, "preparing")
-        modality, note = modality_of(image)
+        modality, is_known = modality_of(image)
+        kind = "CT" if modality == "ct" else "MR"
+        note = "" if is_known else f"taken for {kind}: name the image ct, mri, us or pet to say what it is"
         values, sampling = prepare(volume.array, volume.grid, is_ct=modality == "ct")
         return _Prepared(values, sampling, modality, note, FoundStructures(volume.grid))
 
@@ -188,16 +180,6 @@ class SatPro(SatPredictor):
         devices=("cuda", "mps", "cpu"),
         citation="Zhao et al., One Model to Rule them All, arXiv:2312.17183",
     )
-
-
-def modality_of(image: Image) -> tuple[str, str]:
-    """Return which of SAT's modalities the image's first channel is, and what to tell when that was guessed."""
-    name = next(iter(image.channels))
-    for modality, names in _NAMES_OF_MODALITIES.items():
-        if name.casefold() in names:
-            return modality, ""
-    guess, kind = ("ct", "CT") if image.reference.finite_range[0] < _BELOW_ALL_BUT_CT else ("mri", "MR")
-    return guess, f"taken for {kind}: name the image ct, mri, us or pet to say what it is"
 
 
 def language_note(text: str) -> str:
