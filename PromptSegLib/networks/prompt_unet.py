@@ -93,8 +93,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, *S / stride) for (B, channels, *S)."""
-        x = functional.leaky_relu(self.norm(self.first(x)), SLOPE)
-        return functional.leaky_relu(self.second(x) + x, SLOPE)
+        x = functional.leaky_relu(self.norm(self.first(x)), SLOPE, inplace=True)
+        return functional.leaky_relu(self.second(x) + x, SLOPE, inplace=True)
 
 
 def space_to_depth(x: Tensor) -> Tensor:

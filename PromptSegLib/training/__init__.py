@@ -1,0 +1,1 @@
+"""How the shipped default model is made: synthetic images, simulated prompts and the training on them."""

@@ -1,0 +1,82 @@
+"""Synthetic images with targets, in numbered chunks: each is made from the seed and its number alone."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from PromptSegLib.training.draws import Draws
+from PromptSegLib.training.label_maps import make_label_maps
+from PromptSegLib.training.rendering import render
+from PromptSegLib.training.targets import choose_targets
+
+SIDES = {2: 256, 3: 72}
+"""Of a synthetic image in voxels."""
+
+_BATCH = {2: 8, 3: 2}
+_LEAST_CONTRAST = 0.02
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """images: (N, *S) uint8; targets: (N, *S) uint8, one target per bit (see `choose_targets`)."""
+
+    images: Tensor
+    targets: Tensor
+
+
+def make_chunk(dims: int, seed: int, number: int, count: int, device: torch.device | str = "cpu") -> Chunk:
+    """Make chunk `number` of a stream: `count` images. Those that show nothing, or no possible target, are left out."""
+    draws = Draws(seed, dims, number, device=device)
+    images: list[Tensor] = []
+    targets: list[Tensor] = []
+    while sum(map(len, images)) < count:
+        maps = make_label_maps(draws, _BATCH[dims], [SIDES[dims]] * dims)
+        bits = choose_targets(draws, maps)
+        image = render(draws, maps)
+        usable = (bits.flatten(1).amax(1) > 0) & (image.flatten(1).std(1) > _LEAST_CONTRAST)
+        images.append((image * 255).round().to(torch.uint8)[usable])
+        targets.append(bits[usable])
+    return Chunk(torch.cat(images)[:count], torch.cat(targets)[:count])
+
+
+class Pool:
+    """The chunks of one stream, kept in a folder: a later run with the same seed finds them there."""
+
+    def __init__(self, folder: Path, dims: int, seed: int, chunk_size: int, device: torch.device | str) -> None:
+        self.dims, self.seed, self.chunk_size, self.device = dims, seed, chunk_size, device
+        self._folder = folder / f"pool-{dims}d-{seed}-{chunk_size}"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._open: list[np.memmap[tuple[int, ...], np.dtype[np.uint8]]] = []
+
+    def prepare(self, chunks: int) -> None:
+        """Make the chunks below that number that are not there, and open them."""
+        for number in range(len(self._open), chunks):
+            path = self._folder / f"{number:06d}.npy"
+            if not path.exists():
+                self._write(path, number)
+            self._open.append(np.load(path, mmap_mode="r"))
+
+    def __len__(self) -> int:
+        """Images in the chunks that are prepared."""
+        return len(self._open) * self.chunk_size
+
+    def take(self, indices: Tensor) -> Chunk:
+        """The images of these indices (N,), below len(self), on the device."""
+        pairs = [self._open[i // self.chunk_size][:, i % self.chunk_size] for i in indices.tolist()]
+        both = torch.from_numpy(np.stack(pairs)).to(self.device)
+        return Chunk(both[:, 0], both[:, 1])
+
+    def _write(self, path: Path, number: int) -> None:
+        """Write by way of another name: a run that is killed leaves no half chunk."""
+        chunk = make_chunk(self.dims, self.seed, number, self.chunk_size, self.device)
+        content = torch.stack([chunk.images, chunk.targets]).cpu().numpy()
+        part = path.with_suffix(f".{os.getpid()}.part")
+        with part.open("wb") as stream:
+            np.save(stream, content)
+        part.replace(path)

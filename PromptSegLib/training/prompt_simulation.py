@@ -1,0 +1,154 @@
+"""How people prompt: clicks in the middle of an error and off it, loose boxes, strokes, lassos, masks gone wrong.
+
+All functions take masks (B, 1, *S), float32 of 0 and 1, on the network's grid.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from PromptSegLib.training.draws import Draws
+from PromptSegLib.training.fields import blur, smooth_noise
+
+_OFF_CENTER = 0.25
+"""How many clicks are anywhere in the error, not about its middle."""
+
+
+def click(draws: Draws, errors: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the next click goes: (flat indices (B,), whether there is an error at all (B,))."""
+    count, dims = len(errors), errors.dim() - 2
+    one = [1] * (dims + 1)
+    wobble = 0.4 * draws.uniform(0.0, 1.0, count, *one) * draws.uniform(0.0, 1.0, *errors.shape)
+    middle = errors * depth(errors) * (1.0 + wobble)
+    anywhere = errors * draws.uniform(0.01, 1.0, *errors.shape)
+    score = torch.where(draws.chance(_OFF_CENTER, count, *one), anywhere, middle)
+    best = score.flatten(1).max(1)
+    return best.indices, best.values > 0
+
+
+def depth(masks: Tensor) -> Tensor:
+    """How deep inside a mask voxels are, roughly: means over neighbourhoods of 3, 6, 12, 24 voxels, added up."""
+    dims = masks.dim() - 2
+    pool = functional.avg_pool2d if dims == 2 else functional.avg_pool3d
+    linear = "bilinear" if dims == 2 else "trilinear"
+    coarse, total = masks, pool(masks, 3, 1, 1)
+    for _ in range(3):
+        if min(coarse.shape[2:]) < 6:
+            break
+        coarse = pool(coarse, 2)
+        around = pool(coarse, 3, 1, 1)
+        total = total + functional.interpolate(around, size=masks.shape[2:], mode=linear, align_corners=False)
+    return total
+
+
+def box(draws: Draws, truth: Tensor) -> Tensor:
+    """Filled boxes (B, 1, *S) around the targets: each side off by a few percent and voxels, rather outward."""
+    count, dims = len(truth), truth.dim() - 2
+    size = truth.shape[2]
+    loose = torch.where(draws.chance(0.2, count), draws.uniform(0.12, 0.3, count), draws.uniform(0.02, 0.12, count))
+    boxes = torch.ones_like(truth)
+    for axis in range(dims):
+        others = [1 + other for other in range(dims) if other != axis]
+        line = (truth[:, 0].amax(others) > 0.5).to(torch.uint8)
+        low, high = line.argmax(1), size - line.flip(1).argmax(1)
+        slack = loose * (high - low) + size / 64
+        low = (low - slack * draws.uniform(-0.4, 1.0, count)).floor()
+        high = (high + slack * draws.uniform(-0.4, 1.0, count)).ceil()
+        place = torch.arange(size, device=truth.device)
+        inside = (place >= low[:, None]) & (place < torch.maximum(high, low + 1)[:, None])
+        shape = [count, 1, *[1] * dims]
+        shape[2 + axis] = size
+        boxes = boxes * inside.view(shape)
+    return boxes
+
+
+def strokes(draws: Draws, regions: Tensor) -> Tensor:
+    """One to three bent strokes inside each region, of one to three voxels' width; some short, some long."""
+    count, dims = len(regions), regions.dim() - 2
+    size = regions.shape[2]
+    drawn = torch.zeros_like(regions)
+    along = torch.linspace(0.0, 1.0, 4 * size, device=regions.device)[None, :, None]
+    weights = depth(regions) * regions
+    for stroke in range(3):
+        places = [_any_voxel(draws, weights if draws.one(0, 1) < 0.5 else regions) for _ in range(3)]
+        a, b, c = (_unflatten(place, size, dims)[:, None] for place in places)
+        curve = (1 - along) ** 2 * a + 2 * along * (1 - along) * b + along**2 * c
+        until = draws.uniform(0.2, 1.0, count, 1)
+        kept = (along[:, :, 0] <= until) & (draws.chance(0.6, count, 1) | torch.tensor(stroke == 0))
+        _mark(drawn, curve.round().long(), kept)
+    wide = torch.maximum(drawn, _widened(drawn, 3))
+    drawn = torch.where(draws.chance(0.5, count, *[1] * (dims + 1)), wide, drawn)
+    return drawn * regions
+
+
+def beside(draws: Draws, truth: Tensor) -> Tensor:
+    """Where people stroke what does not belong: within a few voxels around the targets."""
+    reach = 2 * int(draws.integers(1, 8 if truth.dim() == 4 else 5, 1)) + 1
+    return (_widened(truth, reach) - _widened(truth, 3)).clamp(min=0.0)
+
+
+def lasso(draws: Draws, truth: Tensor) -> Tensor:
+    """What a sloppy outline surrounds: (B, 1, *S) filled; in 3D on one slice along a random axis."""
+    count, dims = len(truth), truth.dim() - 2
+    size = truth.shape[2]
+    soft = blur(truth[:, 0], draws.uniform(0.01, 0.05, count, 1).expand(-1, dims) * size)
+    wobble = smooth_noise(draws, count, 1, truth.shape[2:], size / 6)
+    surrounded = (soft[:, None] + 0.12 * wobble > 0.5).to(truth.dtype)
+    if dims == 2:
+        return surrounded
+    place = _unflatten(_any_voxel(draws, truth * depth(truth)), size, dims)
+    slices = torch.zeros_like(truth)
+    for sample, axis in enumerate(draws.integers(0, dims, count).tolist()):
+        slices[sample, 0].select(axis, int(place[sample, axis])).fill_(1.0)
+    return surrounded * slices
+
+
+def spoilt(draws: Draws, truth: Tensor) -> Tensor:
+    """Masks that went wrong: moved, grown or shrunk, with a part missing or too much."""
+    dims, size = truth.dim() - 2, truth.shape[2]
+    axes = list(range(1, dims + 1))
+    spoilt_masks = []
+    for mask in truth:
+        most = max(2, size // 24)
+        if draws.one(0, 1) < 0.7:
+            mask = torch.roll(mask, draws.integers(-most, most + 1, dims).tolist(), axes)
+        reach = 2 * int(draws.integers(0, most, 1)) + 1
+        grow = draws.one(0, 1) < 0.5
+        mask = _widened(mask[None], reach)[0] if grow else 1.0 - _widened(1.0 - mask[None], reach)[0]
+        if draws.one(0, 1) < 0.6:
+            start = draws.integers(0, size - size // 8, dims).tolist()
+            sides = draws.integers(size // 12, size // 2, dims).tolist()
+            block = mask = mask.clone()
+            for axis, (low, side) in enumerate(zip(start, sides, strict=True), start=1):
+                block = block.narrow(axis, low, min(side, size - low))
+            block.fill_(float(draws.one(0, 1) < 0.4))
+        spoilt_masks.append(mask)
+    return torch.stack(spoilt_masks)
+
+
+def _widened(masks: Tensor, reach: int) -> Tensor:
+    """Maximum over a cube of `reach` voxels, an odd number."""
+    if reach == 1:
+        return masks
+    pool = functional.max_pool2d if masks.dim() == 4 else functional.max_pool3d
+    return pool(masks, reach, 1, reach // 2)
+
+
+def _any_voxel(draws: Draws, weights: Tensor) -> Tensor:
+    """Flat indices (B,) of random voxels, more probable where the weights (B, 1, *S) are larger."""
+    return (weights * draws.uniform(0.01, 1.0, *weights.shape)).flatten(1).argmax(1)
+
+
+def _unflatten(indices: Tensor, size: int, dims: int) -> Tensor:
+    """(B, dims) float voxel positions of flat indices (B,)."""
+    powers = torch.tensor([size**power for power in reversed(range(dims))], device=indices.device)
+    return ((indices[:, None] // powers) % size).float()
+
+
+def _mark(maps: Tensor, voxels: Tensor, kept: Tensor) -> None:
+    """Set maps (B, 1, *S) to 1 at voxels (B, N, dims) where kept (B, N), in place."""
+    sample, point = kept.nonzero(as_tuple=True)
+    where = voxels[sample, point].clamp(0, maps.shape[2] - 1)
+    maps[(sample, torch.zeros_like(sample), *where.unbind(1))] = 1.0

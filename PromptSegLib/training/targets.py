@@ -1,0 +1,80 @@
+"""What a user could mean in a label map: a structure, a part of it, nested structures together, or all of a class."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from PromptSegLib.training.draws import Draws
+from PromptSegLib.training.label_maps import AIR, FIRST_CELL, FIRST_OBJECT, IDS, LabelMaps
+
+TARGETS = 8
+"""Per label map; each is one bit of a byte."""
+
+_SMALLEST = {2: 0.0006, 3: 0.0003}
+_LARGEST = 0.6
+_TRIES = 40
+
+
+def choose_targets(draws: Draws, maps: LabelMaps) -> Tensor:
+    """(B, *S) uint8: bit t is set inside target t. Targets repeat where a map has fewer than TARGETS."""
+    labels, classes = maps.labels.cpu().numpy(), maps.classes.cpu().numpy()
+    seeds = draws.integers(0, 2**31 - 1, len(labels)).tolist()
+    chosen = [
+        _targets_of(sample, kinds, np.random.default_rng(seed))
+        for sample, kinds, seed in zip(labels, classes, seeds, strict=True)
+    ]
+    return torch.from_numpy(np.stack(chosen)).to(maps.labels.device)
+
+
+def _targets_of(labels: NDArray[np.int64], classes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The bits of one label map; all zero where nothing in it is of a usable size."""
+    counts = np.bincount(labels.ravel(), minlength=IDS)
+    smallest = _SMALLEST[labels.ndim] * labels.size
+    present = [int(number) for number in np.flatnonzero(counts >= smallest) if number != AIR]
+    found: list[NDArray[np.bool_]] = []
+    for _ in range(_TRIES):
+        mask = _a_target(labels, classes, present, rng) if present else np.zeros(labels.shape, dtype=bool)
+        if smallest <= np.count_nonzero(mask) <= _LARGEST * labels.size:
+            found.append(mask)
+        if len(found) == TARGETS:
+            break
+    bits = np.zeros(labels.shape, dtype=np.uint8)
+    for bit in range(TARGETS if found else 0):
+        bits |= found[bit % len(found)].astype(np.uint8) << bit
+    return bits
+
+
+def _a_target(
+    labels: NDArray[np.int64], classes: NDArray[np.int64], present: list[int], rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """One candidate, of whatever size."""
+    objects = [number for number in present if number >= FIRST_OBJECT] or present
+    number, kind = int(rng.choice(objects)), rng.random()
+    if kind < 0.50:
+        mask = labels == number
+        return mask if rng.random() < 0.35 else _component(mask, rng)
+    if kind < 0.66 and FIRST_OBJECT <= number < FIRST_CELL:  # outer and inner part together
+        outer = number - (number - FIRST_OBJECT) % 2
+        return _component((labels == outer) | (labels == outer + 1), rng)
+    if kind < 0.72:
+        return _component((labels == number) | (labels == int(rng.choice(present))), rng)
+    if kind < 0.80:
+        return np.asarray(np.isin(labels, np.flatnonzero(classes == classes[number])))
+    if kind < 0.97:
+        return _component(labels == int(rng.choice(present)), rng)
+    return np.asarray(labels != AIR)
+
+
+def _component(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """One connected part, a large one more probably."""
+    from scipy import ndimage
+
+    parts, count = ndimage.label(mask)
+    if count <= 1:
+        return mask
+    sizes = np.bincount(parts.ravel())[1:].astype(float)
+    part = 1 + int(rng.choice(count, p=sizes / sizes.sum()))
+    return np.asarray(parts == part)

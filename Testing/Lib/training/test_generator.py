@@ -1,0 +1,103 @@
+"""Synthetic images depend on the seed alone, hold targets of use, and are as varied as they have to be."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from PromptSegLib.training.draws import Draws
+from PromptSegLib.training.fields import blur, smooth_noise
+from PromptSegLib.training.label_maps import AIR, IDS, make_label_maps
+from PromptSegLib.training.pool import SIDES, Pool, make_chunk
+from PromptSegLib.training.rendering import render
+from PromptSegLib.training.targets import TARGETS, choose_targets
+
+SHAPES = {2: (48, 64), 3: (24, 20, 28)}
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_same_seed_makes_the_same_chunk_and_another_a_different_one(dims):
+    count = {2: 4, 3: 1}[dims]
+    one, again, other = (make_chunk(dims, seed, 3, count) for seed in (7, 7, 8))
+    assert one.images.shape == (count, *[SIDES[dims]] * dims)
+    assert torch.equal(one.images, again.images)
+    assert torch.equal(one.targets, again.targets)
+    assert not torch.equal(one.images, other.images)
+
+
+def test_chunks_of_a_stream_differ():
+    assert not torch.equal(make_chunk(2, 0, 0, 1).images, make_chunk(2, 0, 1, 1).images)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_label_maps_hold_several_structures_and_known_numbers(dims):
+    maps = make_label_maps(Draws(0), 12, SHAPES[dims])
+    assert maps.labels.shape == (12, *SHAPES[dims])
+    assert maps.labels.min() >= 0
+    assert maps.labels.max() < IDS
+    kinds = [len(labels.unique()) for labels in maps.labels]
+    assert sum(count >= 3 for count in kinds) >= 8
+    assert any((labels == AIR).any() for labels in maps.labels)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_each_target_is_made_of_whole_structures_or_their_parts(dims):
+    draws = Draws(1)
+    maps = make_label_maps(draws, 4, SHAPES[dims])
+    bits = choose_targets(draws, maps)
+    for labels, targets in zip(maps.labels, bits, strict=True):
+        for bit in range(TARGETS):
+            mask = (targets >> bit) & 1 > 0
+            assert 0 < mask.sum() <= 0.6 * mask.numel()
+            inside, outside = labels[mask].unique(), labels[~mask].unique()
+            assert len(set(inside.tolist()) & set(outside.tolist())) <= 2  # parts of at most two structures
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_images_are_between_0_and_1_and_show_structures(dims):
+    draws = Draws(2)
+    maps = make_label_maps(draws, 16, SHAPES[dims])
+    images = render(draws, maps)
+    assert images.shape == maps.labels.shape
+    assert images.isfinite().all()
+    assert images.min() >= 0
+    assert images.max() <= 1
+    explained = []
+    for image, labels in zip(images, maps.labels, strict=True):
+        means = torch.stack([image[labels == number].mean() for number in labels.unique()])
+        share = torch.bincount(torch.unique(labels, return_inverse=True)[1].flatten()) / labels.numel()
+        between = (share * (means - image.mean()).square()).sum()
+        explained.append(float(between / image.var()))
+    assert sorted(explained)[len(explained) // 2] > 0.25  # typically visible …
+    assert min(explained) < 0.8  # … but not always plainly
+
+
+def test_blur_keeps_the_sum_of_a_spot_and_spreads_it_by_sigma():
+    spot = torch.zeros(2, 31, 31)
+    spot[:, 15, 15] = 1
+    sigma = torch.tensor([[1.0, 2.0], [0.0, 3.0]])
+    soft = blur(spot, sigma)
+    torch.testing.assert_close(soft.sum((1, 2)), torch.ones(2), atol=1e-3, rtol=0)
+    squares = (torch.arange(31) - 15.0).square()
+    variance = torch.stack([(soft.sum(2) * squares).sum(1), (soft.sum(1) * squares).sum(1)], dim=1)
+    torch.testing.assert_close(variance, sigma.square(), atol=0.05, rtol=0.02)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_smooth_noise_is_smooth_on_its_scale(dims):
+    noise = smooth_noise(Draws(3), 2, 2, [40] * dims, scale=10)
+    assert noise.std() == pytest.approx(1, abs=0.1)
+    assert (noise.diff(dim=-1).abs().mean()) < 0.3
+
+
+def test_a_pool_finds_its_chunks_again_and_takes_images_by_number(tmp_path):
+    first = Pool(tmp_path, 3, 5, 2, "cpu")
+    first.prepare(2)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    second = Pool(tmp_path, 3, 5, 2, "cpu")
+    second.prepare(2)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")} == files
+    assert len(second) == 4
+    taken = second.take(torch.tensor([3, 0]))
+    torch.testing.assert_close(taken.images[0], make_chunk(3, 5, 1, 2).images[1])
+    torch.testing.assert_close(taken.targets[1], make_chunk(3, 5, 0, 2).targets[0])
