@@ -104,7 +104,8 @@ class Propagation:
         yield from self._clear_left_behind(chains)
         self._memory = self._memory.with_carried(self._span)
         score = sum(self._scores) / len(self._scores) if self._scores else None
-        yield Prediction({}, score, note=self._summary(chains), feedback=self._memory)
+        device = self._encoding.model.device
+        yield Prediction({}, score, note=self._summary(chains), feedback=self._memory, device=device)
 
     # What to carry from where
 

@@ -540,6 +540,7 @@ def test_a_span_of_some_slices_is_counted_from_the_outermost_prompted_ones():
     session.propagate(Span(slices=3))
     assert np.flatnonzero(session.mask_kji.any(axis=(1, 2))).tolist() == list(range(9, 16))
     assert "the span's end" in session.prediction.note
+    assert session.prediction.device == "cpu"
     click_in(session, truth, 20)
     session.propagate(Span(slices=2))
     assert np.flatnonzero(session.mask_kji.any(axis=(1, 2))).tolist() == list(range(9, 23))
