@@ -31,6 +31,8 @@ class Situation:
     has_volume: bool = False
     has_session: bool = False
     has_prompts: bool = False
+    has_name: bool = False
+    """Whether one of the segment's prompts is a name."""
     has_mask: bool = False
     has_segments: bool = False
     has_dicom_export: bool = False
@@ -133,6 +135,9 @@ def _tool_problem(situation: Situation, feature: str) -> str:
         return situation.problem
     if feature not in situation.capabilities.prompts:
         return f"{situation.capabilities.title} does not take this kind of prompt."
+    # Without clicks on what does not belong, it does not go by clicks: they say which part of what is named is meant.
+    if situation.capabilities.takes_names and "point-" not in situation.capabilities.prompts and not situation.has_name:
+        return "Segment a structure by its name first: a click or a box then says which part is meant."
     return ""
 
 

@@ -41,6 +41,7 @@ class Enabling:
     def _situation(self):
         parameters, logic = self.panel.parameters, self.panel.logic
         session, models, model = logic.session, logic.models, parameters.model
+        prompts = session.prompts() if session else ()
         segmentation = parameters.segmentation
         worklist = logic.case.worklist if logic.case else None
         return Situation(
@@ -48,7 +49,8 @@ class Enabling:
             problem=models.problem(model) or self._channelProblem(),
             has_volume=parameters.volume is not None and parameters.volume.GetImageData() is not None,
             has_session=session is not None,
-            has_prompts=bool(session and session.prompts()),
+            has_prompts=bool(prompts),
+            has_name=any(prompt.kind in ("class", "text") for prompt in prompts),
             has_mask=bool(session and session.target in session.targets and not session.is_empty),
             has_segments=bool(segmentation and segmentation.GetSegmentation().GetNumberOfSegments()),
             has_dicom_export="DICOMSegmentationPlugin" in getattr(slicer.modules, "dicomPlugins", {}),

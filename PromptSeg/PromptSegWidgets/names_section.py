@@ -4,7 +4,7 @@ import qt
 from slicer.i18n import tr as _
 
 from PromptSegLib.name_prompts import name_prompts
-from PromptSegLib.structures import find_structure, search
+from PromptSegLib.structures import all_structures, find_structure, search
 from PromptSegWidgets.section import Section
 
 _SWATCH_PX = 12
@@ -35,7 +35,7 @@ class NamesSection(Section):
             where.addItem(_("Under the next click"), "point")
         hasText = "text" in capabilities.prompts
         self.ui.searchEdit.placeholderText = _("Search, or type any words") if hasText else _("Search by name")
-        self._fill(capabilities.classes)
+        self._fill(capabilities.classes or tuple(all_structures()))
 
     def _fill(self, names):
         namesList = self.ui.namesList
@@ -51,7 +51,6 @@ class NamesSection(Section):
                 swatch.fill(qt.QColor(*(round(255 * part) for part in structure.colour)))
                 item.setIcon(qt.QIcon(swatch))
             namesList.addItem(item)
-        namesList.setVisible(bool(names))
         namesList.blockSignals(False)
         self.ui.searchEdit.clear()
         self.onTicked()
@@ -64,9 +63,9 @@ class NamesSection(Section):
         return [item.text() for item in self._items() if item.checkState() == qt.Qt.Checked]
 
     def onSearch(self, text):
-        """Show the names that `text` may mean, and those that are ticked."""
+        """Show the names that the last of the words between commas may mean, and those that are ticked."""
         items = self._items()
-        found = set(search(text, [item.text() for item in items]))
+        found = set(search(text.rpartition(",")[2], [item.text() for item in items]))
         for item in items:
             item.setHidden(item.text() not in found and item.checkState() != qt.Qt.Checked)
 
@@ -79,7 +78,8 @@ class NamesSection(Section):
         session = self.panel.openSession()
         if session is None:
             return
-        asked = name_prompts(session.capabilities, self.ticked() or [self.ui.searchEdit.text])
+        typed = [name.strip() for name in self.ui.searchEdit.text.split(",") if name.strip()]
+        asked = name_prompts(session.capabilities, self.ticked() or typed)
         where = self.ui.whereComboBox.itemData(self.ui.whereComboBox.currentIndex)
         if where:
             self.logic.tools.ask(where, session, lambda place: session.add_classes(asked, place))

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from PromptSegLib.bitmask import Patch
+from PromptSegLib.geometry import Extent
 from PromptSegLib.imaging.rasterize import rasterize
 from PromptSegLib.predictors.base import PROMPT_FEATURES, Capabilities, Prediction
 from PromptSegLib.predictors.server_access import ServerAccess
@@ -70,15 +71,27 @@ class Remote(ShapePredictor):
     asked: ClassVar[list[str]] = []
 
 
+class Words(ShapePredictor):
+    """Finds the same voxel whatever is asked for, in any words."""
+
+    capabilities = dataclasses.replace(
+        ShapePredictor.capabilities, name="words", title="Words", prompts=frozenset({"text", "point+"})
+    )
+
+    def predict(self, encoding, state, cancel, progress):
+        voxel = Patch(Extent((5, 5, 5), (6, 6, 6)), np.ones((1, 1, 1), dtype=bool))
+        yield Prediction(dict.fromkeys(state.asked, voxel))
+
+
 class PointsOnly(ShapePredictor):
-    """Takes positive points, and the names of two organs."""
+    """Takes points, and the names of two organs."""
 
     capabilities = Capabilities(
         name="points",
         title="Points only",
         summary="knows two organs",
         dimensions=frozenset({3}),
-        prompts=frozenset({"point+", "class"}),
+        prompts=frozenset({"point+", "point-", "class"}),
         classes=("liver", "spleen"),
         code_license="Apache-2.0",
         weights_license="CC-BY-NC-4.0",

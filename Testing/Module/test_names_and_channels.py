@@ -85,9 +85,40 @@ def test_without_a_tick_what_is_typed_is_segmented_and_an_unknown_name_is_refuse
     user.press("name")
     user.wait()
     np.testing.assert_array_equal(segments(user)["left kidney"], organs == KIDNEY)
+    user.ui.searchEdit.text = "liver, spl"
+    assert shown(user) == ["spleen"]
+    user.ui.searchEdit.text = "liver, spleen"
+    user.press("name")
+    user.wait()
+    assert {name for name, mask in segments(user).items() if mask.any()} >= {"liver", "spleen"}
     user.ui.searchEdit.text = "livre"
     user.press("name")
     assert "got 'livre'; did you mean liver" in user.status
+
+
+def test_clicks_of_a_model_of_names_wait_for_a_name(user, organs):
+    assert not user.is_enabled("pointPlus")
+    assert "by its name first" in user.ui.pointPlusButton.toolTip
+    tick(user, "liver")
+    user.press("name")
+    user.wait()
+    user.tool("pointPlus")
+    user.click((7, 22, 10))
+    assert user.session.mask_kji[10, 22, 7]
+    assert not user.session.mask_kji[10, 7, 7]
+
+
+def test_a_model_of_free_text_is_offered_all_known_structures_and_takes_any_words(user, organs, monkeypatch):
+    monkeypatch.setitem(registry._PREDICTORS, "words", "shape_model:Words")
+    user.ui.modelComboBox.addItem("words", "words")
+    choose(user, "words")
+    user.ui.searchEdit.text = "kidney_left"
+    assert shown(user) == ["left kidney"]
+    user.ui.searchEdit.text = "a bright spot"
+    user.press("name")
+    user.wait()
+    assert user.status == ""
+    assert segments(user)["a bright spot"].any()
 
 
 def test_a_box_drawn_next_limits_where(user, organs):
@@ -120,8 +151,10 @@ def test_asking_for_a_place_can_be_given_up(user, organs, scene):
     tick(user, "liver")
     user.ui.whereComboBox.setCurrentIndex(user.ui.whereComboBox.findData("point"))
     user.press("name")
-    user.press("pointPlus")
-    user.press("pointPlus")
+    interaction = scene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+    user.look()
+    assert user.widget.logic.tools.tool == ""
     names = [scene.GetNthNode(n).GetName() for n in range(scene.GetNumberOfNodes())]
     assert "PromptSeg 3D box" not in names
     assert segments(user) == {} or not any(mask.any() for mask in segments(user).values())

@@ -119,7 +119,7 @@ def test_the_panel_says_what_to_do_next(user, image):
 def test_tools_that_the_model_does_not_take_say_so(user, image):
     user.widget.logic.models = FakeModels(user.widget.logic.models)
     user.ui.modelComboBox.setCurrentIndex(user.ui.modelComboBox.findData("points"))
-    assert enabled(user) & TOOLS == {"pointPlus"}
+    assert enabled(user) & TOOLS == {"pointPlus", "pointMinus"}
     assert "Points only does not take this kind of prompt." in user.ui.box2dButton.toolTip
     assert [user.ui.namesList.item(n).text() for n in range(user.ui.namesList.count)] == ["liver", "spleen"]
     assert "Experimental" in user.ui.modelLabel.text
