@@ -37,7 +37,12 @@ def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
         help="folder of images and labels, or a .yaml about them; or: compare A.json B.json",
     )
     parser.add_argument("--labels", type=Path, metavar="MAP.yaml", help="structures and their label in each data set")
-    parser.add_argument("--models", type=_names, metavar="A,B", help=f"(default: {','.join(_MODELS)})")
+    parser.add_argument(
+        "--models",
+        type=_names,
+        metavar="A,B",
+        help=f"(default: {','.join(_MODELS)}; ready: these and all with weights)",
+    )
     parser.add_argument("--protocols", type=_names, default=("clicks", "box", "human"), metavar="A,B")
     parser.add_argument("--clicks", type=_count, default=10, metavar="N", help="(default: %(default)s)")
     parser.add_argument(
@@ -70,7 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if unknown := [name for name in arguments.protocols if name not in PROTOCOLS]:
         raise UsageError(f"expected protocols out of {', '.join(PROTOCOLS)}, got {', '.join(unknown)}")
     settings = Settings(
-        models=arguments.models or _MODELS,
+        models=_chosen(arguments.models),
         protocols=arguments.protocols,
         clicks=arguments.clicks,
         has_view=arguments.field_of_view == "structure",
@@ -98,6 +103,25 @@ def _run(arguments: argparse.Namespace) -> int:
         dice_figure(results).savefig(arguments.picture, dpi=_PICTURE_DPI)
     print_results(results, arguments.clicks)
     return 0
+
+
+def _chosen(names: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the models that `names` means: "ready" is each one that takes clicks or boxes and has its weights here."""
+    from PromptSegLib.predictors.registry import capabilities_of, predictor_names
+    from PromptSegLib.weights.store import WeightsStore
+
+    if names is None:
+        return _MODELS
+    if "ready" not in names:
+        return names
+    store = WeightsStore()
+    ready = []
+    for name in predictor_names():
+        capabilities = capabilities_of(name)
+        is_here = all(store.status(weights).state == "ready" for weights in capabilities.weights)
+        if capabilities.weights and is_here and capabilities.prompts & {"point+", "box2d+", "box3d+"}:
+            ready.append(name)
+    return tuple(dict.fromkeys([name for name in names if name != "ready"] + [*_MODELS, *ready]))
 
 
 def print_results(results: Results, clicks: int) -> None:

@@ -1,1 +1,1 @@
-"""How good a predictor is: a simulated user, measures, and phantoms with a known answer."""
+"""How good a predictor is: a simulated user, metrics, rivals, benchmarks and their reports, and phantoms."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.evaluation.boxes import box_with_margin, jittered_box
 from PromptSegLib.evaluation.cases import LoadedCase
-from PromptSegLib.evaluation.clicks import challenge_click, next_click, random_click
+from PromptSegLib.evaluation.clicks import challenge_click, middle_kji, next_click, random_click
 from PromptSegLib.evaluation.strokes import next_scribble
 from PromptSegLib.prompts import Prompt
 
@@ -21,12 +23,26 @@ CHALLENGE_CLICKS = 5
 
 @dataclass(frozen=True)
 class Situation:
-    """What the user sees before a turn: the case, the mask so far, which turn it is, and which repetition, from 0."""
+    """What the user sees before a turn: the case, the mask so far, which turn it is, and which repetition, from 0.
+
+    is_carried: whether the model works on slices, and what it finds is carried through a volume.
+    """
 
     case: LoadedCase
     mask_kji: BoolArray
     turn: int
     repetition: int
+    is_carried: bool = False
+
+    def to_be_boxed(self) -> BoolArray:
+        """Return what a box is drawn around: the structure, or its middle slice where the model is carried."""
+        truth = self.case.truth_kji
+        if not self.is_carried:
+            return truth
+        k = middle_kji(truth, self.case.volume.grid)[0]
+        on_slice = np.zeros_like(truth)
+        on_slice[k] = truth[k]
+        return on_slice
 
 
 Move = Callable[[Situation], Sequence[Prompt]]
@@ -71,17 +87,17 @@ def _random_click(now: Situation) -> Sequence[Prompt]:
 
 
 def _box(now: Situation) -> Sequence[Prompt]:
-    return (box_with_margin(now.case.truth_kji, now.case.volume.grid, BOX_MARGIN),)
+    return (box_with_margin(now.to_be_boxed(), now.case.volume.grid, BOX_MARGIN),)
 
 
 def _jittered_box(now: Situation) -> Sequence[Prompt]:
-    return (jittered_box(now.case.truth_kji, now.case.volume.grid, now.repetition),)
+    return (jittered_box(now.to_be_boxed(), now.case.volume.grid, now.repetition),)
 
 
 def _box_then_clicks(now: Situation) -> Sequence[Prompt]:
     grid = now.case.volume.grid
     if now.turn == 0:
-        return (box_with_margin(now.case.truth_kji, grid),)
+        return (box_with_margin(now.to_be_boxed(), grid),)
     return _or_none(challenge_click(now.mask_kji, now.case.truth_kji, grid))
 
 

@@ -54,7 +54,7 @@ def write_report(path: Path, results: Results, cases: Sequence[Case]) -> None:
         _table(results, accuracy, by_dataset),
         "<h2>Number of clicks, and surfaces</h2>",
         "<p>Clicks to a Dice, all of them where they do not suffice; the part of all cases that stay below it; "
-        "surfaces after all clicks, HD95 of masks that are not empty.</p>",
+        "surfaces after all clicks, HD95 of masks that are not empty. Pixels without a size count as 1 mm.</p>",
         _table(results, effort, by_dimensions),
         _section("CVPR 2025 challenge", _table(results, challenge_columns(), by_dimensions)),
         "<h2>Time and memory</h2>",

@@ -23,7 +23,7 @@ from PromptSegLib.evaluation.memory import peak_memory_mib, reset_peak_memory
 from PromptSegLib.evaluation.protocols import PROTOCOLS
 from PromptSegLib.evaluation.results import Results, ResultsError
 from PromptSegLib.evaluation.rivals import RIVALS
-from PromptSegLib.evaluation.trial import Trial, run_trial
+from PromptSegLib.evaluation.trial import Trial, is_of_slices, run_trial
 from PromptSegLib.predictors.base import Capabilities, Predictor
 from PromptSegLib.predictors.registry import capabilities_of, create_predictor
 from PromptSegLib.session import Session
@@ -70,7 +70,7 @@ def run_benchmark(
     done already while the benchmark runs; one that is there is gone on with, if it is of the same benchmark. It is
     removed in the end.
 
-    A case with fewer voxels than wanted, and one of a volume for a model that works on slices, is left out. Raises
+    A case with fewer voxels than wanted, and a slice for a model that takes volumes alone, is left out. Raises
     VolumeError when a file cannot be read, UnknownPredictorError, WeightsError, ResultsError without MONAI.
     """
     if settings.has_surfaces and importlib.util.find_spec("monai") is None:
@@ -134,7 +134,9 @@ def _work(work: _Work) -> list[Record]:
         "dimensions": loaded.dimensions,
     }
     is_small = int(loaded.truth_kji.sum()) < settings.least_voxels
-    if is_small or loaded.dimensions not in _capabilities(model).dimensions:
+    capabilities = _capabilities(model)
+    fits = loaded.dimensions in capabilities.dimensions or is_of_slices(capabilities)
+    if is_small or not fits:
         return []
     predictor = _predictor(model, settings.device)
     reset_peak_memory()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from PromptSegLib.evaluation.field_of_view import StructureView
 from PromptSegLib.evaluation.metrics import dice
 from PromptSegLib.evaluation.protocols import Protocol, Situation
 from PromptSegLib.evaluation.surface_metrics import hausdorff_95_mm, surface_dice
+from PromptSegLib.predictors.base import Capabilities
 from PromptSegLib.prompt_files import prompt_to_record
 from PromptSegLib.prompts import Prompt, VoxelScribble
 from PromptSegLib.session import Session
@@ -53,6 +55,7 @@ def run_trial(trial: Trial, case: LoadedCase, session: Session) -> dict[str, Any
     status: "done"; "unsupported" when the model does not take such prompts; "failed" when it broke down, and the steps
     end there. steps: after each answer the prompts, how good the mask is, times by stage and changed voxels; fewer
     than turns where the user was content. slice: the result on the slice through the structure's middle.
+    A model that works on slices is carried through a volume after each prompt.
     """
     record: dict[str, Any] = {
         "protocol": trial.protocol.name,
@@ -63,13 +66,14 @@ def run_trial(trial: Trial, case: LoadedCase, session: Session) -> dict[str, Any
     }
     session.add_target(f"{case.case.structure} {trial.protocol.name} {trial.repetition}")
     view = StructureView(case.truth_kji, case.volume.grid) if trial.has_view else None
+    is_carried = is_of_slices(session.capabilities) and not case.volume.grid.is_single_slice
     mask = session.mask_kji
     for turn in range(record["turns"]):
-        prompts = trial.protocol.move(Situation(case, mask, turn, trial.repetition))
+        prompts = trial.protocol.move(Situation(case, mask, turn, trial.repetition, is_carried))
         if not prompts:
             break
         try:
-            step = _answer(prompts, session, view)
+            step = _answer(prompts, session, view, is_carried)
         except UnsupportedPromptError as error:
             record |= {"status": "unsupported", "error": str(error)}
             break
@@ -94,7 +98,14 @@ def quality_of(mask_kji: BoolArray, case: LoadedCase, with_surfaces: bool = True
     return quality
 
 
-def _answer(prompts: Sequence[Prompt], session: Session, view: StructureView | None) -> dict[str, Any]:
+def is_of_slices(capabilities: Capabilities) -> bool:
+    """Tell whether a model works on slices alone."""
+    return capabilities.dimensions == {2}
+
+
+def _answer(
+    prompts: Sequence[Prompt], session: Session, view: StructureView | None, is_carried: bool
+) -> dict[str, Any]:
     """Give `prompts` one by one, and return what a record says of them and of the answers' costs."""
     timings: dict[str, float] = {}
     changed = 0
@@ -106,6 +117,12 @@ def _answer(prompts: Sequence[Prompt], session: Session, view: StructureView | N
             changed += answer.changed_voxels
             for stage, ms in answer.timings_ms.items():
                 timings[stage] = timings.get(stage, 0.0) + ms
+    if is_carried:
+        before_kji, started = session.mask_kji, time.perf_counter()
+        session.propagate()
+        timings["propagation"] = 1000 * (time.perf_counter() - started)
+        timings["total"] = timings.get("total", 0.0) + timings["propagation"]
+        changed += int(np.count_nonzero(session.mask_kji != before_kji))
     return {
         "prompts": [_prompt_record(prompt) for prompt in prompts],
         "ms": {stage: round(ms, 2) for stage, ms in timings.items()},

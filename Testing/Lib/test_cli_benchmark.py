@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from benchmark_models import write_phantoms
+
+from PromptSegLib.command import benchmark
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +74,17 @@ def test_two_files_are_compared(promptseg, data, tmp_path):
     assert "promptseg: expected two models" in promptseg("benchmark", "compare", *files, "--models", oracle).err
     assert "expected DATA, or compare" in promptseg("benchmark", data, data).err
     assert "got" in promptseg("benchmark", "compare", files[0], tmp_path / "none.json").err
+
+
+def test_ready_is_what_has_its_weights_here(monkeypatch):
+    class Store:
+        def status(self, name):
+            return SimpleNamespace(state="ready" if name in ("sam-med2d", "stu-net-s") else "missing")
+
+    monkeypatch.setattr("PromptSegLib.weights.store.WeightsStore", Store)
+    usual = ("default", "classical", "growcut", "threshold")
+    chosen = benchmark._chosen(("benchmark_models:Oracle", "ready"))
+    assert chosen[:5] == ("benchmark_models:Oracle", *usual)
+    assert set(chosen[5:]) >= {"sam-med2d"}
+    assert not set(chosen[5:]) & {"sam-vit-b", "medsam"}
+    assert benchmark._chosen(None) == usual

@@ -49,7 +49,7 @@ class Everything:
         yield Prediction({state.target: Patch(encoding.grid.extent, mask)}, timings_ms={"answer": 2.0})
 
     def answer(self, array, state):
-        return np.ones(array.shape, dtype=bool)
+        return np.ones(array.shape[:3], dtype=bool)
 
 
 class Oracle(Everything):
