@@ -26,7 +26,13 @@ from PromptSegLib.ledger import Ledger
 from PromptSegLib.mask_store import MaskStore, MemoryMaskStore
 from PromptSegLib.observer import SessionObserver
 from PromptSegLib.predictors.base import Capabilities, EncodesAhead, Prediction, Predictor, TargetState
-from PromptSegLib.predictors.registry import capabilities_of, check_takes, create_predictor, target_named
+from PromptSegLib.predictors.registry import (
+    capabilities_of,
+    check_takes,
+    classes_of_task,
+    create_predictor,
+    target_named,
+)
 from PromptSegLib.prompts import ClassPrompt, MaskPrompt, Prompt, TextPrompt, check_inside
 from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
@@ -206,6 +212,10 @@ class Session:
         if self.auto:
             self._start(step, targets=tuple(keys))
         return tuple(keys)
+
+    def add_task(self, task: str, where: Prompt | Sequence[Prompt] = ()) -> tuple[str, ...]:
+        """Ask for all structures that a task of the predictor finds together, see `add_classes`."""
+        return self.add_classes(classes_of_task(self.capabilities, task), where)
 
     def replace(self, old: Prompt, new: Prompt) -> None:
         """Put `new` in the place of `old`, in one step, as when a point is dragged. Raises as `add` does."""

@@ -80,6 +80,14 @@ def channel(text: str) -> tuple[str, Path]:
     return name.strip(), Path(path.strip())
 
 
+def classes(names: str) -> list[str]:
+    """Read names of structures, with commas between."""
+    found = [" ".join(name.split()) for name in names.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"expected names such as liver,spleen, got {names!r}")
+    return found
+
+
 def text(words: str) -> TextPrompt:
     """Read the name of a structure."""
     try:

@@ -10,18 +10,23 @@ from PromptSegLib.command.arguments import Parser
 from PromptSegLib.command.console import print_json, print_table
 from PromptSegLib.predictors.base import PROMPT_FEATURES, Capabilities
 from PromptSegLib.predictors.registry import capabilities_of, predictor_names
+from PromptSegLib.structures import find_structure, search
 from PromptSegLib.weights.instructions import megabytes
 from PromptSegLib.weights.store import WeightsStore
 
 
 def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
     """Declare the command."""
-    parser = commands.add_parser("models", help="list the models: prompts, weights, licenses")
+    parser = commands.add_parser("models", help="list the models: prompts, weights, licenses; or a model's classes")
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="list the structures that it knows by name")
+    parser.add_argument("--search", default="", metavar="WORDS", help="with MODEL: those that these words may mean")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.model is not None:
+        return _list_classes(capabilities_of(arguments.model), arguments.search, arguments.json)
     records = [_record(name) for name in predictor_names()]
     if arguments.json:
         print_json(records)
@@ -29,6 +34,32 @@ def _run(arguments: argparse.Namespace) -> int:
     head = ("NAME", "DIMENSIONS", "PROMPTS", "WEIGHTS", "LICENSE OF CODE", "OF WEIGHTS")
     print_table(head, [_row(record) for record in records])
     return 0
+
+
+def _list_classes(capabilities: Capabilities, words: str, as_json: bool) -> int:
+    """Print the structures that a model knows by name, and which task each belongs to."""
+    tasks = {name: task for task, names in capabilities.tasks.items() for name in names}
+    records = [_class_record(name, tasks.get(name, "")) for name in search(words, capabilities.classes)]
+    if as_json:
+        print_json(records)
+    elif not records:
+        what = f"that {words!r} may mean" if words and capabilities.classes else "with names of its own"
+        print(f"{capabilities.name} knows no structures {what}")
+    else:
+        keys = [key for key in records[0] if any(record[key] for record in records)]
+        print_table([key.upper() for key in keys], [tuple(record[key] for key in keys) for record in records])
+    return 0
+
+
+def _class_record(name: str, task: str) -> dict[str, str]:
+    structure = find_structure(name)
+    return {
+        "name": name,
+        "task": task,
+        "totalsegmentator": structure.totalsegmentator if structure else "",
+        "snomed": f"{structure.code} {structure.meaning}".strip() if structure else "",
+        "synonyms": ", ".join(structure.synonyms) if structure else "",
+    }
 
 
 def _record(name: str) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from PromptSegLib.command.case import Case, Settings, segment_case
 from PromptSegLib.command.cases import segment_list
 from PromptSegLib.command.console import ProgressBar, print_json
 from PromptSegLib.io.segmentation import FORMATS
-from PromptSegLib.predictors.registry import create_predictor
+from PromptSegLib.predictors.registry import capabilities_of, classes_of_task, create_predictor
+from PromptSegLib.prompts import ClassPrompt, TextPrompt
 from PromptSegLib.view import Window
 
 _EPILOG = """\
@@ -64,6 +65,15 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
         help="the English name of a structure, such as 'left kidney'; repeatable, a segment of each. Clicks and boxes "
         "say which part is meant",
     )
+    parser.add_argument(
+        "--classes",
+        action="extend",
+        default=[],
+        type=parsing.classes,
+        metavar="NAME,NAME",
+        help="structures out of the model's own list, such as liver,spleen, or all of them: 'all'; a segment of each",
+    )
+    parser.add_argument("--task", metavar="NAME", help="all structures that a task of the model finds together")
     parser.add_argument("--prompts", type=Path, metavar="FILE.json", help="prompts of one or more segments")
     parser.add_argument("--initial", type=Path, metavar="MASK", help="a mask on the image's grid to go on from")
     parser.add_argument("--frame", choices=("ras", "lps", "ijk"), help="of positions on the command line")
@@ -85,7 +95,7 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """Return the settings among the options of `add_case_options`."""
     return Settings(
-        names=tuple(arguments.text),
+        names=_names(arguments),
         frame=arguments.frame,
         values=_values(arguments.label),
         window=Window(*arguments.window) if arguments.window else None,
@@ -125,6 +135,18 @@ def _run(arguments: argparse.Namespace) -> int:
     if not (arguments.image or arguments.channel) or arguments.output is None:
         raise parsing.UsageError("expected IMAGE and -o OUT, or --list CASES.csv; see promptseg segment --help")
     return run_case(arguments, settings)
+
+
+def _names(arguments: argparse.Namespace) -> tuple[ClassPrompt | TextPrompt, ...]:
+    """Return the structures asked for by class, by task and in words."""
+    names = list(arguments.classes)
+    if "all" in names or arguments.task is not None:
+        capabilities = capabilities_of(arguments.model)
+        known = capabilities.classes if "all" in names else classes_of_task(capabilities, arguments.task)
+        if not known:
+            raise parsing.UsageError(f"expected a model with a list of classes, got {arguments.model}: it has none")
+        names = list(dict.fromkeys([*known, *(name for name in names if name != "all")]))
+    return (*(ClassPrompt(name) for name in names), *arguments.text)
 
 
 def _values(labels: list[tuple[str, int]]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.errors import GeometryError, PromptSegError, VolumeError
 from PromptSegLib.geometry import Grid
 from PromptSegLib.io.image_file import Paths
+from PromptSegLib.structures import find_structure
 
 FORMATS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha")
 
@@ -35,8 +36,8 @@ COLOURS = (
 class Segment:
     """A structure to be written.
 
-    mask_kji: (k, j, i), bool. value: its number in labelmaps, 1 to 65535. colour: red, green, blue, 0 to 1; one of
-    `COLOURS` after its number when None.
+    mask_kji: (k, j, i), bool. value: its number in labelmaps, 1 to 65535. colour: red, green, blue, 0 to 1; when
+    None, that of the structure it is named after, or one of `COLOURS` after its number.
     """
 
     name: str
@@ -51,6 +52,8 @@ class Segment:
     @property
     def rgb(self) -> tuple[float, float, float]:
         """The colour to show it in."""
+        if self.colour is None and (structure := find_structure(self.name)) is not None:
+            return structure.colour
         return self.colour or COLOURS[(self.value - 1) % len(COLOURS)]
 
     def size_on(self, grid: Grid) -> str:

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from PromptSegLib.devices import check_device_name
-from PromptSegLib.errors import PredictionError, UnknownPredictorError, UnsupportedPromptError
+from PromptSegLib.errors import PredictionError, PromptError, UnknownPredictorError, UnsupportedPromptError
 from PromptSegLib.predictors.base import Capabilities, Predictor, feature_of
 from PromptSegLib.prompts import ClassPrompt, Prompt, TextPrompt
 from PromptSegLib.structures import name_among
@@ -106,6 +106,21 @@ def target_named(capabilities: Capabilities, prompt: ClassPrompt | TextPrompt) -
 def class_named(capabilities: Capabilities, name: str) -> str:
     """Return what the predictor calls the structure `name`. Raises PromptError, with the nearest, if it has none."""
     return name_among(name, capabilities.classes, capabilities.name) if capabilities.classes else name
+
+
+def classes_of_task(capabilities: Capabilities, task: str) -> tuple[str, ...]:
+    """Return the structures that a task of the predictor finds together.
+
+    Raises PromptError, with the nearest, when it has no such task.
+    """
+    by_name = {name.casefold(): classes for name, classes in capabilities.tasks.items()}
+    if (classes := by_name.get(" ".join(task.split()).casefold())) is not None:
+        return classes
+    if not by_name:
+        raise PromptError(f"expected a predictor with tasks, got {capabilities.name!r}: it has none")
+    near = difflib.get_close_matches(task.casefold(), by_name, n=3, cutoff=0.4)
+    hint = f"; did you mean {', '.join(near)}?" if near else ""
+    raise PromptError(f"expected one of the tasks {', '.join(capabilities.tasks)}, got {task!r}{hint}")
 
 
 @cache

@@ -92,7 +92,7 @@ def test_help_is_no_error(promptseg, words):
     assert "usage: promptseg" in outcome.out
 
 
-@pytest.mark.parametrize("words", [[], ["nonsense"], ["info"], ["segment", "--nonsense"], ["models", "x"]])
+@pytest.mark.parametrize("words", [[], ["nonsense"], ["info"], ["segment", "--nonsense"], ["models", "x", "y"]])
 def test_a_wrong_command_line_is_one_line_that_points_to_the_help(promptseg, words):
     assert "--help" in promptseg.refuses(*words)
 
