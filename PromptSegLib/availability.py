@@ -104,6 +104,8 @@ def hint(situation: Situation, tool: str) -> str:
         return _HINTS[tool.rstrip("+-")]
     if s.has_prompts and not s.runs_at_once:
         return "Press Run to have the prompts answered."
+    if _waits_for_name(s):
+        return "Tick structures, or type a name, then press Segment."
     return "Take a tool, then click or drag in the views."
 
 
@@ -135,10 +137,20 @@ def _tool_problem(situation: Situation, feature: str) -> str:
         return situation.problem
     if feature not in situation.capabilities.prompts:
         return f"{situation.capabilities.title} does not take this kind of prompt."
-    # Without clicks on what does not belong, it does not go by clicks: they say which part of what is named is meant.
-    if situation.capabilities.takes_names and "point-" not in situation.capabilities.prompts and not situation.has_name:
+    if _waits_for_name(situation):
         return "Segment a structure by its name first: a click or a box then says which part is meant."
     return ""
+
+
+def _waits_for_name(situation: Situation) -> bool:
+    """Whether the model can do nothing before it is told a name.
+
+    Without clicks on what does not belong it does not go by clicks: they say which part of what is named is meant.
+    """
+    capabilities = situation.capabilities
+    if capabilities is None or situation.has_name:
+        return False
+    return capabilities.takes_names and "point-" not in capabilities.prompts
 
 
 def _propagation_problem(situation: Situation) -> str:

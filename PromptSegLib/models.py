@@ -47,7 +47,9 @@ class Models:
         """Return what stands for a model in a list: its title, and whether its weights are here."""
         states = {"missing": "weights not here", "incomplete": "weights incomplete", "ready": "weights here"}
         state = states.get(self.weights_state(name), "")
-        title = self.title(name) if name != "default" else f"Default: {self.title(name)}"
+        title = self.title(name)
+        if name == "default" and not title.startswith("Default"):
+            title = f"Default: {title}"
         return f"{title} ({state})" if state else title
 
     def title(self, name: str) -> str:

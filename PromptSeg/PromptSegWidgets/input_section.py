@@ -59,6 +59,7 @@ class InputSection(Section):
             layout.removeWidget(widget)
             widget.hide()
             widget.deleteLater()
+        layout.setColumnStretch(1, 1)
         self._channelSelectors = {}
         for row, name in enumerate(self.channels[1:]):
             selector = slicer.qMRMLNodeComboBox()
@@ -69,7 +70,7 @@ class InputSection(Section):
             selector.setMRMLScene(slicer.mrmlScene)
             selector.toolTip = _("The {channel} image of the same patient, on any grid").format(channel=name)
             selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node, name=name: self.onChannel(name, node))
-            label = qt.QLabel(f"{name}:")
+            label = qt.QLabel(_("Volume ({channel}):").format(channel=name))
             label.toolTip = selector.toolTip
             layout.addWidget(label, row, 0)
             layout.addWidget(selector, row, 1)

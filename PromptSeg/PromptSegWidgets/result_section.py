@@ -8,7 +8,7 @@ from PromptSegLib.imaging import cleanup
 from PromptSegLib.mrml.console_lines import console_lines
 from PromptSegLib.mrml.display import is_shown_in_3d, show_in_3d
 from PromptSegLib.mrml.export import export_labelmap, put_beside, save_labelmap
-from PromptSegLib.panel_texts import answer_text
+from PromptSegLib.panel_texts import answer_text, timings_text
 from PromptSegLib.span import Span
 from PromptSegWidgets.section import Section
 
@@ -42,6 +42,8 @@ class ResultSection(Section):
         ui, display = self.ui, self._display()
         answer = self.session.prediction if self.session else None
         ui.resultLabel.text = answer_text(answer) if answer else _("No prediction yet.")
+        stages = f"\n{timings_text(answer)}" if answer else ""
+        ui.resultLabel.toolTip = _("What the newest answer came to, where, and in which time") + stages
         for control in (ui.outlineCheckBox, ui.opacitySlider):
             control.enabled = display is not None
         if display is not None:

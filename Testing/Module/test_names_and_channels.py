@@ -99,6 +99,7 @@ def test_without_a_tick_what_is_typed_is_segmented_and_an_unknown_name_is_refuse
 def test_clicks_of_a_model_of_names_wait_for_a_name(user, organs):
     assert not user.is_enabled("pointPlus")
     assert "by its name first" in user.ui.pointPlusButton.toolTip
+    assert user.ui.hintLabel.text == "Tick structures, or type a name, then press Segment."
     tick(user, "liver")
     user.press("name")
     user.wait()
