@@ -42,7 +42,7 @@ class Case:
 
     def load(self) -> LoadedCase:
         """Read image and truth. Raises VolumeError when they cannot be read or do not fit together."""
-        volume = _read_image(self.image)
+        volume = _read_image(self.image, _written(self.image))
         truth = read_truth(self.truth)
         if truth.shape != volume.grid.shape_kji:
             raise VolumeError(f"expected labels of shape {volume.grid.shape_kji} in {self.truth}, got {truth.shape}")
@@ -76,26 +76,35 @@ def is_npz(path: Path) -> bool:
     return path.suffix.lower() == ".npz"
 
 
-# Structure after structure, images follow one another: the last two suffice.
-@lru_cache(maxsize=2)
-def _read_image(path: Path) -> Volume:
-    if not is_npz(path):
-        return read_volume(path)
-    return Volume(_as_kji(_arrays(path)["image"], path), name=path.name)
-
-
-@lru_cache(maxsize=2)
 def read_truth(path: Path) -> NDArray[Any]:
     """Return the labels in a file : (k, j, i); of a picture with colours, where any of them is not 0."""
+    return _read_truth(path, _written(path))
+
+
+def _written(path: Path) -> int:
+    """Return when the file was written, so that one that is written anew is read anew; 0 where there is none."""
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+# Structure after structure, images follow one another: the last two suffice.
+@lru_cache(maxsize=2)
+def _read_image(path: Path, written: int) -> Volume:
+    if not is_npz(path):
+        return read_volume(path)
+    return Volume(_as_kji(_arrays(path, written)["image"], path), name=path.name)
+
+
+@lru_cache(maxsize=2)
+def _read_truth(path: Path, written: int) -> NDArray[Any]:
     if is_npz(path):
-        return _as_kji(_arrays(path)["mask"], path)
+        return _as_kji(_arrays(path, written)["mask"], path)
     array = read_volume(path).array
     return array.max(axis=-1) if array.ndim == 4 else array
 
 
 def _read_scribbles(path: Path, volume: Volume) -> tuple[tuple[VoxelScribble, ...], ...]:
     """Return the scribbles that an .npz holds as (people, 2, j, i): on the structure, beside it."""
-    if not is_npz(path) or "scribbles" not in (arrays := _arrays(path)):
+    if not is_npz(path) or "scribbles" not in (arrays := _arrays(path, _written(path))):
         return ()
     drawn = arrays["scribbles"]
     people = []
@@ -112,7 +121,7 @@ def _read_scribbles(path: Path, volume: Volume) -> tuple[tuple[VoxelScribble, ..
 
 
 @lru_cache(maxsize=2)
-def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+def _arrays(path: Path, written: int) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)

@@ -25,7 +25,15 @@ _BRUSH = 0.03
 _INSIDE, _OUTSIDE = 1, 2
 
 
-class GrowFromSeeds:
+class _FromVoxels:
+    """What both share: there is nothing to do for an image beforehand."""
+
+    def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> Image:
+        """Return `image`."""
+        return image
+
+
+class GrowFromSeeds(_FromVoxels):
     """Slicer's Grow from Seeds (`vtkImageGrowCutSegment`) as a patient user seeds it.
 
     Each click is a ball of the Segment Editor's brush, 3 % of the view. Beside the structure, Grow from Seeds needs a
@@ -50,10 +58,6 @@ class GrowFromSeeds:
         if importlib.util.find_spec("slicer") is None:
             raise UnknownPredictorError("expected slicer-core for growcut: pip install 'promptseg[mrml]'")
 
-    def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> Image:
-        """Return `image`: there is nothing to do beforehand."""
-        return image
-
     def predict(
         self, encoding: Image, state: TargetState, cancel: CancelToken, progress: Progress
     ) -> Iterator[Prediction]:
@@ -70,7 +74,7 @@ class GrowFromSeeds:
         yield Prediction({state.target: _replacing(mask, frame, state, grid)}, timings_ms=timings)
 
 
-class ThresholdInBox:
+class ThresholdInBox(_FromVoxels):
     """A threshold by Otsu's method within the box; what the box's middle mostly is, its largest part, without holes.
 
     Otsu, "A threshold selection method from gray-level histograms", 1979.
@@ -84,10 +88,6 @@ class ThresholdInBox:
         prompts=frozenset({"box2d+", "box3d+"}),
         code_license="Apache-2.0",
     )
-
-    def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> Image:
-        """Return `image`: there is nothing to do beforehand."""
-        return image
 
     def predict(
         self, encoding: Image, state: TargetState, cancel: CancelToken, progress: Progress

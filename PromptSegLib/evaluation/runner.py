@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from PromptSegLib.errors import VolumeError
 from PromptSegLib.evaluation.cases import Case
 from PromptSegLib.evaluation.columns import Record
 from PromptSegLib.evaluation.manifest import Source
@@ -70,7 +71,7 @@ def run_benchmark(
     done already while the benchmark runs; one that is there is gone on with, if it is of the same benchmark. It is
     removed in the end.
 
-    A case with fewer voxels than wanted, and a slice for a model that takes volumes alone, is left out. Raises
+    A case with fewer voxels than wanted, and one whose image does not suit a model, is left out. Raises
     VolumeError when a file cannot be read, UnknownPredictorError, WeightsError, ResultsError without MONAI.
     """
     if settings.has_surfaces and importlib.util.find_spec("monai") is None:
@@ -140,7 +141,10 @@ def _work(work: _Work) -> list[Record]:
         return []
     predictor = _predictor(model, settings.device)
     reset_peak_memory()
-    session = Session(loaded.volume, predictor, window=case.window)
+    try:
+        session = Session(loaded.volume, predictor, window=case.window)
+    except VolumeError:  # such as a model that needs several channels
+        return []
     trials = [
         Trial(PROTOCOLS[name], repetition, settings.clicks, settings.has_view, settings.has_surfaces)
         for name in settings.protocols

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from PromptSegLib.bitmask import BoolArray
-from PromptSegLib.errors import PredictionError, UnsupportedPromptError
+from PromptSegLib.errors import PromptSegError, UnsupportedPromptError
 from PromptSegLib.evaluation.cases import LoadedCase
 from PromptSegLib.evaluation.clicks import middle_kji
 from PromptSegLib.evaluation.field_of_view import StructureView
@@ -77,7 +77,7 @@ def run_trial(trial: Trial, case: LoadedCase, session: Session) -> dict[str, Any
         except UnsupportedPromptError as error:
             record |= {"status": "unsupported", "error": str(error)}
             break
-        except PredictionError as error:
+        except PromptSegError as error:
             record |= {"status": "failed", "error": " ".join(str(error).split())}
             break
         mask = session.mask_kji

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from image_files import write_with_itk
 
@@ -80,3 +82,9 @@ class Broken(Everything):
         if len(state.prompts) == 3:
             raise RuntimeError("out of luck")
         return np.zeros(array.shape, dtype=bool)
+
+
+class NeedsPet(Everything):
+    """Wants two channels."""
+
+    capabilities = replace(Everything.capabilities, name="needs-pet", channels=("ct", "pet"))

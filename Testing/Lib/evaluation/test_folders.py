@@ -36,6 +36,17 @@ def test_an_image_beside_its_labels_is_a_case_for_each_value(tmp_path):
     assert loaded.dimensions == 3
 
 
+def test_a_file_that_is_written_anew_is_read_anew(tmp_path):
+    write(tmp_path / "image.nii.gz", IMAGE)
+    write(tmp_path / "labels.nii.gz", LABELS)
+    before = find_cases(tmp_path)[0].load()
+    write(tmp_path / "image.nii.gz", IMAGE + 1)
+    write(tmp_path / "labels.nii.gz", np.roll(LABELS, 1, axis=0))
+    after = find_cases(tmp_path)[0].load()
+    assert np.array_equal(after.volume.array, before.volume.array + 1)
+    assert np.array_equal(after.truth_kji, np.roll(before.truth_kji, 1, axis=0))
+
+
 def test_the_layout_of_nnunet_has_names(tmp_path):
     write(tmp_path / "imagesTr" / "a_0000.nii.gz", IMAGE)
     write(tmp_path / "labelsTr" / "a.nii.gz", LABELS)

@@ -92,6 +92,12 @@ def test_a_model_of_slices_is_not_measured_on_volumes_nor_a_structure_that_is_to
     }
 
 
+def test_an_image_that_does_not_suit_a_model_is_left_out(cases):
+    needs_pet = "benchmark_models:NeedsPet"
+    results = run_benchmark(cases, Settings((needs_pet, ORACLE), ("box",), has_surfaces=False))
+    assert results.models() == [ORACLE]
+
+
 def test_two_processes_find_what_one_finds(cases):
     settings = Settings(("classical", "growcut"), ("clicks", "box"), clicks=2, has_surfaces=False)
     alone, shared = (run_benchmark(cases, settings, jobs) for jobs in (1, 2))
