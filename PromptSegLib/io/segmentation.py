@@ -17,6 +17,7 @@ from PromptSegLib.errors import GeometryError, PromptSegError, VolumeError
 from PromptSegLib.geometry import Grid
 from PromptSegLib.io.image_file import Paths
 from PromptSegLib.structures import find_structure
+from PromptSegLib.terminology import terminology_entry
 
 FORMATS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha")
 
@@ -56,6 +57,12 @@ class Segment:
             return structure.colour
         return self.colour or COLOURS[(self.value - 1) % len(COLOURS)]
 
+    @property
+    def terminology(self) -> str:
+        """DICOM's codes of it, in Slicer's form, when its name is a known structure's; else nothing."""
+        known = find_structure(self.name)
+        return terminology_entry(known) if known else ""
+
     def size_on(self, grid: Grid) -> str:
         """Say how large it is on `grid`, for people: in mL, or in pixels when that is a single slice."""
         voxels = int(np.count_nonzero(self.mask_kji))
@@ -87,8 +94,8 @@ def flatten(segments: Sequence[Segment], shape_kji: Sequence[int]) -> tuple[NDAr
 def write_segmentation(path: Paths, segments: Sequence[Segment], grid: Grid) -> None:
     """Write `segments`, all on `grid`, in the format that the name of `path` asks for, see `FORMATS`.
 
-    .seg.nrrd keeps names, colours, values and overlaps; Slicer opens it as a segmentation. The others hold a
-    labelmap, where later segments cover earlier ones. Folders are made; the file appears whole or not at all.
+    .seg.nrrd keeps names, colours, terminology, values and overlaps; Slicer opens it as a segmentation. The others
+    hold a labelmap, where later segments cover earlier ones. Folders are made; the file appears whole or not at all.
 
     Raises VolumeError when the format is unknown, two segments share a value, or the file cannot be written;
     GeometryError when a mask is not of the grid's shape.

@@ -17,6 +17,7 @@ from PromptSegLib.mrml.segment_writer import SegmentWriter
 from PromptSegLib.mrml.transforms import matrix_between, matrix_from_array
 from PromptSegLib.mrml.volumes import volume_from_node
 from PromptSegLib.structures import find_structure
+from PromptSegLib.terminology import terminology_entry
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +57,10 @@ class SegmentMaskStore:
     def add(self, name: str) -> str:
         key = str(self._segmentation.AddEmptySegment("", name))
         if (structure := find_structure(name)) is not None:
-            self._segmentation.GetSegment(key).SetColor(*structure.colour)
+            segment = self._segmentation.GetSegment(key)
+            segment.SetColor(*structure.colour)
+            if entry := terminology_entry(structure):
+                segment.SetTerminology(entry)
         return key
 
     def keys(self) -> tuple[str, ...]:
