@@ -31,6 +31,7 @@ from PromptSegLib.imaging.mosaic import (
 from PromptSegLib.imaging.roi import Float32Array
 from PromptSegLib.predictors.base import Prediction, TargetState
 from PromptSegLib.predictors.window_model import Click, WindowEncoding, WindowMemory
+from PromptSegLib.prompts import Prompt
 
 MARGIN = 8
 """Lattice voxels between a click and a face of its window beyond which the image goes on, at least."""
@@ -74,6 +75,7 @@ class WindowRun:
         self._memory = memory
         self._tiles = {tile.start: tile for tile in memory.tiles} if memory else {}
         self._parts: dict[Start, IntArray] = {}
+        self._owed: dict[Prompt, set[Start]] = {}
         self._timings = {"embed": 0.0, "decode": 0.0, "paste": 0.0}
         self._score: float | None = None
         self._origin = np.array(memory.origin_xyz) if memory else np.zeros(3, dtype=np.int64)
@@ -90,9 +92,11 @@ class WindowRun:
             if start in done or self._is_settled(question, grown):
                 continue
             cancel.check()
-            progress(len(done) / (len(done) + len(queue) + 1), f"window {len(done) + 1}")
+            progress(len(done) / (len(done) + 1), f"window {len(done) + 1}")  # how many there will be, nobody knows
             tile = self._answer(question, cancel)
             done.add(start)
+            for windows in self._owed.values():
+                windows.discard(start)
             if tile is None:
                 continue
             patch = self._paste(start)
@@ -120,7 +124,9 @@ class WindowRun:
             new = new or list(self._clicks[-1:])
         for click in new:
             holders = [start for start in (*self._tiles, *asked) if self._holds(start, click)]
-            asked.extend(holders or [self._window_about(click)])
+            holders = holders or [self._window_about(click)]
+            self._owed[click.prompt] = set(holders)
+            asked.extend(holders)
         if not new and not asked:
             asked = [start for start, tile in self._tiles.items() if tile.parent is None]
         return list(dict.fromkeys(asked))
@@ -303,9 +309,14 @@ class WindowRun:
             self._score,
             dict(self._timings),
             "; ".join(note for note in notes if note),
-            WindowMemory(_triple(self._origin), tuple(self._tiles.values()), self._state.prompts),
+            self._memory_now(),
             self._model.device,
         )
+
+    def _memory_now(self) -> WindowMemory:
+        """Return what is known now: a prompt whose windows have not all been asked yet is still to be answered."""
+        answered = tuple(prompt for prompt in self._state.prompts if not self._owed.get(prompt))
+        return WindowMemory(_triple(self._origin), tuple(self._tiles.values()), answered)
 
     def _fine(self, start: Start) -> IntArray:
         """Return the first lattice voxel of a window."""

@@ -2,12 +2,15 @@
 
     python Testing/Benchmarks/sam_med3d_speed.py [--medim FOLDER] [--size full] [--repeats 3]
 
-Official: PyPI's `medim` 0.1.2 (`pip install --target FOLDER --no-deps medim==0.1.2 appdirs requests urllib3 idna certifi
-charset-normalizer`), the volume resampled as a whole, a
-window cut out and standardised, and its mask brought back to the whole volume, by the same library as in the official
-script. Without medim only ours is timed. Ours: the predictor within a session, stage by stage. Both have the same
-random weights and take turns; the medians' ratios are printed, and how far their logits are apart. With a GPU both run
-there, and half precision is compared with single. Last, the peak of resident memory, each way in a process of its own.
+Official: PyPI's `medim`, from a folder of its own:
+
+    pip install --target FOLDER --no-deps medim==0.1.2 appdirs requests urllib3 idna certifi charset-normalizer
+
+The volume is resampled as a whole, a window cut out and standardised, and its mask brought back to the whole volume,
+by the same library as in the official script. Without medim only ours is timed. Ours: the predictor within a session,
+stage by stage. Both have the same random weights and take turns; the medians' ratios are printed, and how far their
+logits are apart. With a GPU both run there, and half precision is compared with single. Last, the peak of resident
+memory, each way in a process of its own.
 """
 
 from __future__ import annotations

@@ -134,6 +134,25 @@ def test_a_click_outside_of_all_windows_gets_one_of_its_own_and_the_rest_stays()
     np.testing.assert_array_equal(session.mask_kji, alone)
 
 
+def test_a_click_whose_window_was_not_reached_before_a_cancellation_is_answered_by_the_next_prediction():
+    class Impatient(RecordingObserver):
+        def masks_changed(self, boxes):
+            super().masks_changed(boxes)
+            if len(self.boxes) == 1:
+                session.cancel()
+
+    volume, _, ends = phantom()
+    balls = [ball(volume.grid, place, 14) for place in ends]
+    volume = Volume((BRIGHT * (balls[0] | balls[1])).astype(np.int16), volume.ijk_to_ras)
+    session = Session(volume, BrightPredictor(), observer=Impatient(), auto=False)
+    for place in ends:
+        session.add(Point(tuple(place)))
+    session.predict()
+    assert dice(session.mask_kji, balls[1]) > 0.85
+    session.predict()
+    assert dice(session.mask_kji, balls[0] | balls[1]) > 0.85
+
+
 @pytest.mark.parametrize("planar", [False, True])
 def test_a_box_is_a_click_in_its_middle(planar):
     volume, _, ends = phantom()
