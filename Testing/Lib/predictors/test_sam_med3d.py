@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -79,11 +80,23 @@ def counted():
 # As the official implementation
 
 
-def assert_model_meets(model, reference, prefix, name, monkeypatch):
+class TimedToken(CancelToken):
+    """Notes the time of this process at each check."""
+
+    def __init__(self):
+        super().__init__()
+        self.times_s = []
+
+    def check(self):
+        self.times_s.append(time.process_time())
+        super().check()
+
+
+def assert_model_meets(model, reference, prefix, name, monkeypatch, token=None):
     """Ask for one click, then for all with the first answer to refine."""
     monkeypatch.setattr(sam_med3d_model, "standardise", lambda window: window)  # the arrays' inputs are not
     window = reference.input(f"{prefix}input_i8")[0, 0].numpy()
-    embedding = model.embed(window, CancelToken())
+    embedding = model.embed(window, token or CancelToken())
     reference.assert_met(f"{prefix}embedding", embedding)
     case = f"{prefix}{name}"
     points, labels = reference[f"{case}_points"][0], reference[f"{case}_labels"][0].tolist()
@@ -112,7 +125,9 @@ def test_a_window_of_the_published_size_is_answered_as_by_the_official_network(m
         network = SAMMed3D()
     network.load_state_dict(state_dict_from_keys(ELSEWHERE / "sam_med3d_vit_b_ori_keys.json"), assign=True)
     reference = VolumeReference(ELSEWHERE, "sam_med3d_full")
-    assert_model_meets(SamMed3DModel(network, device="cpu"), reference, "", "two", monkeypatch)
+    token = TimedToken()
+    assert_model_meets(SamMed3DModel(network, device="cpu"), reference, "", "two", monkeypatch, token)
+    assert max(np.diff(token.times_s)) < 0.5  # so soon it stops, on one core, when it is cancelled
 
 
 def official_answer(volume, click_ijk):
