@@ -32,19 +32,20 @@ _PAIRS = (
 )
 
 
-def find_cases(folder: Path, names: Mapping[int, str] | None = None) -> list[Case]:
+def find_cases(folder: Path, dataset: str = "") -> list[Case]:
     """Return the cases in `folder`, in the order of their names.
 
-    names: of label values; without them, those of a `dataset.json`, or "label 5". Raises VolumeError when there is no
-    folder, or nothing in it.
+    dataset: what all of it is called; by default each folder just below is a data set. Raises VolumeError when there
+    is no folder, or nothing in it.
     """
     if not folder.is_dir():
         raise VolumeError(f"expected a folder of images and labels, got {folder}")
     cases: list[Case] = []
     for place in [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]:
         relative = place.relative_to(folder)
-        dataset = relative.parts[0] if relative.parts else folder.resolve().name
-        cases += _cases_at(place, dataset, names)
+        called = dataset or (relative.parts[0] if relative.parts else folder.resolve().name)
+        within = "/".join(relative.parts if dataset else relative.parts[1:])
+        cases += _cases_at(place, called, within)
     if not cases:
         raise VolumeError(
             f"expected image.nii.gz beside labels.nii.gz, images/ beside labels/ or masks/, or .npz files with image "
@@ -53,15 +54,16 @@ def find_cases(folder: Path, names: Mapping[int, str] | None = None) -> list[Cas
     return cases
 
 
-def _cases_at(place: Path, dataset: str, names: Mapping[int, str] | None) -> Iterator[Case]:
+def _cases_at(place: Path, dataset: str, within: str) -> Iterator[Case]:
+    """Yield the cases whose files are in `place`; within: where that is in the data set, part of the images' names."""
     files = {_stem(path): path for path in sorted(place.iterdir()) if _is_image(path)}
     if "image" in files and "labels" in files:
-        yield from labelled_cases(dataset, place.name, files["image"], files["labels"], names or _names_near(place))
+        yield from labelled_cases(dataset, within or place.name, files["image"], files["labels"], _names_near(place))
     for path in sorted(place.glob("*.npz")):
-        yield Case(dataset, path.stem, _structure_of(path.stem), path, path)
+        yield Case(dataset, _joined(within, path.stem), _structure_of(path.stem), path, path)
     for images, labels in _PAIRS:
         if (place / images).is_dir() and (place / labels).is_dir():
-            yield from _paired(place / images, place / labels, dataset, names or _names_near(place))
+            yield from _paired(place / images, place / labels, dataset, within, _names_near(place))
 
 
 def labelled_cases(
@@ -75,19 +77,23 @@ def labelled_cases(
             yield Case(dataset, image_name, structure, image, labels, (int(value),))
 
 
-def _paired(images: Path, labels: Path, dataset: str, names: Mapping[int, str] | None) -> Iterator[Case]:
+def _paired(images: Path, labels: Path, dataset: str, within: str, names: Mapping[int, str] | None) -> Iterator[Case]:
     by_stem = {_stem(path): path for path in sorted(images.iterdir()) if _is_image(path)}
     for label in sorted(path for path in labels.iterdir() if _is_image(path)):
         stem = _stem(label)
         if stem in by_stem or f"{stem}_0000" in by_stem:
             image = by_stem.get(stem) or by_stem[f"{stem}_0000"]
-            yield from labelled_cases(dataset, stem, image, label, names)
+            yield from labelled_cases(dataset, _joined(within, stem), image, label, names)
             continue
         # The longest one: "scan_1" must not take what is "scan_10"'s, nor "scan" what is "scan_1"'s.
         owners = [name for name in by_stem if stem.startswith(f"{name}_")]
         if owners:
             owner = max(owners, key=len)
-            yield Case(dataset, owner, stem[len(owner) + 1 :], by_stem[owner], label)
+            yield Case(dataset, _joined(within, owner), stem[len(owner) + 1 :], by_stem[owner], label)
+
+
+def _joined(within: str, name: str) -> str:
+    return f"{within}/{name}" if within else name
 
 
 def _names_near(place: Path) -> Mapping[int, str] | None:

@@ -80,10 +80,10 @@ def _described(path: Path, name: str, about: Any) -> tuple[list[Case], Source]:
         raise ManifestError(f"expected folder, or images and truth, and {', '.join(_KEYS[3:])} for {name!r} in {path}")
     window = _window(about.get("window"), f"{name!r} in {path}")
     if "folder" in about:
-        found = find_cases(path.parent / str(about["folder"]))
+        found = find_cases(path.parent / str(about["folder"]), dataset=name)
     else:
         found = list(_matching(path, name, str(about["images"]), str(about.get("truth", ""))))
-    cases = [dataclasses.replace(case, dataset=name, window=window) for case in found]
+    cases = [dataclasses.replace(case, window=window) for case in found]
     return cases, Source(name, str(about.get("source", "")), str(about.get("license", "")))
 
 

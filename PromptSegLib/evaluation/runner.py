@@ -8,21 +8,23 @@ import json
 import multiprocessing
 import os
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PromptSegLib.errors import VolumeError
+from PromptSegLib.errors import PromptSegError, VolumeError
 from PromptSegLib.evaluation.cases import Case
 from PromptSegLib.evaluation.columns import Record
 from PromptSegLib.evaluation.manifest import Source
 from PromptSegLib.evaluation.memory import peak_memory_mib, reset_peak_memory
 from PromptSegLib.evaluation.protocols import PROTOCOLS
-from PromptSegLib.evaluation.results import Results, ResultsError
+from PromptSegLib.evaluation.results import Results
 from PromptSegLib.evaluation.rivals import RIVALS
 from PromptSegLib.evaluation.trial import Trial, is_of_slices, run_trial
 from PromptSegLib.predictors.base import Capabilities, Predictor
@@ -30,6 +32,10 @@ from PromptSegLib.predictors.registry import capabilities_of, create_predictor
 from PromptSegLib.session import Session
 
 Progress = Callable[[float, str], None]
+
+
+class BenchmarkError(PromptSegError, ValueError):
+    """A benchmark that cannot be run as it is asked for."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +78,10 @@ def run_benchmark(
     removed in the end.
 
     A case with fewer voxels than wanted, and one whose image does not suit a model, is left out. Raises
-    VolumeError when a file cannot be read, UnknownPredictorError, WeightsError, ResultsError without MONAI.
+    VolumeError when a file cannot be read, UnknownPredictorError, WeightsError, and BenchmarkError when there is no
+    such protocol, two cases have one name, or surfaces are wanted without MONAI.
     """
-    if settings.has_surfaces and importlib.util.find_spec("monai") is None:
-        raise ResultsError("expected MONAI to compare surfaces: pip install 'promptseg[benchmark]', or do without them")
-    for model in settings.models:
-        _capabilities(model)
+    _check(cases, settings)
     works = [_Work(model, case, settings) for model in settings.models for case in cases]
     origins = [dataclasses.asdict(source) for source in sources]
     # As JSON gives it back: lists for tuples.
@@ -90,6 +94,20 @@ def run_benchmark(
     records = [record for work in works for record in done.of(work)]
     done.remove()
     return Results(described, records)
+
+
+def _check(cases: Sequence[Case], settings: Settings) -> None:
+    if unknown := [name for name in settings.protocols if name not in PROTOCOLS]:
+        raise BenchmarkError(f"expected protocols out of {', '.join(PROTOCOLS)}, got {', '.join(unknown)}")
+    keys = Counter(case.key for case in cases)
+    if twice := [key for key, count in keys.items() if count > 1]:
+        raise BenchmarkError(f"expected each case under a name of its own, got {twice[0]} twice")
+    if settings.has_surfaces and importlib.util.find_spec("monai") is None:
+        raise BenchmarkError(
+            "expected MONAI to compare surfaces: pip install 'promptseg[benchmark]', or leave them out"
+        )
+    for model in settings.models:
+        _capabilities(model)
 
 
 def model_class(name: str) -> str:
@@ -166,22 +184,18 @@ def _environment() -> dict[str, Any]:
     return {"versions": versions, "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"}
 
 
-class _threads:  # noqa: N801 - used as a verb: with _threads(1)
-    """What is started meanwhile uses so many threads a process."""
-
-    def __init__(self, count: int) -> None:
-        self._count = str(count)
-        self._before: str | None = None
-
-    def __enter__(self) -> None:
-        self._before = os.environ.get("OMP_NUM_THREADS")
-        os.environ["OMP_NUM_THREADS"] = self._count
-
-    def __exit__(self, *error: object) -> None:
-        if self._before is None:
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let processes that are started meanwhile use `count` threads each."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    try:
+        yield
+    finally:
+        if before is None:
             del os.environ["OMP_NUM_THREADS"]
         else:
-            os.environ["OMP_NUM_THREADS"] = self._before
+            os.environ["OMP_NUM_THREADS"] = before
 
 
 @dataclass(eq=False)

@@ -36,6 +36,13 @@ def test_an_image_beside_its_labels_is_a_case_for_each_value(tmp_path):
     assert loaded.dimensions == 3
 
 
+def test_images_of_one_name_in_several_folders_are_told_apart(tmp_path):
+    for part in ("train", "test"):
+        write(tmp_path / "d" / part / "a" / "image.nii.gz", IMAGE)
+        write(tmp_path / "d" / part / "a" / "labels.nii.gz", (LABELS == 5).astype(np.uint8))
+    assert keys(find_cases(tmp_path)) == ["d/test/a/label 1", "d/train/a/label 1"]
+
+
 def test_a_file_that_is_written_anew_is_read_anew(tmp_path):
     write(tmp_path / "image.nii.gz", IMAGE)
     write(tmp_path / "labels.nii.gz", LABELS)

@@ -11,7 +11,7 @@ from PromptSegLib.errors import UnknownPredictorError
 from PromptSegLib.evaluation.columns import challenge_columns, dice_after, dice_columns
 from PromptSegLib.evaluation.folders import find_cases
 from PromptSegLib.evaluation.results import by_dimensions, table
-from PromptSegLib.evaluation.runner import Settings, run_benchmark
+from PromptSegLib.evaluation.runner import BenchmarkError, Settings, run_benchmark
 
 ORACLE, EVERYTHING, BROKEN = (f"benchmark_models:{name}" for name in ("Oracle", "Everything", "Broken"))
 
@@ -141,6 +141,13 @@ def test_notes_of_another_benchmark_are_not_gone_on_with(cases, tmp_path):
         notes=notes,
     )
     assert seen == [0.5, 1.0]
+
+
+def test_what_cannot_be_run_is_refused(cases):
+    with pytest.raises(BenchmarkError, match="got guess"):
+        run_benchmark(cases, Settings((ORACLE,), ("guess",), has_surfaces=False))
+    with pytest.raises(BenchmarkError, match="picture/picture/label 3 twice"):
+        run_benchmark([*cases, cases[0]], Settings((ORACLE,), has_surfaces=False))
 
 
 def test_a_model_that_does_not_exist_is_refused_before_anything_is_done(cases):
