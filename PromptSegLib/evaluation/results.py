@@ -32,10 +32,11 @@ class Results:
     records: list[Record]
 
     def write(self, path: Path) -> None:
-        """Write them as JSON, whole or not at all."""
-        content = {"format": FORMAT, "version": VERSION, "settings": self.settings, "records": self.records}
+        """Write them as JSON, a line for each record; whole or not at all."""
+        head = json.dumps({"format": FORMAT, "version": VERSION, "settings": self.settings}, allow_nan=False)
+        lines = ",\n".join(json.dumps(record, allow_nan=False) for record in self.records)
         beside = path.with_name(f"{path.name}.new")
-        beside.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        beside.write_text(f'{head[:-1]}, "records": [\n{lines}\n]}}\n', encoding="utf-8")
         os.replace(beside, path)
 
     @classmethod
