@@ -92,12 +92,14 @@ def _introduction(results: Results) -> str:
         for source in settings.get("sources", [])
     )
     versions = ", ".join(f"{name} {version}" for name, version in settings["versions"].items() if version)
+    aliases = [f"{model} is {name}" for model, name in settings["names"].items() if model != name]
+    made_with = "; ".join([settings["machine"], versions, *aliases])
     cases = len({record["case"] for record in results.records})
     images = len({(record["dataset"], record["image"]) for record in results.records})
     return (
         f"<p>{cases} structures in {images} images. Means over structures, with 95 % bootstrap intervals. {view}</p>"
         f"<ul>{protocols}</ul>{f'<p>Images:</p><ul>{sources}</ul>' if sources else ''}"
-        f"<p><small>{_text(settings['machine'])}; {_text(versions)}</small></p>"
+        f"<p><small>{_text(made_with)}</small></p>"
     )
 
 

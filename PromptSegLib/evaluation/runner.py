@@ -84,8 +84,9 @@ def run_benchmark(
     _check(cases, settings)
     works = [_Work(model, case, settings) for model in settings.models for case in cases]
     origins = [dataclasses.asdict(source) for source in sources]
-    # As JSON gives it back: lists for tuples.
-    described = json.loads(json.dumps({**dataclasses.asdict(settings), **_environment(), "sources": origins}))
+    names = {model: _capabilities(model).name for model in settings.models}
+    about = {**dataclasses.asdict(settings), "names": names, **_environment(), "sources": origins}
+    described = json.loads(json.dumps(about))  # as JSON gives it back: lists for tuples
     done = _Notes(notes, works, described)
     left = [work for work in works if work not in done]
     for number, (work, records) in enumerate(_worked(left, jobs), start=len(works) - len(left) + 1):
