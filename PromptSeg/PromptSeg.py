@@ -41,6 +41,7 @@ from PromptSegLib.shared_executor import SharedExecutor
 from PromptSegWidgets.enabling import Enabling
 from PromptSegWidgets.input_section import InputSection
 from PromptSegWidgets.installation import install
+from PromptSegWidgets.look_ahead import LookAhead
 from PromptSegWidgets.model_section import ModelSection
 from PromptSegWidgets.names_section import NamesSection
 from PromptSegWidgets.panel_observer import PanelObserver
@@ -95,6 +96,7 @@ class PromptSegParameterNode:
     brushDiameter_mm: float = 5.0
     hidePrompts: bool = False
     autoJump: bool = True
+    preparesAhead: bool = True
 
 
 #
@@ -130,7 +132,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.later = lambda function: qt.QTimer.singleShot(_SURFACE_DELAY_MS, function)
         self.logic.tools = PromptTools(
             slicer.mrmlScene,
-            self._sliceViews,
+            self.sliceViews,
             lambda function: qt.QTimer.singleShot(0, function),
             self.scheduleUpdate,
             self.showError,
@@ -154,7 +156,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.model, self.prompts, self.settings = ModelSection(self), PromptsSection(self), SettingsSection(self)
         self.input, others = InputSection(self), (NamesSection(self), ResultSection(self), WorklistSection(self))
         self._sections = (self.input, self.model, self.prompts, self.settings, *others)
-        self._enabling = Enabling(self)
+        self._enabling, self._lookAhead = Enabling(self), LookAhead(self)
         for section in self._sections:
             for control, action in section.actions().items():
                 getattr(ui, f"{control}Button").connect("clicked()", lambda action=action: self.do(action))
@@ -180,6 +182,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def exit(self):
         self._isEntered = False
         self.settings.releaseKeys()
+        self._lookAhead.stop()
         self.logic.tools.drop()
 
     def onReload(self):
@@ -299,12 +302,13 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.isShowing = True
         try:
             self._followParameters()
-            for part in (*self._sections, self._enabling):
+            for part in (*self._sections, self._enabling, self._lookAhead):
                 part.show()
         finally:
             self.isShowing = False
 
-    def _sliceViews(self):
+    def sliceViews(self):
+        """Yield the slice views of the layout."""
         manager = slicer.app.layoutManager()
         for name in manager.sliceViewNames() if manager else []:
             sliceWidget = manager.sliceWidget(name)

@@ -71,6 +71,16 @@ class Remote(ShapePredictor):
     asked: ClassVar[list[str]] = []
 
 
+class Prepares(ShapePredictor):
+    """Keeps the views that it was to prepare for."""
+
+    capabilities = dataclasses.replace(ShapePredictor.capabilities, name="prepares", title="Prepares")
+    views: ClassVar[list] = []
+
+    def encode_ahead(self, encoding, view, window, cancel, progress):
+        self.views.append(view)
+
+
 class Words(ShapePredictor):
     """Finds the same voxel whatever is asked for, in any words."""
 

@@ -12,7 +12,7 @@ import pytest
 import slicer
 import vtk
 from scenes import add_volume
-from shape_model import Remote
+from shape_model import Prepares, Remote
 from standin.application import qt
 from user import MODULE
 
@@ -250,6 +250,33 @@ def test_models_run_in_a_process_of_their_own_where_that_is_wanted(user, image, 
     user.tool("pointPlus")
     user.click((30, 15, 10))
     assert json.loads(user.session.prediction.note)["pid"] == os.getpid()
+
+
+def idle(user, duration_s):
+    deadline = time.monotonic() + duration_s
+    while time.monotonic() < deadline:
+        time.sleep(0.005)
+        user.look()
+
+
+def test_while_a_tool_is_in_hand_the_model_prepares_for_the_slice_that_is_looked_at(user, image, monkeypatch):
+    monkeypatch.setitem(registry._PREDICTORS, "prepares", "shape_model:Prepares")
+    monkeypatch.setattr(Prepares, "views", [])
+    user.ui.modelComboBox.addItem("prepares", "prepares")
+    user.ui.modelComboBox.setCurrentIndex(user.ui.modelComboBox.findData("prepares"))
+    idle(user, 0.6)
+    assert Prepares.views == []
+    user.tool("pointPlus")
+    user.go_to((20, 15, 4))
+    user.go_to((20, 15, 12))
+    idle(user, 0.8)
+    assert [view.center_ras[2] for view in Prepares.views] == [pytest.approx(12, abs=0.5)]
+    assert user.status == ""
+    user.ui.preparesAheadCheckBox.checked = False
+    user.look()
+    user.go_to((20, 15, 6))
+    idle(user, 0.6)
+    assert len(Prepares.views) == 1
 
 
 @pytest.fixture
