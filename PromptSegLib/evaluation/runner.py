@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import platform
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -127,13 +128,25 @@ def _worked(works: Sequence[_Work], jobs: int) -> Iterator[tuple[_Work, list[Rec
     # Fresh processes: a forked one would inherit the threads of torch and VTK as they are.
     context = multiprocessing.get_context("spawn")
     with _threads(max(1, (os.cpu_count() or 1) // jobs)):
-        pool = ProcessPoolExecutor(jobs, mp_context=context)
+        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_with_parent)
         try:
             futures = {pool.submit(_work, work): work for work in works}
             for future in as_completed(futures):
                 yield futures[future], future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Let this process end when the one that started it does, even by a kill: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -82,6 +83,14 @@ class Broken(Everything):
         if len(state.prompts) == 3:
             raise RuntimeError("out of luck")
         return np.zeros(array.shape, dtype=bool)
+
+
+class Slow(Everything):
+    """Takes its time."""
+
+    def answer(self, array, state):
+        time.sleep(0.5)
+        return super().answer(array, state)
 
 
 class NeedsPet(Everything):

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import psutil
 import pytest
 from benchmark_models import write_phantoms
 
@@ -108,6 +114,33 @@ def test_two_processes_find_what_one_finds(cases):
 
     assert without_costs(alone.records) == without_costs(shared.records)
     assert len(alone.records) == 2 * 4 * 2
+
+
+def test_processes_end_with_the_one_that_started_them_when_that_is_killed(tmp_path):
+    folder = write_phantoms(tmp_path / "data")
+    code = (
+        "from pathlib import Path\n"
+        "from PromptSegLib.evaluation.folders import find_cases\n"
+        "from PromptSegLib.evaluation.runner import Settings, run_benchmark\n"
+        "if __name__ == '__main__':\n"
+        "    settings = Settings(('benchmark_models:Slow',), ('random-clicks',), 100, has_surfaces=False)\n"
+        f"    run_benchmark(find_cases(Path({str(folder)!r})), settings, jobs=2, notes=Path({str(tmp_path)!r}) / 'n')\n"
+    )
+    script = tmp_path / "run.py"
+    script.write_text(code)
+    paths = os.pathsep.join(str(path) for path in (Path(__file__).parents[3], Path(__file__).parents[2] / "support"))
+    with subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": paths}) as parent:
+        workers = []
+        deadline = time.monotonic() + 60
+        while len(workers) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+            children = psutil.Process(parent.pid).children(recursive=True)
+            workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        assert len(workers) == 2
+        time.sleep(2)  # until they are at work
+        parent.kill()
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert alive == []
 
 
 def test_a_benchmark_that_was_stopped_goes_on_where_it_was(cases, tmp_path):
