@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
-from PromptSegLib.bitmask import MaskDelta, Patch
+from PromptSegLib.bitmask import Patch
 from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.geometry import Extent
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
@@ -29,17 +27,18 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from PromptSegLib.predictors.class_model import ClassModel, Prepared
+    from PromptSegLib.predictors.found_structures import FoundStructures
 
 PROMPTS = frozenset({"class", "point+", "box3d+"})
 
 
 @dataclass(eq=False)
 class ClassEncoding:
-    """What is kept of an image: as the newest plan wants it, and, packed, the structures found last everywhere."""
+    """What is kept of an image: as the newest plan wants it, and the structures found."""
 
     image: Image
+    found: FoundStructures
     prepared: Prepared | None = None
-    found: dict[str, MaskDelta | None] = field(default_factory=dict)
 
 
 class ClassPredictor(ABC):
@@ -83,8 +82,10 @@ class ClassPredictor(ABC):
     # The predictor's protocol
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> ClassEncoding:
+        from PromptSegLib.predictors.found_structures import FoundStructures
+
         self._loaded(progress)
-        encoding = ClassEncoding(image)
+        encoding = ClassEncoding(image, FoundStructures(image.grid))
         if len(self.plans) == 1:
             self._prepared(encoding, self.plans[0], cancel, progress)
         return encoding
@@ -98,15 +99,21 @@ class ClassPredictor(ABC):
         started = time.perf_counter()
         who = self.capabilities.name
         names = {target: class_named(self.capabilities, name) for target, name in names_asked(state.asked, who).items()}
+        missing = encoding.found.missing(names.values())
+        # All of them again where one is missing: of each, the strongest of the others decides.
         box = _box_around(state.asked.values(), encoding.image)
-        found = self._found(encoding, tuple(dict.fromkeys(names.values())), box, cancel, progress)
+        found = self._find(encoding, list(dict.fromkeys(names.values())), box, cancel, progress) if missing else {}
+        if box is None:
+            for name, patch in found.items():
+                encoding.found.keep(name, patch)
         timings = {"windows": 1000 * (time.perf_counter() - started)}
         model = self._loaded(progress)
         for target, prompts in state.asked.items():
             cancel.check()
             name = names[target]
-            part = part_at(found[name], prompts, encoding.image.grid)
-            notes = [model.on_device.note, "" if part.mask_kji.size else _nothing_found(name, found[name], prompts)]
+            everywhere = found[name] if name in found else encoding.found.patch([name], ())
+            part = part_at(everywhere, prompts, encoding.image.grid)
+            notes = [model.on_device.note, "" if part.mask_kji.size else _nothing_found(name, everywhere, prompts)]
             note = "; ".join(note for note in notes if note)
             yield Prediction({target: part}, None, timings, note, device=str(model.on_device.device), replaces=True)
             timings = {}
@@ -147,35 +154,26 @@ class ClassPredictor(ABC):
             encoding.prepared = Prepared(volumes, plan, cancel)
         return encoding.prepared
 
-    def _found(
-        self,
-        encoding: ClassEncoding,
-        names: Sequence[str],
-        box: Extent | None,
-        cancel: CancelToken,
-        progress: Progress,
-    ) -> Mapping[str, Patch]:
+    def _find(
+        self, encoding: ClassEncoding, names: Sequence[str], box: Extent | None, cancel: CancelToken, progress: Progress
+    ) -> dict[str, Patch]:
         """Return where the structures `names` are, within `box` at least."""
-        if not all(name in encoding.found for name in names):
-            model = self._loaded(progress)
-            found: dict[str, Patch] = {}
-            plans = [plan for plan in self.plans if not set(plan.classes).isdisjoint(names)]
-            for number, plan in enumerate(plans):
-                prepared = self._prepared(encoding, plan, cancel, progress)
-                mine = [name for name in names if name in plan.classes]
-                patches = model.find(
-                    prepared,
-                    [1 + plan.classes.index(name) for name in mine],
-                    box,
-                    partial(self.logits, plan),
-                    cancel,
-                    partial(_part_of_progress, progress, number, len(plans)),
-                )
-                found.update(zip(mine, patches, strict=True))
-            if box is not None:
-                return found
-            encoding.found = {name: _packed(patch) for name, patch in found.items()}
-        return {name: _unpacked(encoding.found[name]) for name in names}
+        model = self._loaded(progress)
+        found: dict[str, Patch] = {}
+        plans = [plan for plan in self.plans if not set(plan.classes).isdisjoint(names)]
+        for number, plan in enumerate(plans):
+            prepared = self._prepared(encoding, plan, cancel, progress)
+            mine = [name for name in names if name in plan.classes]
+            patches = model.find(
+                prepared,
+                [1 + plan.classes.index(name) for name in mine],
+                box,
+                partial(self.logits, plan),
+                cancel,
+                partial(_part_of_progress, progress, number, len(plans)),
+            )
+            found.update(zip(mine, patches, strict=True))
+        return found
 
 
 def _part_of_progress(progress: Progress, number: int, count: int, done: float, what: str) -> None:
@@ -201,15 +199,3 @@ def _nothing_found(name: str, found: Patch, prompts: Sequence[Prompt]) -> str:
         return f"no {name} was found"
     where = "under the click" if any(isinstance(prompt, Point) for prompt in prompts) else "in the box"
     return f"no {name} was found {where}"
-
-
-def _packed(patch: Patch) -> MaskDelta | None:
-    return MaskDelta.between(patch.extent, np.zeros_like(patch.mask_kji), patch.mask_kji)
-
-
-def _unpacked(delta: MaskDelta | None) -> Patch:
-    from PromptSegLib.imaging.named_places import NOWHERE
-
-    if delta is None:
-        return NOWHERE
-    return Patch(delta.extent, delta.apply(np.zeros(delta.extent.shape_kji, dtype=bool)))

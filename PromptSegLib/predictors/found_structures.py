@@ -2,51 +2,63 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from PromptSegLib.bitmask import BitMask, Patch
+from PromptSegLib.bitmask import BitMask, MaskDelta, Patch
 from PromptSegLib.errors import PromptError
-from PromptSegLib.geometry import Extent, Grid
+from PromptSegLib.geometry import Grid
 from PromptSegLib.imaging.named_places import NOWHERE, part_at
 from PromptSegLib.prompts import ClassPrompt, Prompt, TextPrompt
 
-_KEPT = 24  # 20 MB each in 512 x 512 x 600 voxels
+_BUDGET_BYTES = 64 * 2**20
 
 
 class FoundStructures:
-    """Masks on `grid` by the names that were asked for; the newest are kept."""
+    """Masks on `grid` by the names that were asked for, packed; the oldest go when all take more than a budget.
 
-    def __init__(self, grid: Grid) -> None:
+    What the newest question asks for stays, however much that is.
+    """
+
+    def __init__(self, grid: Grid, budget_bytes: int = _BUDGET_BYTES) -> None:
         self._grid = grid
-        self._masks: OrderedDict[str, BitMask] = OrderedDict()
+        self._budget_bytes = budget_bytes
+        self._packed: dict[str, MaskDelta | None] = {}
+        self._asked: frozenset[str] = frozenset()
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Return which of `names` are yet to be found, each once."""
         wanted = list(dict.fromkeys(names))
-        for name in wanted:
-            if name in self._masks:
-                self._masks.move_to_end(name)
-        return [name for name in wanted if name not in self._masks]
+        self._asked = frozenset(wanted)
+        known = {name: self._packed.pop(name) for name in wanted if name in self._packed}
+        self._packed.update(known)  # the newest are last
+        return [name for name in wanted if name not in known]
 
-    def keep(self, name: str, mask: BitMask) -> None:
-        """Take note of what was found."""
-        self._masks[name] = mask
-        while len(self._masks) > _KEPT:
-            self._masks.popitem(last=False)
+    def keep(self, name: str, mask: BitMask | Patch) -> None:
+        """Take note of what was found, all over the image."""
+        if isinstance(mask, BitMask):
+            box = mask.bounds()
+            mask = NOWHERE if box is None else Patch(box, mask.read(box))
+        self._packed[name] = MaskDelta.between(mask.extent, np.zeros_like(mask.mask_kji), mask.mask_kji)
+        for old in [old for old in self._packed if old not in self._asked]:
+            if sum(packed.nbytes for packed in self._packed.values() if packed) <= self._budget_bytes:
+                break
+            del self._packed[old]
 
     def patch(self, names: Sequence[str], places: Sequence[Prompt]) -> Patch:
         """Return the voxels of any of the structures `names`, where `places` want them."""
-        masks = [self._masks[name] for name in names]
-        bounds = [box for mask in masks if (box := mask.bounds()) is not None]
-        if not bounds:
+        found = [packed for name in names if (packed := self._packed[name]) is not None]
+        if not found:
             return NOWHERE
-        extent = bounds[0]
-        for box in bounds[1:]:
-            extent = extent.union(box)
-        return part_at(Patch(extent, _union(masks, extent)), places, self._grid)
+        extent = found[0].extent
+        for packed in found[1:]:
+            extent = extent.union(packed.extent)
+        union = np.zeros(extent.shape_kji, dtype=bool)
+        for packed in found:
+            part = union[packed.extent.slices_within(extent)]
+            part[...] = packed.apply(part)
+        return part_at(Patch(extent, union), places, self._grid)
 
 
 def names_asked(asked: Mapping[str, Sequence[Prompt]], who: str) -> dict[str, str]:
@@ -64,10 +76,3 @@ def names_asked(asked: Mapping[str, Sequence[Prompt]], who: str) -> dict[str, st
 def places_in(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
     """Return what is no name among `prompts`."""
     return tuple(prompt for prompt in prompts if not isinstance(prompt, TextPrompt | ClassPrompt))
-
-
-def _union(masks: Sequence[BitMask], extent: Extent) -> np.ndarray[tuple[int, int, int], np.dtype[np.bool_]]:
-    union = np.zeros(extent.shape_kji, dtype=bool)
-    for mask in masks:
-        union |= mask.read(extent)
-    return union

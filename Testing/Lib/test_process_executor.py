@@ -485,3 +485,18 @@ def test_the_predictor_is_made_for_the_device_asked_for_and_the_answer_says_wher
     session.predict()
     assert session.wait(20)
     assert session.prediction.device == "cpu"
+
+
+def test_several_structures_are_answered_in_one_run_there(shared):
+    array = np.zeros((16, 20, 24), dtype=np.int16)
+    array[2:9, 3:12, 4:11], array[2:9, 3:12, 13:20] = 1, 2
+    session = Session(Volume(array, OBLIQUE), "fakes:ValuePredictor", executor=shared)
+    session.add_target("liver")
+    session.set_mask(np.ones(array.shape))
+    session.add_classes(["liver", "spleen"])
+    assert session.wait(20)
+    np.testing.assert_array_equal(session.mask("liver"), array == 1)
+    np.testing.assert_array_equal(session.mask("spleen"), array == 2)
+    session.undo()
+    assert session.mask("liver").all()
+    assert not session.mask("spleen").any()
