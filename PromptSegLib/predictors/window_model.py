@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from PromptSegLib.cancel import CancelToken
 from PromptSegLib.geometry import FloatArray
 from PromptSegLib.imaging.cubic_lattice import Convert, CubicLattice
-from PromptSegLib.imaging.mosaic import Tile
+from PromptSegLib.imaging.mosaic import Start, Tile
 from PromptSegLib.imaging.roi import Float32Array
 from PromptSegLib.imaging.windowing import IntensityRule
 from PromptSegLib.prompts import Box, Point, Prompt
@@ -70,11 +70,13 @@ class WindowMemory:
     """What was answered before.
 
     origin_xyz: lattice voxel at which the tiles' coarse grid begins. prompts: those that the tiles have seen.
+    stale: windows that are none any more, and whose voxels are still to be taken back.
     """
 
     origin_xyz: tuple[int, int, int]
     tiles: tuple[Tile, ...]
     prompts: tuple[Prompt, ...]
+    stale: tuple[Start, ...] = ()
 
 
 class WindowEncoding:

@@ -30,14 +30,12 @@ from PromptSegLib.imaging.mosaic import (
 )
 from PromptSegLib.imaging.roi import Float32Array
 from PromptSegLib.predictors.base import Prediction, TargetState
+from PromptSegLib.predictors.given_mask import SURE, GivenMask
 from PromptSegLib.predictors.window_model import Click, WindowEncoding, WindowMemory
 from PromptSegLib.prompts import Prompt
 
 MARGIN = 8
 """Lattice voxels between a click and a face of its window beyond which the image goes on, at least."""
-
-SURE = 10.0
-"""Logits of a mask that did not come from the network: of about the size of those it is sure of."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +68,14 @@ class WindowRun:
         self._convert, self._key = convert, key
         self._most_grown = most_grown
         self._n = self._model.size // self._model.coarse
+        self._given = GivenMask(state.mask, encoding.lattice) if state.mask else None
         self._mask = state.mask.copy() if state.mask else BitMask(encoding.volume.grid.shape_kji)
         memory = state.feedback if isinstance(state.feedback, WindowMemory) else None
         self._memory = memory
         self._tiles = {tile.start: tile for tile in memory.tiles} if memory else {}
         self._parts: dict[Start, IntArray] = {}
         self._owed: dict[Prompt, set[Start]] = {}
+        self._stale = set(memory.stale) if memory else set()
         self._timings = {"embed": 0.0, "decode": 0.0, "paste": 0.0}
         self._score: float | None = None
         self._origin = np.array(memory.origin_xyz) if memory else np.zeros(3, dtype=np.int64)
@@ -83,9 +83,9 @@ class WindowRun:
     def answers(self, cancel: CancelToken, progress: Progress) -> Iterator[Prediction]:
         """Yield a prediction for each window as it is answered. Nothing when nothing positive is known."""
         queue = deque(_Question(start) for start in self._asked())
-        given_up = self._drop_what_grew_from({question.start for question in queue})
+        self._stale |= self._drop_what_grew_from({question.start for question in queue})
         done: set[Start] = set()
-        grown = 0
+        grown, goes_on = 0, False
         while queue:
             question = queue.popleft()
             start = question.start
@@ -104,8 +104,8 @@ class WindowRun:
             queue.extend(self._next(tile))
             goes_on = grown == self._most_grown and any(not self._is_covered(other) for other in queue)
             yield self._prediction(patch, goes_on)
-        for start in sorted(given_up - done):
-            yield self._prediction(self._paste(start), goes_on=False)
+        for start in sorted(self._stale):
+            yield self._prediction(self._paste(start), goes_on)
 
     # Which windows
 
@@ -257,40 +257,19 @@ class WindowRun:
     def _known(self, start: Start) -> Float32Array | None:
         """Return what other windows say of a window, and the mask where none does; None when nothing is known."""
         logits, covered = blend(self._tiles.values(), start, (self._n,) * 3)
-        given = None if covered.all() else self._given(start)
+        given = None
+        if self._given is not None and not covered.all():
+            given = self._given.logits(self._fine(start), self._n, self._model.coarse)
         if given is not None:
             logits = np.where(covered, logits, given)
         return logits if covered.any() or given is not None else None
-
-    def _given(self, start: Start) -> Float32Array | None:
-        """Return the mask as logits; None where nothing is set."""
-        if self._state.mask is None:
-            return None
-        coarse = self._model.coarse
-        filled = self._lattice.read_mask(self._state.mask, self._fine(start), self._n, coarse)
-        if not filled.any():
-            return None
-        logits = SURE * (2 * filled - 1)
-        bounds = self._lattice.bounds(self._state.mask)
-        assert bounds is not None
-        thickness = (bounds[1] - bounds[0]) / coarse
-        axis = int(thickness.argmin())
-        low, high = self._lattice.faces
-        if thickness[axis] < 1 and (high - low)[axis] > 2 * coarse:
-            # The mask of a slice: it says what is on that slice, and nothing of those beside it.
-            layer = int(filled.sum(axis=tuple(a for a in range(3) if a != axis)).argmax())
-            on_slice = np.clip(filled.sum(axis=axis) / thickness[axis], 0, 1)
-            logits = np.zeros_like(filled)
-            np.moveaxis(logits, axis, 0)[layer] = SURE * (2 * on_slice - 1)
-        # What is thinner than a coarse voxel is where it fills one most.
-        logits[filled == filled.max()] = SURE
-        return logits.astype(np.float32)
 
     # What becomes of it
 
     def _paste(self, start: Start) -> Patch:
         """Let the mask within a window follow what all windows say of it; nothing is where none says anything."""
         began = time.perf_counter()
+        self._stale.discard(start)
         x, y, z = start
         logits, covered = blend(self._tiles.values(), (x - 1, y - 1, z - 1), (self._n + 2,) * 3)
         logits = extended(logits, covered) if start in self._tiles else np.where(covered, logits, np.float32(-SURE))
@@ -316,7 +295,7 @@ class WindowRun:
     def _memory_now(self) -> WindowMemory:
         """Return what is known now: a prompt whose windows have not all been asked yet is still to be answered."""
         answered = tuple(prompt for prompt in self._state.prompts if not self._owed.get(prompt))
-        return WindowMemory(_triple(self._origin), tuple(self._tiles.values()), answered)
+        return WindowMemory(_triple(self._origin), tuple(self._tiles.values()), answered, tuple(sorted(self._stale)))
 
     def _fine(self, start: Start) -> IntArray:
         """Return the first lattice voxel of a window."""

@@ -119,6 +119,25 @@ def test_what_was_followed_by_mistake_is_taken_back_with_a_correction():
     assert dice(session.mask_kji, inside) > 0.9
 
 
+def test_a_correction_that_was_cancelled_half_way_is_finished_by_the_next_prediction():
+    class Impatient(RecordingObserver):
+        def masks_changed(self, boxes):
+            super().masks_changed(boxes)
+            if len(session.prompts()) == 2 and len(self.boxes) == before + 1:
+                session.cancel()
+
+    volume, _, ends = phantom()
+    middle = ends.mean(axis=0)
+    observer = Impatient()
+    session = Session(volume, BrightPredictor(), observer=observer)
+    session.add(Point(tuple(middle)))
+    before = len(observer.boxes)
+    session.add(Point(shifted(middle, 2), positive=False))
+    assert session.mask_kji.any()
+    session.predict()
+    assert not session.mask_kji.any()
+
+
 def test_a_click_outside_of_all_windows_gets_one_of_its_own_and_the_rest_stays():
     volume, _, ends = phantom()
     far = [tuple(ends[0]), tuple(ends[1])]
@@ -215,6 +234,19 @@ def test_the_mask_of_one_slice_says_nothing_of_its_neighbours():
     assert len(layers) == 1
     assert before[:, :, layers[0]].max() == 10
     assert before[:, :, layers[0]].min() == -10
+
+
+def test_the_mask_of_a_slice_thicker_than_a_coarse_voxel_is_one_of_a_slice_too():
+    volume = Volume(np.full((9, 30, 30), BRIGHT, dtype=np.int16), np.diag([2.0, 2.0, 8.0, 1.0]))
+    predictor = BrightPredictor(most_grown=0)
+    session = Session(volume, predictor)
+    mask = np.zeros((9, 30, 30), dtype=bool)
+    mask[4, 10:20, 8:22] = True
+    session.set_mask(mask)
+    session.predict()
+    [(_, _, before)] = predictor.model.asked
+    assert 1 <= before.any(axis=(0, 1)).sum() <= 2
+    assert before.max() == 10
 
 
 def test_a_mask_alone_is_asked_about_by_its_innermost_voxel():
