@@ -71,6 +71,16 @@ class Volume:
             raise VolumeError(f"expected at least one finite voxel, got only NaN or infinity in {self!r}")
         return min(lows), max(highs)
 
+    def finite(self) -> NDArray[Any]:
+        """Return the voxels with the lowest finite value in place of NaN and infinity; as they are without any.
+
+        Raises VolumeError when no voxel is finite.
+        """
+        if self.array.dtype.kind != "f" or all(np.isfinite(values).all() for values in self.array):
+            return self.array
+        lowest = self.array.dtype.type(self.finite_range[0])
+        return np.where(np.isfinite(self.array), self.array, lowest)
+
     def __repr__(self) -> str:
         shape = "x".join(str(n) for n in self.array.shape[:3])
         spacing = " x ".join(f"{s:.4g}" for s in self.grid.spacing_mm)

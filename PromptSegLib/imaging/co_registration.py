@@ -15,8 +15,8 @@ from PromptSegLib.volume import Image, Volume
 def co_registered(volumes: Mapping[str, Volume]) -> Image:
     """Return `volumes` as the channels of one image, on the grid of the first one.
 
-    A volume on another grid is sampled linearly, float32. Where it does not reach, nothing is made up: these voxels
-    get its lowest value, and `Image.covered` tells how much of the first one it speaks of.
+    A volume on another grid is sampled linearly, float32; see also `Volume.finite`. Where it does not reach, nothing
+    is made up: these voxels get its lowest value, and `Image.covered` tells how much of the first one it speaks of.
 
     Raises GeometryError when a volume and the first one have no voxel in common, VolumeError for colour on another
     grid.
@@ -48,7 +48,7 @@ def _sampled(name: str, volume: Volume, grid: Grid) -> tuple[NDArray[np.float32]
         raise VolumeError(f"expected one value in each voxel of channel {name!r} to resample it, got {volume!r}")
     steps_kji, first_kji = grid.index_map_kji(volume.grid)
     is_known = volume.array.dtype not in (bool, np.float16)  # SciPy samples neither
-    source = volume.array if is_known else volume.array.astype(np.float32)
+    source = volume.finite() if is_known else volume.finite().astype(np.float32)
     beyond = volume.finite_range[0]
     sampled = np.empty(grid.shape_kji, np.float32)
     inside_count = 0

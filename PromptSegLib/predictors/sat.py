@@ -81,7 +81,7 @@ class SatPredictor:
         modality, is_known = modality_of(image)
         kind = "CT" if modality == "ct" else "MR"
         note = "" if is_known else f"taken for {kind}: name the image ct, mri, us or pet to say what it is"
-        values, sampling = prepare(volume.array, volume.grid, is_ct=modality == "ct")
+        values, sampling = prepare(volume.finite(), volume.grid, is_ct=modality == "ct")
         return _Prepared(values, sampling, modality, note, FoundStructures(volume.grid))
 
     def predict(

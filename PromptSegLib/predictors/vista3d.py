@@ -94,7 +94,7 @@ class Vista3d:
         progress(0.0, "preparing the image")
         modality, _ = modality_of(image)
         note = "" if modality == "ct" else "made for CT in HU: this image seems to be something else"
-        values, sampling = prepare(volume.array, volume.grid)
+        values, sampling = prepare(volume.finite(), volume.grid)
         return _Prepared(values, sampling, FoundStructures(volume.grid), note)
 
     def predict(

@@ -70,6 +70,15 @@ def test_a_volume_without_a_finite_voxel_says_so_when_its_range_is_needed(value)
         _ = volume.finite_range
 
 
+def test_voxels_that_are_no_numbers_give_way_to_the_lowest_that_is_one():
+    array = np.array([[[np.nan, -3.0, 7.0, np.inf, -np.inf]]], dtype=np.float32)
+    assert Volume(array).finite().tolist() == [[[-3.0, -3.0, 7.0, -3.0, -3.0]]]
+    assert Volume(array).finite().dtype == np.float32
+    assert np.isnan(array[0, 0, 0]), "what was given is left alone"
+    for whole in (array[..., 1:3], np.zeros((2, 3, 4), np.int16)):
+        assert Volume(whole).finite() is whole
+
+
 def test_the_representation_tells_shape_spacing_orientation_type_and_memory():
     text = repr(Volume(np.zeros((10, 20, 30), dtype=np.int16), np.diag([-1, -0.5, 2.5, 1]), name="CT"))
     assert text == ("Volume(CT: 10x20x30 (k, j, i), int16, spacing 1 x 0.5 x 2.5 mm (i, j, k), LPS, 0.0 MiB)")

@@ -5,14 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fakes import BallPredictor, ValuePredictor
-from scenes import add_volume, rotation
+from scenes import add_transform, add_volume, rotation
 from test_scene_session import SHAPE
+from tiny_sat import sat_that_knows
 
+from PromptSegLib.imaging.sat_preparation import prepare
 from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.files import open_mrb, save_mrb
 from PromptSegLib.mrml.scene_session import SceneSession
-from PromptSegLib.prompts import ClassPrompt, Point
+from PromptSegLib.mrml.volumes import volume_from_node
+from PromptSegLib.predictors.sat import SatNano
+from PromptSegLib.prompts import ClassPrompt, Point, TextPrompt
 from PromptSegLib.structures import find_structure
+from PromptSegLib.terminology import terminology_entry
 
 VALUES = np.zeros(SHAPE, dtype=np.int16)
 VALUES[3:12, 4:14, 5:15] = 1
@@ -84,3 +89,22 @@ def test_structures_lie_where_they_are_in_an_oblique_volume(scene, angle_deg):
     session = SceneSession(add_volume(scene, VALUES, affine, name="CT"), predictor=ValuePredictor())
     [liver] = session.add_classes(["liver"])
     np.testing.assert_array_equal(session.mask(liver), VALUES == 1)
+
+
+def test_texts_in_a_scene_become_segments_where_the_anatomy_is_under_its_transforms(scene):
+    array = np.full((12, 36, 40), 10, np.int16)
+    array[3:6, 8:20, 10:30] = 100
+    array[7:11, 20:30, 10:20] = 300
+    volume = add_volume(scene, array, np.diag([-1.0, -1.0, 3.0, 1.0]), name="CT")
+    motion = rotation(40, (1, 2, 1))
+    motion[:3, 3] = (12, -7, 30)
+    add_transform(scene, motion, volume)
+    values, _ = prepare(array, volume_from_node(volume).grid, is_ct=True)
+    levels = (round(float(level), 3) for level in np.unique(values)[1:])
+    session = SceneSession({"ct": volume}, predictor=SatNano(sat_that_knows(*levels)))
+    liver, spleen = session.add_classes([TextPrompt("liver"), TextPrompt("spleen")])
+    np.testing.assert_array_equal(session.mask(liver), array == 100)
+    np.testing.assert_array_equal(session.mask(spleen), array == 300)
+    assert segments_of(session)["liver"].GetTerminology() == terminology_entry(find_structure("liver"))
+    session.undo()
+    assert not session.mask(spleen).any()

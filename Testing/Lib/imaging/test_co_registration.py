@@ -99,3 +99,12 @@ def test_voxels_of_every_type_are_resampled(dtype):
     pet = Volume(np.arange(24).reshape(2, 3, 4).astype(dtype), np.diag([2.0, 2, 2, 1]))
     fine = as_image({"ct": Volume(np.zeros((3, 5, 7))), "pet": pet}).channels["pet"].array
     np.testing.assert_allclose(fine[::2, ::2, ::2], pet.array.astype(np.float32))
+
+
+def test_a_voxel_that_is_no_number_does_not_spread():
+    array = np.full((3, 3, 3), 5.0)
+    array[1, 1, 1] = np.nan
+    array[0, 0, 0] = 2.0
+    fine = as_image({"ct": Volume(np.zeros((5, 5, 5))), "pet": Volume(array, np.diag([2.0, 2, 2, 1]))})
+    assert np.isfinite(fine.channels["pet"].array).all()
+    assert fine.channels["pet"].array[2, 2, 2] == 2.0

@@ -107,6 +107,17 @@ def test_an_image_smaller_than_the_window_and_one_of_soft_tissue_alone_are_answe
     assert session.prediction.note == "'liver' was not found there"
 
 
+def test_voxels_that_are_no_numbers_are_no_structure_and_spoil_no_other():
+    volume = organs()
+    array = volume.array.astype(np.float32)
+    array[0, 0, :3] = np.nan, np.inf, -np.inf
+    values, _ = prepare(volume.array, volume.grid, is_ct=True)
+    model = sat_that_knows(*(round(float(level), 3) for level in np.unique(values)[1:]))
+    session = Session({"ct": Volume(array, volume.ijk_to_ras)}, SatNano(model))
+    session.add(TextPrompt("liver"))
+    np.testing.assert_array_equal(session.mask_kji, volume.array == 100)
+
+
 def test_windows_and_chunks_of_texts_give_what_all_at_once_gives():
     rng = np.random.default_rng(5)
     volume = Volume(rng.normal(size=(36, 60, 70)).cumsum(axis=0).cumsum(axis=1) * 10,
