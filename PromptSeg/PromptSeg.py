@@ -28,7 +28,6 @@ if (_checkout / "PromptSegLib" / "__init__.py").is_file() and str(_checkout) not
 from PromptSegLib.background import Background
 from PromptSegLib.errors import Cancelled, ConsentError, PromptSegError
 from PromptSegLib.executor import ThreadExecutor
-from PromptSegLib.imaging import cleanup
 from PromptSegLib.models import Models, missing_package
 from PromptSegLib.mrml.display import editor_node, shown_window
 from PromptSegLib.mrml.scene_session import SceneSession, has_saved_session
@@ -113,6 +112,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.parameters = None
         self.isShowing = False
         self._parametersTag = None
+        self._refused = None  # what was chosen when the session that is saved could not be opened
         self._isEntered = False
         self._updateIsDue = False
 
@@ -223,8 +223,9 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         chosen = (parameters.volume, parameters.segmentation)
         if logic.session and (logic.session.volume_node, logic.session.segmentation_node) != chosen:
             logic.closeSession()
-        if logic.session is None and all(chosen) and has_saved_session(*chosen):
-            self.openSession()
+        wanted = (*chosen, parameters.model, parameters.device)
+        if logic.session is None and all(chosen) and wanted != self._refused and has_saved_session(*chosen):
+            self._refused = None if self.openSession() else wanted
         if not self.input.missingChannels():
             with self.reporting():
                 logic.useModel(parameters.model, parameters.device, self.input.volumes())
@@ -237,11 +238,12 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def openSession(self):
         """Return the session of the chosen nodes, opened when it is not yet; None when that is not possible."""
         parameters = self.parameters
-        if self.logic.session is None and parameters.volume is not None and not self.input.missingChannels():
+        if self.logic.session is None and parameters.volume is not None:
+            volumes, model = self.input.volumes(), parameters.model
+            if self.input.missingChannels():  # until they are chosen, another model has the segments in hand
+                volumes, model = parameters.volume, "default"
             with self.reporting():
-                session = self.logic.openSession(
-                    self.input.volumes(), parameters.segmentation, parameters.model, parameters.device
-                )
+                session = self.logic.openSession(volumes, parameters.segmentation, model, parameters.device)
                 parameters.segmentation = session.segmentation_node
         return self.logic.session
 
@@ -404,10 +406,11 @@ class PromptSegLogic(ScriptedLoadableModuleLogic):
         )
         return self.session
 
-    def useModel(self, model, device, volumes):
+    def useModel(self, model, device="auto", volumes=None):
         """Let `model` answer on `device` as soon as it can: prompts and segments stay.
 
-        Undo begins anew where the model wants other volumes than the session has.
+        volumes: as of `openSession`, where the model wants several; undo begins anew when the session
+        has others.
         """
         session = self.session
         if session is None or self.models.problem(model):
@@ -459,10 +462,6 @@ class PromptSegLogic(ScriptedLoadableModuleLogic):
     def cleanUp(self, function):
         """Set the mask of the selected segment to what `function` makes of it; undo takes it back."""
         self.session.set_mask(function(self.session.mask_kji))
-
-    def smoothed(self, mask):
-        spacing_mm = self.session.image.grid.spacing_kji_mm
-        return cleanup.smooth(mask, spacing_mm, max(spacing_mm))
 
 
 #

@@ -13,6 +13,7 @@ _CHANNEL = "channel."  # begins the roles of the references that keep the channe
 class InputSection(Section):
     def connect(self):
         self._channelSelectors = {}
+        self.ui.channelsFrame.setVisible(False)
         table = self.ui.segmentsTable
         table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
         table.opacityColumnVisible = False
@@ -96,10 +97,10 @@ class InputSection(Section):
         self.panel.scheduleUpdate()
 
     def onAddSegment(self):
-        if self.session is None and not self.parameters.segmentation:
-            self.panel.openSession()  # makes the segmentation, with its first segment
-        else:
-            self.logic.addSegment(self.panel.openSession())
+        makesFirst = self.session is None and not self.parameters.segmentation
+        session = self.panel.openSession()
+        if session is not None and not makesFirst:
+            self.logic.addSegment(session)
 
     def onNext(self):
         """Accept the segment and start the next one; whatever comes first to it belongs to it."""

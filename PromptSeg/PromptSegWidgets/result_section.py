@@ -30,7 +30,7 @@ class ResultSection(Section):
             "propagate": self.onPropagate,
             "island": lambda: self.logic.cleanUp(cleanup.keep_largest_island),
             "holes": lambda: self.logic.cleanUp(cleanup.fill_holes),
-            "smooth": lambda: self.logic.cleanUp(self.logic.smoothed),
+            "smooth": lambda: self.logic.cleanUp(self._smoothed),
             "exportLabelmap": lambda: export_labelmap(self.parameters.segmentation, self.parameters.volume),
             "exportFile": self.onExportFile,
             "exportDicom": self.onExportDicom,
@@ -59,6 +59,10 @@ class ResultSection(Section):
     def onOpacity(self, value):
         if not self.panel.isShowing and self._display() is not None:
             self._display().SetOpacity(value)
+
+    def _smoothed(self, mask_kji):
+        spacing_mm = self.session.image.grid.spacing_kji_mm
+        return cleanup.smooth(mask_kji, spacing_mm, max(spacing_mm))
 
     def onPropagate(self):
         direction, slices = _DIRECTIONS[self.ui.directionComboBox.currentIndex], self.ui.reachSpinBox.value

@@ -201,10 +201,13 @@ def test_a_model_of_several_images_waits_for_them_and_says_so(user, pet_ct):
     assert not user.is_enabled("pointPlus")
     assert "Choose a volume for pet under Input." in user.ui.pointPlusButton.toolTip
     assert user.ui.hintLabel.text == "Choose a volume for pet under Input."
+    user.press("addSegment")
+    assert user.session.capabilities.name == "shapes"
     selector_of(user, "pet").setCurrentNode(pet_ct[1])
     user.tool("pointPlus")
     user.click((15, 15, 10))
     assert user.status == ""
+    assert user.session.capabilities.name == "pet-ct"
     assert int(user.session.mask_kji.sum()) == 4 * 10 * 10
 
 

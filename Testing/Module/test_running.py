@@ -162,8 +162,8 @@ def test_a_click_outside_of_the_volume_is_refused_and_its_point_taken_back(user,
     assert user.session.point_node().GetNumberOfDefinedControlPoints() == 0
 
 
-def test_a_nonlinear_transform_is_refused_with_what_to_do(user, image, scene):
-    user.ui.segmentationSelector.setCurrentNode(scene.AddNewNodeByClass("vtkMRMLSegmentationNode"))
+def bent():
+    """Return a transform that moves one corner of a cube, and not the others."""
     spline = vtk.vtkThinPlateSplineTransform()
     for name, shift in (("Source", 0), ("Target", 3)):
         points = vtk.vtkPoints()
@@ -171,8 +171,13 @@ def test_a_nonlinear_transform_is_refused_with_what_to_do(user, image, scene):
             points.InsertNextPoint(*corner)
         points.SetPoint(0, shift, 0, 0)
         getattr(spline, f"Set{name}Landmarks")(points)
+    return spline
+
+
+def test_a_nonlinear_transform_is_refused_with_what_to_do(user, image, scene):
+    user.ui.segmentationSelector.setCurrentNode(scene.AddNewNodeByClass("vtkMRMLSegmentationNode"))
     transform = scene.AddNewNodeByClass("vtkMRMLTransformNode")
-    transform.SetAndObserveTransformToParent(spline)
+    transform.SetAndObserveTransformToParent(bent())
     image.SetAndObserveTransformNodeID(transform.GetID())
     user.press("pointPlus")
     assert "harden it" in user.status
@@ -317,6 +322,33 @@ def test_a_server_on_another_machine_gets_nothing_before_the_user_agreed(user, r
     assert remote.asked == ["https://gpu.example.org:1527"]
     assert user.size > 0
     assert len(questions) == 2
+
+
+def test_a_saved_session_with_a_model_that_is_refused_is_told_once(user, scene, image, remote, monkeypatch, caplog):
+    questions = []
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: questions.append(text) or False)
+    user.tool("pointPlus")
+    user.click((20, 15, 10))
+    set_server(user, "https://gpu.example.org:1527")
+    idle(user, 0.3)
+    assert len(questions) == 1
+    assert user.session is None
+    user.ui.modelComboBox.setCurrentIndex(user.ui.modelComboBox.findData("shapes"))
+    user.look()
+    assert len(user.session.prompts()) == 1
+
+
+def test_adding_a_segment_under_a_nonlinear_transform_is_refused_and_told_once(user, image, scene, caplog):
+    user.press("addSegment")
+    transform = scene.AddNewNodeByClass("vtkMRMLTransformNode")
+    transform.SetAndObserveTransformToParent(bent())
+    image.SetAndObserveTransformNodeID(transform.GetID())
+    user.widget.logic.closeSession()
+    user.widget.update()
+    idle(user, 0.3)
+    assert len(caplog.records) == 1
+    user.press("addSegment")
+    assert "harden it" in user.status
 
 
 def test_a_server_without_a_certificate_is_refused(user, remote):
