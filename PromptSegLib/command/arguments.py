@@ -128,6 +128,21 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says which server a model that asks one may send the image to."""
+    parser.add_argument("--server", metavar="URL", help="for nninteractive-server (default: the one on this machine)")
+    parser.add_argument(
+        "--send-image", action="store_true", help="agree to the image being sent to a server on another machine"
+    )
+
+
+def server_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what `create_predictor` is to know of the server, nothing where none was spoken of."""
+    if arguments.server is None and not arguments.send_image:
+        return {}
+    return {"server": arguments.server, "consent": arguments.send_image or None}
+
+
 def add_image_options(parser: argparse.ArgumentParser) -> None:
     """Add what says which image in a file is meant."""
     parser.add_argument("--time-point", type=int, metavar="N", help="which volume of a 4D image, counted from 0")

@@ -10,6 +10,7 @@ from PromptSegLib.command.case import Case, Settings, segment_case
 from PromptSegLib.command.cases import segment_list
 from PromptSegLib.command.console import ProgressBar, print_json
 from PromptSegLib.io.segmentation import FORMATS
+from PromptSegLib.predictors.base import Predictor
 from PromptSegLib.predictors.registry import capabilities_of, classes_of_task, create_predictor
 from PromptSegLib.prompts import ClassPrompt, TextPrompt
 from PromptSegLib.view import Window
@@ -52,6 +53,7 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help=f"what to write: {', '.join(FORMATS)}")
     parsing.add_model_options(parser)
+    parsing.add_server_options(parser)
     point, box = parsing.numbers(2, 3), parsing.numbers(4, 6)
     parsing.add_in_order(parser, "--positive", point, "X,Y,Z", "a click on the structure; repeatable")
     parsing.add_in_order(parser, "--negative", point, "X,Y,Z", "a click beside it; repeatable")
@@ -118,7 +120,7 @@ def run_case(arguments: argparse.Namespace, settings: Settings) -> int:
     case = Case(
         image, arguments.output, arguments.prompts, tuple(arguments.given), arguments.initial, channels, image_name
     )
-    result = segment_case(case, settings, create_predictor(arguments.model, arguments.device), ProgressBar())
+    result = segment_case(case, settings, _predictor(arguments), ProgressBar())
     if arguments.json:
         print_json(result.as_json())
     else:
@@ -130,8 +132,7 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     if arguments.cases is not None:
         _check_list_stands_alone(arguments)
-        predictor = create_predictor(arguments.model, arguments.device)
-        return segment_list(arguments.cases, settings, predictor, arguments.overwrite, arguments.json)
+        return segment_list(arguments.cases, settings, _predictor(arguments), arguments.overwrite, arguments.json)
     if not (arguments.image or arguments.channel) or arguments.output is None:
         raise parsing.UsageError("expected IMAGE and -o OUT, or --list CASES.csv; see promptseg segment --help")
     return run_case(arguments, settings)
@@ -147,6 +148,10 @@ def _names(arguments: argparse.Namespace) -> tuple[ClassPrompt | TextPrompt, ...
             raise parsing.UsageError(f"expected a model with a list of classes, got {arguments.model}: it has none")
         names = list(dict.fromkeys([*known, *(name for name in names if name != "all")]))
     return (*(ClassPrompt(name) for name in names), *arguments.text)
+
+
+def _predictor(arguments: argparse.Namespace) -> Predictor:
+    return create_predictor(arguments.model, arguments.device, **parsing.server_options(arguments))
 
 
 def _values(labels: list[tuple[str, int]]) -> dict[str, int]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PROMPTS = frozenset(f"{kind}{sign}" for kind in ("point", "box2d", "box3d", "scribble", "lasso") for sign in "+-") | {
     "mask"
 }
+_WEIGHTS = "nninteractive"
 WEIGHTS_LICENSE = "CC BY-NC-SA 4.0"
 CITATION = "Isensee et al., nnInteractive: Redefining 3D Promptable Segmentation, arXiv:2503.08373"
 
@@ -47,7 +48,7 @@ class NnInteractive:
         prompts=PROMPTS,
         code_license="Apache-2.0",
         weights_license=WEIGHTS_LICENSE,
-        weights=("nninteractive",),
+        weights=(_WEIGHTS,),
         devices=("cuda", "cpu"),
         citation=CITATION,
     )
@@ -66,9 +67,8 @@ class NnInteractive:
         self._weights = weights or WeightsStore()
         self._local: LocalSession | None = None
         self._steps: SteppingSession | None = None
-        name = self.capabilities.weights[0]
-        if folder is None and self._weights.status(name).state != "ready":
-            self._weights.folder_of(name)
+        if folder is None and self._weights.status(_WEIGHTS).state != "ready":
+            self._weights.folder_of(_WEIGHTS)
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> OrientedImage:
         """Give the package the image. Raises VolumeError for colour or an image without contrast, WeightsError."""
@@ -92,6 +92,6 @@ class NnInteractive:
     def _load(self, cancel: CancelToken) -> tuple[LocalSession, SteppingSession]:
         from PromptSegLib.predictors.nninteractive_local import LocalSession
 
-        folder = self._folder or self._weights.folder_of(self.capabilities.weights[0], cancel)
+        folder = self._folder or self._weights.folder_of(_WEIGHTS, cancel)
         local = LocalSession(folder, self._device, self._network)
         return local, SteppingSession(local.session, local.patch_size, local.recover)
