@@ -190,6 +190,9 @@ class SteppingSession:
         self.session.set_image(image.voxels[None])
         self._mask = np.zeros(image.grid.shape_kji, dtype=np.uint8)
         self.session.set_target_buffer(self._mask)
+        # Wait until the image is prepared: another one that came before would lock the package up for good.
+        self.session.add_point_interaction([0, 0, 0], True, False)
+        self.session.reset_interactions()
         self._image, self._here = image, _Standing((), _NO_MASK)
 
     def _stand(

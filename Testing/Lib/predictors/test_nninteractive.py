@@ -15,6 +15,7 @@ import torch
 from nninteractive_model import closed_form_predictor, save_model
 
 from PromptSegLib.bitmask import BitMask
+from PromptSegLib.cancel import CancelToken, no_progress
 from PromptSegLib.errors import PredictionError, PromptError, VolumeError, WeightsError
 from PromptSegLib.executor import ThreadExecutor
 from PromptSegLib.geometry import Extent, Grid, affine_from_parts, flip_axes
@@ -25,7 +26,7 @@ from PromptSegLib.predictors.registry import capabilities_of, create_predictor
 from PromptSegLib.predictors.torch_device import OUT_OF_MEMORY_NOTE
 from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Scribble
 from PromptSegLib.session import Session
-from PromptSegLib.volume import Volume
+from PromptSegLib.volume import Volume, as_image
 from PromptSegLib.weights.catalogue import load_catalogue
 
 SHAPE = (30, 36, 44)
@@ -421,6 +422,17 @@ def test_a_changed_image_is_seen_and_the_prompts_hold(a_predictor):
     session.add(Point(ijk(session.image.grid, 26, 18, 14)))
     assert not torch.equal(network.inputs[0][0, 0], network.inputs[-1][0, 0])
     assert int((network.inputs[-1][0, 4] != 0).sum()) > int((network.inputs[0][0, 4] != 0).sum())
+
+
+def test_images_may_follow_each_other_at_once(a_predictor):
+    predictor, _ = a_predictor()
+    session = Session(noise(), predictor, executor=ThreadExecutor())
+    for seed in range(3):
+        predictor.encode(as_image(Volume(noise(seed=seed))), CancelToken(), no_progress)
+    session.add(Point(ijk(session.image.grid, 20, 18, 14)))
+    assert session.wait(100)
+    assert session.mask_kji.any()
+    session.close()
 
 
 def test_one_predictor_serves_two_sessions_in_turn(a_predictor, a_session):
