@@ -21,8 +21,10 @@ _PICTURE_DPI = 130
 _EPILOG = """\
 DATA: image.nii.gz beside labels.nii.gz, images/ beside labels/ or masks/, .npz files with image and mask, in any folder
 below it. Beside the models of promptseg models there are growcut, Slicer's Grow from Seeds, threshold, Otsu's in the
-box, and any class as module:Class. A benchmark that was stopped goes on where it was when the same command is given
-again. compare says case by case whether B is better than A by more than chance; of two models, with --models.
+box, and any class as module:Class. Protocols: clicks in the middle of the largest error, random-clicks anywhere in it,
+box, random-box, box-clicks as in the CVPR 2025 challenge, scribbles along the middle of the largest error, human
+scribbles of a data set. A benchmark that was stopped goes on where it was when the same command is given again. compare
+says case by case whether B is better than A by more than chance; of two models, with --models.
 """
 
 
@@ -43,7 +45,13 @@ def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
         metavar="A,B",
         help=f"(default: {','.join(_MODELS)}; ready: these and all with weights)",
     )
-    parser.add_argument("--protocols", type=_names, default=("clicks", "box", "human"), metavar="A,B")
+    parser.add_argument(
+        "--protocols",
+        type=_names,
+        default=("clicks", "box", "human"),
+        metavar="A,B",
+        help="how the simulated user prompts, see below (default: clicks,box,human)",
+    )
     parser.add_argument("--clicks", type=_count, default=10, metavar="N", help="(default: %(default)s)")
     parser.add_argument(
         "--field-of-view",

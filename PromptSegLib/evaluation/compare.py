@@ -9,6 +9,9 @@ from PromptSegLib.evaluation.columns import Column, Record
 from PromptSegLib.evaluation.results import Results, ResultsError, values_by_case
 from PromptSegLib.evaluation.statistics import Mean, mean_with_interval
 
+# Of five cases, all change to one side by chance more often than one time in twenty, and no interval can tell.
+_LEAST_CASES = 6
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -22,7 +25,9 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """Return "better" or "worse" where the interval of the change leaves 0 out, else "same"."""
+        """Return "better" or "worse" where the interval of the change leaves 0 out, else "same"; or "too few" cases."""
+        if self.change.count < _LEAST_CASES:
+            return "too few"
         if self.change.low <= 0 <= self.change.high:
             return "same"
         return "better" if (self.change.value > 0) == self.column.is_better_high else "worse"

@@ -26,7 +26,7 @@ _INSIDE, _OUTSIDE = 1, 2
 
 
 class _FromVoxels:
-    """What both share: there is nothing to do for an image beforehand."""
+    """A predictor that has nothing to do for an image beforehand."""
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> Image:
         """Return `image`."""

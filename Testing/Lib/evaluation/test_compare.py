@@ -55,10 +55,15 @@ def test_noise_is_the_same():
 
 
 def test_fewer_clicks_are_better():
-    first, second = results([0.5] * 5), results([0.95] * 5)
+    first, second = results([0.5] * 6), results([0.95] * 6)
     effort = compare(first, second, ("a", "a"), effort_columns(3), by_dimensions)
     assert {difference.verdict for difference in effort} == {"better"}
     assert clicks_to(second.records[0], 0.9) == 1
+
+
+def test_five_cases_are_too_few_to_tell():
+    found = only(compare(results([0.5] * 5), results([0.9] * 5), ("a", "a"), ONE_CLICK, by_dimensions))
+    assert found.verdict == "too few"
 
 
 def test_only_common_cases_count_and_there_must_be_some():
