@@ -349,7 +349,7 @@ class Session:
         predictor, device: see `use`. Undo brings the mask back; the predictor stays the new one.
 
         Raises PromptError without a mask, UnsupportedPromptError when the predictor takes none, and as `use` and
-        `predict` do; all is then as before.
+        `predict` do; all is then as before. What fails later, in the background, leaves the mask as it was.
         """
         self._sync()
         if self._ledger.store.snapshot(self._target) is None:

@@ -200,7 +200,8 @@ def _targets(case: Case, settings: Settings, given: tuple[Prompt, ...]) -> dict[
         raise PromptError(f"expected prompts of one segment beside --positive and the like, got {', '.join(targets)}")
     _check_labels(settings.values, targets)
     prompts = {name: (*prompts, *given) for name, prompts in targets.items()}
-    if without := [name for name, own in prompts.items() if not own]:
+    # A mask to go on from may speak for itself.
+    if case.initial is None and (without := [name for name, own in prompts.items() if not own]):
         raise PromptError(f"expected at least one prompt for {', '.join(without)}, got none")
     return prompts
 

@@ -172,6 +172,22 @@ def test_an_initial_mask_is_what_the_model_goes_on_from(promptseg, image, tmp_pa
     assert np.array_equal(read_volume(tmp_path / "out.nrrd").array, ball(Point(CENTRE)) | initial)
 
 
+def test_an_initial_mask_needs_no_prompt_where_the_model_refines_masks(promptseg, tmp_path):
+    inside = np.zeros(GRID.shape_kji, dtype=bool)
+    inside[2:-2, 2:-2, 2:-2] = True
+    write_with_itk(tmp_path / "bright.nrrd", (100 * inside).astype(np.int16), GRID.ijk_to_ras)
+    rough = inside.copy()
+    rough[: GRID.shape_kji[0] // 2] = False
+    write_segmentation(tmp_path / "rough.nrrd", [Segment("liver", rough)], GRID)
+    words = ("segment", tmp_path / "bright.nrrd", "-o", tmp_path / "out.nrrd", "--initial", tmp_path / "rough.nrrd")
+    outcome = promptseg(*words, "--model", "window_fakes:BrightPredictor")
+    assert outcome.status == 0, outcome.err
+    found = read_volume(tmp_path / "out.nrrd").array > 0
+    assert (found & ~rough).sum() > 0.3 * inside.sum()
+    # One that works slice by slice has to be told which slice.
+    assert "got nothing" in promptseg.refuses(*words, "--model", "slice_phantoms:PerfectPredictor")
+
+
 def test_slicer_s_cropped_segmentations_serve_as_initial_masks(promptseg, image, tmp_path):
     part = GRID.cropped(GRID.extent.padded(-4))
     write_segmentation(tmp_path / "i.seg.nrrd", [Segment("liver", np.ones(part.shape_kji, dtype=bool))], part)
