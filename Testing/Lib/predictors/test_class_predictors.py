@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from fakes import BallPredictor
+from key_made_weights import shapes_and_aliases
 from recording import RecordingObserver
+from references import KEPT_HERE
 from scipy import ndimage
 from tiny_class_networks import BrightIs, TinyAutoPet, TinyStuNet, TinyUniSeg, biased_to, key_made_network
 
@@ -19,13 +22,14 @@ from PromptSegLib.networks.uniseg_tasks import TASKS
 from PromptSegLib.predictors import class_model
 from PromptSegLib.predictors.autopet import AutoPet2022
 from PromptSegLib.predictors.registry import capabilities_of, create_predictor
-from PromptSegLib.predictors.stu_net import PLAN, TOTALSEGMENTATOR_NAMES
+from PromptSegLib.predictors.stu_net import PLAN, TOTALSEGMENTATOR_NAMES, StuNetB, StuNetH, StuNetL, StuNetS
 from PromptSegLib.predictors.uniseg import UniSegPredictor
 from PromptSegLib.prompts import Box, ClassPrompt, Point
 from PromptSegLib.session import Session
 from PromptSegLib.structures import find_structure
 from PromptSegLib.volume import Volume
 from PromptSegLib.weights.catalogue import load_catalogue
+from PromptSegLib.weights.store import WeightsStore
 
 NAMES = ("stu-net-s", "stu-net-b", "stu-net-l", "stu-net-h", "uniseg", "autopet-2022")
 LIVER = 1 + PLAN.classes.index("liver")
@@ -383,6 +387,36 @@ def test_terms_are_those_of_the_weights_catalogue(name):
     assert capabilities.code_license == checkpoint.code_license
     assert capabilities.experimental == (name == "autopet-2022")
     assert set(capabilities.channels) == ({"ct", "pet"} if name == "autopet-2022" else set())
+
+
+OFFICIAL_KEYS = {
+    StuNetS: "stu_net_small",
+    StuNetB: "stu_net_base",
+    StuNetL: "stu_net_large",
+    StuNetH: "stu_net_huge",
+    UniSegPredictor: "uniseg_full",
+}
+
+
+@pytest.mark.parametrize("kind", OFFICIAL_KEYS)
+def test_checkpoints_of_the_published_sizes_are_read_strictly_and_take_no_memory_twice(kind):
+    shapes, _ = shapes_and_aliases(KEPT_HERE / f"{OFFICIAL_KEYS[kind]}_keys.json")
+    official = {key: torch.empty(shape, device="meta") for key, (shape, _) in shapes.items()}
+
+    class Store(WeightsStore):
+        def status(self, name):
+            return replace(super().status(name), state="ready")
+
+        def state_dict(self, name, *others):
+            assert name == kind.capabilities.name
+            return official
+
+    network = kind(weights=Store())._read()
+    assert all(parameter is not None and parameter.is_meta for parameter in network.parameters())
+    missing = next(iter(official))
+    del official[missing]
+    with pytest.raises(WeightsError, match=f"1 missing: {missing}"):
+        kind(weights=Store())._read()
 
 
 @pytest.mark.parametrize("kind", [UniSegPredictor, AutoPet2022])
