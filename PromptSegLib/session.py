@@ -206,7 +206,8 @@ class Session:
         keys = {self._ledger.key_of(name): (prompt, *places) for name, prompt in asked.items()}
         records = {key: TargetRecord(prompts, is_answered=False) for key, prompts in keys.items()}
         self._target = next(iter(keys))
-        step = self._ledger.push(f"add {', '.join(asked)}", records)
+        more = f" and {len(asked) - 3} more" if len(asked) > 3 else ""
+        step = self._ledger.push(f"add {', '.join(list(asked)[:3])}{more}", records)
         for key in keys:
             self.observer.prompts_changed(key)
         if self.auto:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from PromptSegLib.command.console import warn
 from PromptSegLib.command.initial_mask import start_from_mask
@@ -106,11 +106,37 @@ def segment_case(case: Case, settings: Settings, predictor: Predictor, observer:
         session, values = _ask_for_names(case, settings, image, predictor, observer, given)
     else:
         session, values = _answer_prompts(case, settings, image, predictor, observer, given)
-    segments = [Segment(target, session.mask(target), values[target]) for target in session.targets]
+    segments = _SegmentsOf(session, values)
     write_segmentation(case.output, segments, volume.grid)
     _tell_of_overlaps(case.output, segments, volume.grid)
     reports = [_report(session, segment, image_file.is_picture) for segment in segments]
     return Result(case, session.capabilities.name, reports)
+
+
+class _SegmentsOf(Sequence[Segment]):
+    """The segments of a session, each made when it is asked for: all at once take a volume's memory each."""
+
+    def __init__(self, session: Session, values: Mapping[str, int]) -> None:
+        self._session = session
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._session.targets)
+
+    @overload
+    def __getitem__(self, index: int) -> Segment: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Segment]: ...
+
+    def __getitem__(self, index: int | slice) -> Segment | list[Segment]:
+        targets = self._session.targets[index]
+        if isinstance(targets, tuple):
+            return [self._segment(target) for target in targets]
+        return self._segment(targets)
+
+    def _segment(self, target: str) -> Segment:
+        return Segment(target, self._session.mask(target), self._values[target])
 
 
 def _ask_for_names(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,6 +61,14 @@ def test_one_undo_takes_all_of_them_back_and_one_redo_makes_them_again(session):
     np.testing.assert_array_equal(session.mask("liver"), VALUES == 1)
     np.testing.assert_array_equal(session.mask("spleen"), VALUES == 2)
     assert session.prompts("spleen") == (ClassPrompt("spleen"),)
+
+
+def test_a_step_of_many_structures_has_a_short_name():
+    predictor = ValuePredictor()
+    predictor.capabilities = replace(predictor.capabilities, classes=("liver", "spleen", "left kidney", "a", "b"))
+    session = Session(VOLUME, predictor)
+    session.add_classes(predictor.capabilities.classes)
+    assert session.undo() == "add liver, spleen, left kidney and 2 more"
 
 
 def test_the_model_may_be_asked_by_a_synonym(session):
