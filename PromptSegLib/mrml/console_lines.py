@@ -14,15 +14,25 @@ def console_lines(session: SceneSession) -> str:
     name = session.segmentation_node.GetSegmentation().GetSegment(session.target).GetName()
     lines = ["import slicer", "from PromptSegLib.mrml.scene_session import SceneSession"]
     lines += [f"from PromptSegLib.prompts import {', '.join(kinds)}"] if kinds else []
+    lines += ["from PromptSegLib.view import Window"] if session.window else []
     lines += [
         "",
         *_volume_lines(session),
-        f"session = SceneSession(volume, predictor={session.capabilities.name!r}, auto=False)",
+        f"session = SceneSession(volume, {', '.join(_options(session))})",
         f"session.add_target({name!r})",
         *(_line(prompt) for prompt in prompts),
     ]
     lines += ["session.predict()", "session.wait()"] if prompts else []
     return "\n".join(lines) + "\n"
+
+
+def _options(session: SceneSession) -> list[str]:
+    options = [f"predictor={session.capabilities.name!r}", "auto=False"]
+    if session.device != "auto":
+        options.append(f"device={session.device!r}")
+    if session.window is not None:
+        options.append(f"window={session.window!r}")
+    return options
 
 
 def _volume_lines(session: SceneSession) -> list[str]:

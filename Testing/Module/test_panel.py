@@ -361,7 +361,10 @@ def test_the_console_lines_do_the_same(user, image):
     user.click((20, 15, 10))
     user.tool("scribbleMinus")
     user.drag([(22, 10, 10), (22, 20, 10)])
+    user.ui.windowAsShownCheckBox.checked = True
+    user.ui.deviceComboBox.setCurrentIndex(user.ui.deviceComboBox.findData("cpu"))
     user.press("copyPython")
+    assert "device='cpu', window=Window(low=" in qt.QApplication.clipboard().text()
     names = {}
     exec(qt.QApplication.clipboard().text(), names)
     assert isinstance(names["session"], SceneSession)

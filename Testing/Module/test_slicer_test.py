@@ -12,7 +12,7 @@ def test_the_test_for_slicer_passes_here(slicer_app, views, model, monkeypatch):
     slicer_app.load_module(MODULE)
     monkeypatch.syspath_prepend(str(FOLDER))
     suite = unittest.defaultTestLoader.loadTestsFromName("PromptSegWidgetTest")
-    assert suite.countTestCases() == 5
+    assert suite.countTestCases() == 7
     result = unittest.TextTestRunner(stream=sys.stdout).run(suite)
     assert result.wasSuccessful()
 

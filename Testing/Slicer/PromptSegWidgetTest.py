@@ -76,6 +76,20 @@ class PromptSegWidgetTest(unittest.TestCase):
         for name in ("pointPlusButton", "box2dButton", "undoButton", "nextButton", "modelComboBox", "promptsTable"):
             self.assertTrue(getattr(self.widget.ui, name).toolTip, name)
 
+    def test_thePanelSaysWhatToDoNext(self):
+        ui = self.widget.ui
+        self.assertIn("Take a tool", ui.hintLabel.text)
+        ui.lassoPlusButton.click()
+        self.processEvents()
+        self.assertIn("Draw around", ui.hintLabel.text)
+        ui.lassoPlusButton.click()
+
+    def test_theDevicesHereAreOffered(self):
+        from PromptSegLib.devices import devices_here
+
+        devices = self.widget.ui.deviceComboBox
+        self.assertEqual([devices.itemData(row) for row in range(devices.count)], list(devices_here()))
+
     def test_scenesMayFollowOneAnother(self):
         for _ in range(3):
             slicer.mrmlScene.Clear(False)
