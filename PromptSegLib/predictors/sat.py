@@ -77,7 +77,7 @@ class SatPredictor:
         volume = image.reference
         if volume.components > 1:
             raise VolumeError(f"expected one value in each voxel for {self.capabilities.name!r}, got {volume!r}")
-        progress(0.0, "preparing")
+        progress(0.0, "preparing the image")
         modality, is_known = modality_of(image)
         kind = "CT" if modality == "ct" else "MR"
         note = "" if is_known else f"taken for {kind}: name the image ct, mri, us or pet to say what it is"

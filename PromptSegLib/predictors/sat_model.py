@@ -58,22 +58,20 @@ class SatModel:
         queries: Tensor,
         cancel: CancelToken,
         progress: Progress,
-    ) -> list[BitMask]:
-        """Return the mask of each query on the image's grid.
+    ) -> Iterator[BitMask]:
+        """Yield the mask of each query on the image's grid, as many at a time as one run of the windows gives.
 
         values: (x, y, z), prepared; `sampling` says where they lie. Voxels of a probability above a half are set.
         """
         volume = torch.from_numpy(values)[None]
         chunks = torch.split(queries, self._queries_at_once(values.shape))
-        found: list[BitMask] = []
         for number, chunk in enumerate(chunks):
 
             def report(fraction: float, what: str, done: int = number) -> None:
                 progress((done + fraction) / len(chunks), what)
 
             slabs = self._slabs(volume, chunk, cancel, report)
-            found += masks_from_slabs(slabs, sampling, lambda layer: layer > 0.5, len(chunk), cancel=cancel)
-        return found
+            yield from masks_from_slabs(slabs, sampling, lambda layer: layer > 0.5, len(chunk), cancel=cancel)
 
     def _queries_at_once(self, shape: Sequence[int]) -> int:
         _, y, z = (max(n, w) for n, w in zip(shape, self._window, strict=True))

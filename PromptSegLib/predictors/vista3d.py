@@ -11,12 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from PromptSegLib.bitmask import BitMask, Patch
 from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.errors import PromptError, VolumeError
-from PromptSegLib.geometry import Extent
+from PromptSegLib.imaging.named_places import NOWHERE, part_at
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.predictors.found_structures import FoundStructures
 from PromptSegLib.predictors.modality import modality_of
@@ -27,9 +25,9 @@ from PromptSegLib.volume import Image
 from PromptSegLib.weights.store import WeightsStore
 
 if TYPE_CHECKING:
+    import numpy as np
     from monai.networks.nets.vista3d import VISTA3D
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from PromptSegLib.imaging.aligned_sampling import AlignedSampling
     from PromptSegLib.predictors.vista3d_model import Vista3dModel
@@ -156,8 +154,6 @@ class Vista3d:
         before: _Before | None,
         cancel: CancelToken,
     ) -> tuple[Patch, _Before | None]:
-        from PromptSegLib.imaging.named_places import part_at
-
         points, boxes = _points(prompts), [prompt for prompt in prompts if isinstance(prompt, Box)]
         if before is None:
             assert name is not None
@@ -180,23 +176,15 @@ class Vista3d:
     ) -> Patch:
         """Return the mask after the clicks, in a box that holds all of it."""
         from PromptSegLib.imaging.click_merging import merged
-        from PromptSegLib.imaging.named_places import NOWHERE
-        from PromptSegLib.imaging.slab_masks import masks_from_slabs
 
-        sampling = encoding.sampling
-        last = np.asarray(sampling.shape) - 1
-        points_xyz = [np.clip(sampling.grid.to_ijk(point.position_ras), 0, last).tolist() for point in points]
         number = NUMBERS[name] if name is not None and name not in PARTS else None
-        logits = self._loaded().click_logits(
-            encoding.values, points_xyz, [point.positive for point in points], number, cancel
-        )
-        [answer] = masks_from_slabs([logits.nan_to_num(nan=-1.0)[None]], sampling, _positive, 1, cancel=cancel)
-        [answered] = masks_from_slabs([0.5 - logits.isnan().float()[None]], sampling, _positive, 1, cancel=cancel)
-        before = mask or BitMask(sampling.image.shape_kji)
-        extent = _box_around((before, answered))
+        answer, answered = self._loaded().click_masks(encoding.values, encoding.sampling, points, number, cancel)
+        before = mask or BitMask(answer.shape_kji)
+        extent = answered.bounds() or NOWHERE.extent
+        extent = extent.union(before.bounds())
         if not extent.size:
             return NOWHERE
-        grid = sampling.image.cropped(extent)
+        grid = encoding.sampling.image.cropped(extent)
         return Patch(extent, merged(before.read(extent), answer.read(extent), answered.read(extent), points, grid))
 
     def _loaded(self) -> Vista3dModel:
@@ -222,16 +210,5 @@ class Vista3d:
         return network
 
 
-def _positive(layer: Tensor) -> Tensor:
-    return layer > 0
-
-
 def _points(prompts: Sequence[Prompt]) -> list[Point]:
     return [prompt for prompt in prompts if isinstance(prompt, Point)]
-
-
-def _box_around(masks: Sequence[BitMask]) -> Extent:
-    extent = Extent((0, 0, 0), (0, 0, 0))
-    for mask in masks:
-        extent = extent.union(mask.bounds())
-    return extent

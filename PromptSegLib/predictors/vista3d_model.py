@@ -14,11 +14,13 @@ from torch.nn import functional
 
 from PromptSegLib.bitmask import BitMask
 from PromptSegLib.cancel import CancelToken, Progress
+from PromptSegLib.geometry import Extent
 from PromptSegLib.imaging.aligned_sampling import AlignedSampling
 from PromptSegLib.imaging.slab_masks import masks_from_slabs
 from PromptSegLib.imaging.sliding_window import slabs
 from PromptSegLib.predictors.torch_device import OnDevice
 from PromptSegLib.predictors.vista3d_classes import SPECIAL
+from PromptSegLib.prompts import Point
 
 if TYPE_CHECKING:
     from monai.networks.nets.vista3d import VISTA3D
@@ -47,21 +49,19 @@ class Vista3dModel:
         numbers: Sequence[int],
         cancel: CancelToken,
         progress: Progress,
-    ) -> list[BitMask]:
-        """Return the mask of each class on the image's grid: where its logit, interpolated, is above 0.
+    ) -> Iterator[BitMask]:
+        """Yield the mask of each class on the image's grid: where its logit, interpolated, is above 0.
 
         values: (x, y, z), prepared; `sampling` says where they lie. numbers: of the classes.
         """
         chunks = torch.split(torch.tensor(numbers)[:, None], self._classes_at_once(values.shape))
-        found: list[BitMask] = []
         for index, chunk in enumerate(chunks):
 
             def report(fraction: float, what: str, done: int = index) -> None:
                 progress((done + fraction) / len(chunks), what)
 
             slabs_of_logits = self.class_slabs(torch.from_numpy(values), chunk, cancel, report)
-            found += masks_from_slabs(slabs_of_logits, sampling, lambda layer: layer > 0, len(chunk), cancel=cancel)
-        return found
+            yield from masks_from_slabs(slabs_of_logits, sampling, is_positive, len(chunk), cancel=cancel)
 
     def class_slabs(self, volume: Tensor, numbers: Tensor, cancel: CancelToken, progress: Progress) -> Iterator[Tensor]:
         """Yield the logits of classes : (n, 1), as MONAI's sliding window has them, (n, layers, y, z) at a time.
@@ -86,6 +86,30 @@ class Vista3dModel:
             inside = slice(max(before[0] - first, 0), max(before[0] + volume.shape[0] - first, 0))
             first += slab.shape[1]
             yield slab[:, inside, before[1] : before[1] + volume.shape[1], before[2] : before[2] + volume.shape[2]]
+
+    def click_masks(
+        self,
+        values: NDArray[np.float32],
+        sampling: AlignedSampling,
+        points: Sequence[Point],
+        number: int | None,
+        cancel: CancelToken,
+    ) -> tuple[BitMask, BitMask]:
+        """Return the structure clicked on, and where the network was asked, on the image's grid.
+
+        number: of the structure's class, where it is known.
+        """
+        last = np.asarray(sampling.shape) - 1
+        points_xyz = [np.clip(sampling.grid.to_ijk(point.position_ras), 0, last).tolist() for point in points]
+        logits = self.click_logits(values, points_xyz, [point.positive for point in points], number, cancel)
+        asked = Extent.of_mask(~logits.isnan().numpy())  # along x, y, z
+        assert asked is not None, "a window holds its click"
+        logits = logits[asked.slices]
+        part = sampling.resized(asked.shape_kji, np.ones(3), asked.start_kji)
+        # Between windows that lie apart, and at their borders, nothing is known.
+        answers = torch.stack([logits.nan_to_num(nan=-1.0), 0.5 - logits.isnan().float()])
+        answer, answered = masks_from_slabs([answers], part, is_positive, 2, cancel=cancel)
+        return answer, answered
 
     def click_logits(
         self,
@@ -136,6 +160,11 @@ class Vista3dModel:
     def _classes_at_once(self, shape: Sequence[int]) -> int:
         _, y, z = (max(n, w) for n, w in zip(shape, self._window, strict=True))
         return max(1, self._held_bytes // (4 * self._window[0] * y * z))
+
+
+def is_positive(layer: Tensor) -> Tensor:
+    """Where logits are of the structure."""
+    return layer > 0
 
 
 def window_starts(length: int, window: int) -> list[int]:

@@ -41,7 +41,10 @@ def key_made_vista3d():
 
 
 class Bands(nn.Module):
-    """In place of the encoder: feature n is 10 where the image has the n-th of `values_hu`, -10 elsewhere."""
+    """In place of the encoder: feature n is 10 where the image has the n-th of `values_hu`, -10 elsewhere.
+
+    The last feature is 1 everywhere.
+    """
 
     def __init__(self, values_hu):
         super().__init__()
@@ -50,7 +53,7 @@ class Bands(nn.Module):
 
     def forward(self, image, with_point=True, with_label=True):
         bands = [torch.where((image[:, 0] - level).abs() < 1e-3, 10.0, -10.0) for level in self.levels]
-        features = torch.stack([*bands, *[torch.zeros_like(image[:, 0])] * (WIDTH - len(bands))], dim=1)
+        features = torch.stack([*bands, *[torch.ones_like(image[:, 0])] * (WIDTH - len(bands))], dim=1)
         return features, features
 
 
@@ -86,7 +89,7 @@ def vista3d_that_knows(structures):
     network.class_head.image_post_mapping = nn.Identity()
     network.class_head.use_mlp = False
     with torch.no_grad():
-        network.class_head.class_embeddings.weight.fill_(-1)
+        network.class_head.class_embeddings.weight.copy_(-torch.eye(WIDTH)[-1].expand(512, -1))
         for feature, name in enumerate(structures):
             network.class_head.class_embeddings.weight[NUMBERS[name]] = torch.eye(WIDTH)[feature]
     return network

@@ -132,7 +132,8 @@ def test_windows_and_chunks_of_texts_give_what_all_at_once_gives():
         )
         whole = torch.cat(list(slabs), dim=1).numpy()
     for held_bytes in (2**31, 1):
-        masks = key_made_sat(held_bytes=held_bytes).masks(values, sampling, queries, CancelToken(), no_progress)
+        model = key_made_sat(held_bytes=held_bytes)
+        masks = list(model.masks(values, sampling, queries, CancelToken(), no_progress))
         for mask, probabilities in zip(masks, whole, strict=True):
             back = sampling.linear_back(probabilities, beyond=0.0)
             clear = abs(back - 0.5) > 1e-4
@@ -152,7 +153,7 @@ def test_progress_rises_over_all_runs_and_a_run_can_be_cancelled():
     model = key_made_sat(held_bytes=1)
     queries = model.queries(["liver", "spleen"], "ct")
     seen, cancel = [], CancelToken()
-    model.masks(values, sampling, queries, cancel, lambda fraction, what: seen.append(fraction))
+    list(model.masks(values, sampling, queries, cancel, lambda fraction, what: seen.append(fraction)))
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
     assert len(seen) > 4
@@ -162,7 +163,7 @@ def test_progress_rises_over_all_runs_and_a_run_can_be_cancelled():
             cancel.cancel()
 
     with pytest.raises(Cancelled):
-        model.masks(values, sampling, queries, cancel, stop)
+        list(model.masks(values, sampling, queries, cancel, stop))
 
 
 def test_a_background_thread_answers_alike():

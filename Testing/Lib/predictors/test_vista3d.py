@@ -90,6 +90,17 @@ def test_what_the_network_knows_by_its_parts_is_all_of_them(session, volume):
     np.testing.assert_array_equal(session.mask_kji, np.isin(volume.array, [HU["left kidney"], HU["right kidney"]]))
 
 
+def test_all_bones_and_all_classes_at_once_are_answered(volume, network):
+    session = Session({"ct": volume}, LargeWindow(network))
+    session.add_classes(["bone", "liver"])
+    assert not session.mask("bone").any()
+    np.testing.assert_array_equal(session.mask("liver"), volume.array == HU["liver"])
+    keys = session.add_classes(LargeWindow.capabilities.classes)
+    assert len(keys) == 127
+    np.testing.assert_array_equal(session.mask("spleen"), volume.array == HU["spleen"])
+    assert sum(session.mask(key).any() for key in keys) == len(HU) + 1, "and the kidneys together"
+
+
 def test_a_box_says_where(session, volume):
     low, high = volume.grid.to_ras((0, 0, 0)), volume.grid.to_ras((49, 43, 15))
     session.add_classes(["spleen"], Box.from_corners(low, high))
@@ -170,7 +181,7 @@ def test_logits_are_those_of_monais_sliding_window_in_one_run_or_several():
         seen = []
         model = Vista3dModel(network, "cpu", WINDOW, held_bytes)
         progress = recorded_in(seen)
-        masks = model.class_masks(values, sampling, numbers, CancelToken(), progress)
+        masks = list(model.class_masks(values, sampling, numbers, CancelToken(), progress))
         found = np.stack([mask.read().T for mask in masks])
         np.testing.assert_array_equal(found[clear], (official > 0)[clear])
         assert seen == sorted(seen)
@@ -208,7 +219,7 @@ def test_a_run_can_be_cancelled():
     cancel = CancelToken()
     model = Vista3dModel(key_made_vista3d(), "cpu", WINDOW)
     with pytest.raises(Cancelled):
-        model.class_masks(values, sampling, [1], cancel, lambda f, what: cancel.cancel())
+        list(model.class_masks(values, sampling, [1], cancel, lambda f, what: cancel.cancel()))
     with pytest.raises(Cancelled):
         model.click_logits(values, [[3, 3, 3]], [True], None, cancel)
 
