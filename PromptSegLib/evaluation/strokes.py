@@ -11,8 +11,8 @@ from PromptSegLib.evaluation.clicks import largest_error
 from PromptSegLib.geometry import FloatArray, Grid, IntArray, flip_axes
 from PromptSegLib.prompts import Scribble
 
-# Which part of the line is left out at either end: people stop before the border.
-_SHORTER = 0.1
+# A stroke ends where the structure gets thinner than this part of its greatest depth: people stop before the border.
+_LEAST_DEPTH = 0.5
 
 
 def next_scribble(mask_kji: BoolArray, truth_kji: BoolArray, grid: Grid) -> Scribble | None:
@@ -29,7 +29,6 @@ def next_scribble(mask_kji: BoolArray, truth_kji: BoolArray, grid: Grid) -> Scri
     parts, count = ndimage.label(error.mask_kji[k], structure=np.ones((3, 3)))
     largest = parts == 1 + int(np.bincount(parts.ravel())[1:].argmax()) if count > 1 else parts > 0
     line = centre_line(largest, grid.spacing_kji_mm[1:])
-    line = line[int(_SHORTER * len(line)) : len(line) - int(_SHORTER * len(line))]
     index = np.column_stack([np.full(len(line), k), line])
     points = grid.to_ras(flip_axes(index))
     return Scribble(tuple((float(x), float(y), float(z)) for x, y, z in points), positive=error.is_missed)
@@ -39,7 +38,7 @@ def centre_line(mask_ji: BoolArray, spacing_ji_mm: FloatArray) -> IntArray:
     """Return the pixels (n, 2), j and i, of a line through the connected `mask_ji`, from one end to the other.
 
     It keeps off the border: a step costs its length, times the square of how much thinner the mask is there than where
-    it is thickest.
+    it is thickest, and the ends that are less than half as deep are left out.
     """
     pixels = np.argwhere(mask_ji)
     number = np.full(np.array(mask_ji.shape) + 2, -1)
@@ -63,4 +62,5 @@ def centre_line(mask_ji: BoolArray, spacing_ji_mm: FloatArray) -> IntArray:
     path = [int(away.argmax())]
     while path[-1] != one:
         path.append(int(before[path[-1]]))
-    return np.asarray(pixels[path], dtype=np.int64)
+    deep = np.flatnonzero(depth[path] >= _LEAST_DEPTH * depth[path].max())
+    return np.asarray(pixels[path[deep[0] : deep[-1] + 1]], dtype=np.int64)
