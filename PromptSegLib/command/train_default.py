@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +41,7 @@ def add_parser(commands: argparse._SubParsersAction[parsing.Parser]) -> None:
         "--start", type=Path, metavar="WEIGHTS", help="begin with these shipped weights; --dims 3 also takes 2D ones"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: %(default)s)")
+    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="train on N GPUs at once, N times the batch")
     parser.add_argument("--threads", type=int, metavar="N", help="of the CPU")
     parser.add_argument(
         "--samples", type=Path, metavar="PNG", help="only draw views of synthetic images, with targets and prompts"
@@ -59,8 +62,30 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.samples is not None:
         _draw(recipe, arguments.samples, device)
         return 0
-    _train(arguments, recipe, device)
+    if arguments.gpus > 1:
+        _train_together(arguments, recipe)
+    else:
+        _train(arguments, recipe, device)
     return 0
+
+
+def _train_together(arguments: argparse.Namespace, recipe: Recipe) -> None:
+    """Train on several GPUs at once."""
+    import torch
+
+    from PromptSegLib.training.ranks import run_ranks
+
+    if arguments.gpus > torch.cuda.device_count():
+        raise parsing.UsageError(f"expected --gpus {torch.cuda.device_count()} or fewer, got {arguments.gpus}")
+    with tempfile.TemporaryDirectory() as folder:
+        run_ranks(arguments.gpus, f"file://{folder}/meeting", partial(_train_rank, arguments, recipe))
+
+
+def _train_rank(arguments: argparse.Namespace, recipe: Recipe, number: int) -> None:
+    import torch
+
+    torch.cuda.set_device(number)
+    _train(arguments, recipe, torch.device("cuda", number))
 
 
 def _train(arguments: argparse.Namespace, recipe: Recipe, device: torch.device) -> None:

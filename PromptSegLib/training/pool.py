@@ -12,6 +12,7 @@ from torch import Tensor
 
 from PromptSegLib.training.draws import Draws
 from PromptSegLib.training.label_maps import make_label_maps
+from PromptSegLib.training.ranks import rank, ranks, wait_for_all
 from PromptSegLib.training.rendering import render
 from PromptSegLib.training.targets import choose_targets
 
@@ -55,12 +56,15 @@ class Pool:
         self._open: list[np.memmap[tuple[int, ...], np.dtype[np.uint8]]] = []
 
     def prepare(self, chunks: int) -> None:
-        """Make the chunks below that number that are not there, and open them."""
-        for number in range(len(self._open), chunks):
-            path = self._folder / f"{number:06d}.npy"
-            if not path.exists():
+        """Make the chunks below that number that are not there, and open them. Several processes share the work."""
+        wanted = range(len(self._open), chunks)
+        paths = [self._folder / f"{number:06d}.npy" for number in wanted]
+        for number, path in zip(wanted, paths, strict=True):
+            if number % ranks() == rank() and not path.exists():
                 self._write(path, number)
-            self._open.append(np.load(path, mmap_mode="r"))
+        if wanted:
+            wait_for_all()
+        self._open.extend(np.load(path, mmap_mode="r") for path in paths)
 
     def __len__(self) -> int:
         """Images in the chunks that are prepared."""

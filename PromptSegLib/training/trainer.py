@@ -19,6 +19,7 @@ from PromptSegLib.networks.prompt_unet import PromptUNet
 from PromptSegLib.training.draws import Draws
 from PromptSegLib.training.held_out import HeldOut
 from PromptSegLib.training.pool import Pool
+from PromptSegLib.training.ranks import average_gradients, rank, wait_for_all
 from PromptSegLib.training.recipe import Recipe, RecipeError
 from PromptSegLib.training.slots import Maps, Slots
 from PromptSegLib.weights.shipped import write_shipped
@@ -69,7 +70,7 @@ class Trainer:
         self._optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=1.0, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
         )
-        self._draws = Draws(recipe.seed, recipe.dims, 1, device=self.device)
+        self._draws = Draws(recipe.seed, recipe.dims, 1 + rank(), device=self.device)
         self._slots: Slots | None = None
         self.step, self._spent_s = 0, 0.0
         self._losses: list[float] = []
@@ -121,6 +122,7 @@ class Trainer:
         loss = interaction_loss(logits, maps)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        average_gradients(self.network.parameters())
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self._optimizer.step()
         past = min(self.recipe.average, (1 + self.step) / (20 + self.step))
@@ -152,6 +154,8 @@ class Trainer:
 
     def _log(self, entry: dict[str, Any]) -> None:
         entry = {"step": self.step, "cpu_minutes": round(self._spent_s / 60, 2), **entry}
+        if rank() > 0:
+            return
         with (self._folder / "log.jsonl").open("a") as stream:
             stream.write(json.dumps(entry) + "\n")
         self._report(entry)
@@ -171,16 +175,22 @@ class Trainer:
             "slots": slots.state,
             "slots_size": slots.size,
         }
-        part = self._folder / (STATE + ".part")
+        part = self._state_path.with_suffix(".part")
         torch.save(content, part)
-        part.replace(self._folder / STATE)
-        self.export(self._folder / f"prompt_unet_{self.recipe.dims}d.npz")
+        wait_for_all()  # so that all processes' checkpoints are of one step
+        part.replace(self._state_path)
+        if rank() == 0:
+            self.export(self._folder / f"prompt_unet_{self.recipe.dims}d.npz")
+
+    @property
+    def _state_path(self) -> Path:
+        """This process's checkpoint."""
+        return self._folder / (STATE if rank() == 0 else f"state-{rank()}.pt")
 
     def _resume(self) -> None:
-        path = self._folder / STATE
-        if not path.is_file():
+        if not self._state_path.is_file():
             return
-        content = torch.load(path, map_location=self.device, weights_only=True)
+        content = torch.load(self._state_path, map_location=self.device, weights_only=True)
         saved = content["recipe"]
         differing = [key for key, value in asdict(self.recipe).items() if saved.get(key) != value]
         if set(differing) - _MAY_DIFFER:

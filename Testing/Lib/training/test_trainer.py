@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from PromptSegLib.errors import WeightsError
 from PromptSegLib.networks.prompt_features import FEATURES
 from PromptSegLib.networks.prompt_unet import PromptUNet
 from PromptSegLib.training.inflation import inflated
+from PromptSegLib.training.ranks import run_ranks
 from PromptSegLib.training.recipe import RECIPES, Phase, Recipe, RecipeError, recipe_for
 from PromptSegLib.training.slots import Maps
 from PromptSegLib.training.trainer import STATE, Trainer, interaction_loss
@@ -90,6 +92,27 @@ def test_a_short_run_improves_the_dice_on_held_out_images(pools, tmp_path):
     assert after["box"] > 0.5
     losses = [json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines() if "loss" in line]
     assert losses[-1] < losses[0]
+
+
+def train_tiny(folder, number):
+    Trainer(TINY, folder, pools=folder / "pools").run(until=3, evaluate_every=None)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_two_processes_train_one_network_on_twice_the_batch(tmp_path):
+    run_ranks(2, f"file://{tmp_path}/meeting", partial(train_tiny, tmp_path))
+    first, second = (torch.load(tmp_path / name, weights_only=True) for name in (STATE, "state-1.pt"))
+    assert all(torch.equal(value, second["network"][key]) for key, value in first["network"].items())
+    assert not torch.equal(first["slots"]["image"], second["slots"]["image"])
+    alone = Trainer(TINY, tmp_path / "alone", pools=tmp_path / "pools")
+    alone.run(until=3, evaluate_every=None)
+    assert not torch.equal(alone.network.state_dict()["head.weight"], first["network"]["head.weight"])
+
+
+def test_more_gpus_than_there_are_are_refused(tmp_path, capsys):
+    command = ["train-default", "--dims", "2", "-o", str(tmp_path), "--device", "cpu", "--gpus", "99"]
+    assert main(command) == 2
+    assert "or fewer, got 99" in capsys.readouterr().err
 
 
 def test_what_prompts_say_costs_most_where_it_is_not_obeyed():
