@@ -22,7 +22,7 @@ AIR, FIRST_GROUND, FIRST_OBJECT, FIRST_CELL, IDS = 1, 2, 42, 72, 96
 
 _MOST_OBJECTS = (FIRST_CELL - FIRST_OBJECT) // 2
 _MOST_GROUNDS = FIRST_OBJECT - FIRST_GROUND
-_GROUNDS = {"flat": 0.25, "argmax": 0.25, "voronoi": 0.13, "layers": 0.12, "packed": 0.25}
+_GROUNDS = {"flat": 0.25, "argmax": 0.17, "voronoi": 0.13, "layers": 0.10, "packed": 0.35}
 _OBJECTS = {"blob": 0.31, "ring": 0.16, "tube": 0.13, "plate": 0.08, "lesion": 0.16, "polytope": 0.09, "none": 0.07}
 
 
@@ -62,7 +62,7 @@ def _warped(draws: Draws, points: Tensor, shape: Sequence[int]) -> Tensor:
     """Positions bent by coarse and by fine noise, each sample by its own amount."""
     batch, dims, side = len(points), len(shape), max(shape)
     coarse = draws.log_uniform(0.01, 0.15, batch) * draws.chance(0.85, batch)
-    fine = draws.log_uniform(0.003, 0.02, batch) * draws.chance(0.4, batch)
+    fine = draws.log_uniform(0.003, 0.015, batch) * draws.chance(0.3, batch)
     for amount, scale in ((coarse, draws.one_log(side / 8, side)), (fine, draws.one_log(4, side / 8))):
         points = points + each(amount, dims)[:, None] * smooth_noise(draws, batch, dims, shape, scale)
     return points
@@ -85,7 +85,7 @@ def _ground(draws: Draws, kind: str, points: Tensor, classes: Tensor) -> tuple[T
     dims, shape, side = points.shape[1], points.shape[2:], max(points.shape[2:])
     if kind == "argmax":
         kinds = int(draws.integers(2, 8 if dims == 2 else 6, 1))
-        noise = smooth_noise(draws, 1, kinds, shape, draws.one_log(side / 10, side / 1.5))
+        noise = smooth_noise(draws, 1, kinds, shape, draws.one_log(side / 7, side / 1.5))
         return noise.argmax(1) + FIRST_GROUND, classes
     if kind == "layers":
         edges = draws.uniform(-1.0, 1.0, int(draws.integers(2, 8, 1))).sort().values
@@ -148,10 +148,9 @@ def _add_solids(draws: Draws, labels: Tensor, points: Tensor, kinds: list[str], 
     distance = superellipse(bent, center, radii, rotation, power)
     is_kind = {kind: torch.tensor([k == kind for k in kinds], device=labels.device) for kind in _OBJECTS}
     if is_kind["lesion"].any():
-        spicules = smooth_noise(
-            draws, batch, 1, shape, max(2.5, draws.one_log(0.08, 0.6) * float(size.mean()) * side / 2)
-        )
-        distance = distance + each(draws.log_uniform(0.05, 0.5, batch) * is_kind["lesion"], dims) * spicules[:, 0]
+        scale = max(6.0, draws.one_log(0.15, 0.7) * float(size.mean()) * side / 2)
+        spicules = smooth_noise(draws, batch, 1, shape, scale)[:, 0]
+        distance = distance + each(draws.log_uniform(0.05, 0.3, batch) * is_kind["lesion"], dims) * spicules
     inside = distance < 1
     thickness = draws.log_uniform(0.03, 0.2, batch) / size.clamp(min=0.2)
     cut = half_space(points, center, functional.normalize(draws.normal(batch, dims), dim=1))

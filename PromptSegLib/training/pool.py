@@ -20,6 +20,9 @@ SIDES = {2: 256, 3: 72}
 """Of a synthetic image in voxels."""
 
 _BATCH = {2: 8, 3: 2}
+_GENERATION = 2
+"""Goes up with every change of what a seed generates: chunks of another one are not taken for these."""
+
 _LEAST_CONTRAST = 0.02
 
 
@@ -51,7 +54,7 @@ class Pool:
 
     def __init__(self, folder: Path, dims: int, seed: int, chunk_size: int, device: torch.device | str) -> None:
         self.dims, self.seed, self.chunk_size, self.device = dims, seed, chunk_size, device
-        self._folder = folder / f"pool-{dims}d-{seed}-{chunk_size}"
+        self._folder = folder / f"pool-{dims}d-{_GENERATION}-{seed}-{chunk_size}"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._open: list[np.memmap[tuple[int, ...], np.dtype[np.uint8]]] = []
 

@@ -15,13 +15,16 @@ from PromptSegLib.training import prompt_simulation as simulated
 from PromptSegLib.training.draws import Draws
 from PromptSegLib.training.fields import each
 from PromptSegLib.training.pool import Pool
-from PromptSegLib.training.targets import TARGETS
+from PromptSegLib.training.targets import TARGETS, compactness
 from PromptSegLib.training.views import Views, resample, sample, view_again, view_targets
 
 _MOST_CLICKS = 12
 _STARTS = {"click": 0.42, "box": 0.20, "box and click": 0.06, "strokes": 0.15, "lasso": 0.05, "mask": 0.12}
 _ANOTHER_IMAGE, _ANOTHER_VIEW, _NO_CLICK, _STROKE = 0.18, 0.25, 0.10, 0.10
 _GOOD_ENOUGH = 0.985
+_COMPACT = 0.75
+"""How often the more compact of two targets is taken: what people segment is more often an organ than a tree."""
+
 _FEWEST_VOXELS = {2: 16, 3: 24}
 
 
@@ -115,15 +118,20 @@ class Slots:
         """New images, targets and views for these slots, and first prompts."""
         state, draws, count = self.state, self._draws, len(who)
         state["index"][who] = draws.integers(0, len(self.pool), count)
-        state["bit"][who] = draws.integers(0, TARGETS, count)
         for name in ("box", "positive", "negative", "previous", "clicks", "signs", "age"):
             state[name][who] = 0
         state["gamma"][who] = torch.where(draws.chance(0.3, count), draws.log_uniform(0.5, 2.0, count), 1.0)
         state["inverted"][who] = draws.chance(0.3, count)
         state["stretched"][who] = draws.chance(0.6, count)
         state["noise"][who] = draws.log_uniform(0.002, 0.08, count) * draws.chance(0.3, count)
-        chunk = self.pool.take(state["index"][who])
-        target = self._target(chunk.targets, who)
+        targets = self.pool.take(state["index"][who]).targets
+        state["bit"][who] = draws.integers(0, TARGETS, count)
+        target = self._target(targets, who)
+        other = draws.integers(0, TARGETS, count)
+        rival = ((targets >> each(other, self._dims)) & 1)[:, None].float()
+        better = draws.chance(_COMPACT, count) & (compactness(rival[:, 0]) > compactness(target[:, 0]))
+        state["bit"][who] = torch.where(better, other, state["bit"][who])
+        target = torch.where(each(better, self._dims + 1), rival, target)
         self._set_views(who, view_targets(draws, target))
         self._look(who)
         self._start(who)

@@ -48,4 +48,7 @@ def write_shipped(path: Path, configuration: Mapping[str, Any], arrays: Mapping[
     path.parent.mkdir(parents=True, exist_ok=True)
     text = np.array(json.dumps(dict(configuration), sort_keys=True))
     content = {key: np.asarray(array).astype(np.float16) for key, array in arrays.items()}
-    np.savez_compressed(path, allow_pickle=False, **{CONFIGURATION: text, **content})
+    part = path.with_name(path.name + ".part")  # whoever is killed meanwhile leaves no half file
+    with part.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **{CONFIGURATION: text, **content})
+    part.replace(path)
