@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, distributed
+from torch.multiprocessing.spawn import spawn
 
 
 def rank() -> int:
@@ -43,7 +44,7 @@ def run_ranks(count: int, address: str, work: Callable[[int], None]) -> None:
 
     address: where they meet, such as file:///a/file/that/is/not/there/yet. work: can be pickled.
     """
-    torch.multiprocessing.spawn(_run_rank, args=(count, address, work), nprocs=count)  # type: ignore[no-untyped-call]
+    spawn(_run_rank, args=(count, address, work), nprocs=count)  # type: ignore[no-untyped-call]
 
 
 def _run_rank(number: int, count: int, address: str, work: Callable[[int], None]) -> None:
