@@ -18,8 +18,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
-import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -35,6 +33,7 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from PromptSegLib.cancel import CancelToken
+from PromptSegLib.evaluation.memory import peak_memory_mib
 from PromptSegLib.geometry import flip_axes
 from PromptSegLib.imaging.aligned_sampling import AlignedSampling
 from PromptSegLib.imaging.sam_med3d_preparation import (
@@ -84,7 +83,7 @@ def main() -> None:
         way = ways[arguments.memory_of]()
         for place in CLICKS_IJK:
             way.click(place)
-        print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+        print(peak_memory_mib() or 0)
         return
     made = {name: make() for name, make in ways.items()}
     print_table(measure(made, arguments.repeats), arguments)
