@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,19 +71,17 @@ class Prepared:
         found = Extent(tuple(first.tolist()), tuple(stop.tolist()))
         return found.intersection(Extent.of_shape(shape))
 
-    def patches(self, labels: NDArray[Any], wanted: Sequence[int]) -> list[Patch]:
-        """Return where `labels` of the crop, in RAS order, are each of `wanted`, on the grid of the original."""
+    def patches(self, labels: NDArray[Any], wanted: Sequence[int]) -> Iterator[Patch]:
+        """Yield where `labels` of the crop, in RAS order, are each of `wanted`, on the grid of the original."""
         to_image = self._to_ras.inverse
-        found = []
         for label in wanted:
             mask = labels == label
             box = Extent.of_mask(mask)
             if box is None:
-                found.append(NOWHERE)
+                yield NOWHERE
                 continue
-            turned = self._to_ras.to_source(mask[box.slices])
-            found.append(Patch(to_image.extent(box.shifted(self.image.crop.start_kji)), np.ascontiguousarray(turned)))
-        return found
+            turned = np.ascontiguousarray(self._to_ras.to_source(mask[box.slices]))
+            yield Patch(to_image.extent(box.shifted(self.image.crop.start_kji)), turned)
 
 
 class ClassModel:
@@ -101,8 +99,8 @@ class ClassModel:
         logits: Callable[[nn.Module, Tensor], Tensor],
         cancel: CancelToken,
         progress: Progress,
-    ) -> list[Patch]:
-        """Return where the output channels `asked` are the likeliest, on the grid of the original image.
+    ) -> Iterator[Patch]:
+        """Return where each of the output channels `asked` is the likeliest, on the grid of the original image.
 
         box: voxels of the original to be answered for, all by default. logits: calls the network.
 

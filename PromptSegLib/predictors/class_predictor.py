@@ -102,10 +102,13 @@ class ClassPredictor(ABC):
         missing = encoding.found.missing(names.values())
         # All of them again where one is missing: of each, the strongest of the others decides.
         box = _box_around(state.asked.values(), encoding.image)
-        found = self._find(encoding, list(dict.fromkeys(names.values())), box, cancel, progress) if missing else {}
-        if box is None:
-            for name, patch in found.items():
-                encoding.found.keep(name, patch)
+        wanted = list(dict.fromkeys(names.values())) if missing else []
+        found: dict[str, Patch] = {}
+        for name, patch in self._find(encoding, wanted, box, cancel, progress):
+            if box is None:
+                encoding.found.keep(name, patch)  # packed: a hundred masks take as many volumes otherwise
+            else:
+                found[name] = patch
         timings = {"windows": 1000 * (time.perf_counter() - started)}
         model = self._loaded(progress)
         for target, prompts in state.asked.items():
@@ -156,10 +159,9 @@ class ClassPredictor(ABC):
 
     def _find(
         self, encoding: ClassEncoding, names: Sequence[str], box: Extent | None, cancel: CancelToken, progress: Progress
-    ) -> dict[str, Patch]:
-        """Return where the structures `names` are, within `box` at least."""
+    ) -> Iterator[tuple[str, Patch]]:
+        """Yield where each of the structures `names` is, within `box` at least."""
         model = self._loaded(progress)
-        found: dict[str, Patch] = {}
         plans = [plan for plan in self.plans if not set(plan.classes).isdisjoint(names)]
         for number, plan in enumerate(plans):
             prepared = self._prepared(encoding, plan, cancel, progress)
@@ -172,8 +174,7 @@ class ClassPredictor(ABC):
                 cancel,
                 partial(_part_of_progress, progress, number, len(plans)),
             )
-            found.update(zip(mine, patches, strict=True))
-        return found
+            yield from zip(mine, patches, strict=True)
 
 
 def _part_of_progress(progress: Progress, number: int, count: int, done: float, what: str) -> None:
