@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from PromptSegLib.errors import PredictionError, PromptError, UnsupportedPromptError
 from PromptSegLib.geometry import FloatArray, Grid
 from PromptSegLib.history import Answer
@@ -13,6 +15,7 @@ from PromptSegLib.prompts import Box, ClassPrompt, Prompt, TextPrompt
 _TITLES = {"point": "Point", "box2d": "Box", "box3d": "3D box", "scribble": "Scribble", "lasso": "Lasso"}
 
 
+_FLAT = 0.5  # voxels: what is no thicker lies in one slice
 _ADVICE: dict[type[Exception], str] = {
     UnsupportedPromptError: "Take another tool, or another model.",
     PromptError: "The segment is as before.",
@@ -21,7 +24,10 @@ _ADVICE: dict[type[Exception], str] = {
 
 
 class PromptRow(NamedTuple):
-    """What a prompt is, its sign, the slice that it is on, and its middle in RAS, mm."""
+    """What a prompt is, its sign, the slice that it is on, and its middle in RAS, mm.
+
+    slice: its number along k; with the axis' letter for a prompt that lies in a slice across i or j.
+    """
 
     title: str
     sign: str
@@ -38,12 +44,24 @@ def prompt_row(prompt: Prompt, grid: Grid) -> PromptRow:
     middle = middle_ras(prompt)
     if middle is None:
         return PromptRow(title, sign, "", "")
-    return PromptRow(title, sign, f"{round(grid.to_ijk(middle)[2])}", ", ".join(f"{v:.1f}" for v in middle))
+    return PromptRow(title, sign, _slice_text(prompt, grid), ", ".join(f"{v:.1f}" for v in middle))
+
+
+def _slice_text(prompt: Prompt, grid: Grid) -> str:
+    positions_ijk = grid.to_ijk(_positions_ras(prompt))
+    flat = [axis for axis in range(3) if np.ptp(positions_ijk[:, axis]) < _FLAT]
+    axis = flat[0] if len(flat) == 1 else 2
+    number = f"{round(positions_ijk[:, axis].mean())}"
+    return number if axis == 2 else f"{'ijk'[axis]} {number}"
+
+
+def _positions_ras(prompt: Prompt) -> FloatArray:
+    return prompt.corners_ras() if isinstance(prompt, Box) else prompt.positions_ras()
 
 
 def middle_ras(prompt: Prompt) -> FloatArray | None:
     """Return the middle of `prompt` : (3,), mm, RAS; None for one without a place."""
-    positions = prompt.corners_ras() if isinstance(prompt, Box) else prompt.positions_ras()
+    positions = _positions_ras(prompt)
     return positions.mean(axis=0) if len(positions) else None
 
 
