@@ -80,6 +80,8 @@ class SteppingSession:
         self._recover = recover
         self._image: OrientedImage | None = None
         self._mask = np.zeros((0, 0, 0), dtype=np.uint8)
+        self._known_of: OrientedImage | None = None
+        self._known: dict[Prompt, Interaction] = {}
         self._here: _Standing | None = None  # None: not known, since a call failed
         self._before: _Standing | None = None  # where the session's own undo leads to
 
@@ -96,15 +98,15 @@ class SteppingSession:
         Raises Cancelled, PromptError, and what the session raises.
         """
         prompts = _since_mask_prompt(state.prompts)
-        takes_3d_boxes = self.session.supported_interactions.get("bbox3d", False)
-        interactions = [Interaction.of(prompt, image.grid, takes_3d_boxes) for prompt in prompts]
+        interactions = self._interactions(image, prompts)
         answered = state.feedback.prompts if isinstance(state.feedback, Answered) else ()
         if prompts == answered and state.feedback is not None:
             yield Prediction({}, feedback=state.feedback)
             return
         mask_of: object = state.feedback or (_NO_MASK if state.mask is None else object())
         mask = state.mask or BitMask(image.source.grid.shape_kji)
-        turns = self._turns(interactions, _common(prompts, answered), mask, image) if prompts else [0]
+        said = _common(prompts, answered)
+        turns = self._turns(interactions, said, mask, image) if prompts else [0]
         for number, turn in enumerate(turns):
             cancel.check()
             progress(number / len(turns), "predicting")
@@ -119,9 +121,10 @@ class SteppingSession:
             self._here = dataclasses.replace(self._here, changed=patch)
             mask_of = self._here.mask_of
             timings["paste"] = 1000 * (time.perf_counter() - started)
-            note = interactions[turn].note if interactions else ""
+            notes = dict.fromkeys(each.note for each in interactions[said : turn + 1] if each.note)
+            said = turn + 1
             patches = {} if patch is None else {state.target: patch}
-            yield Prediction(patches, timings_ms=timings, note=note, feedback=mask_of)
+            yield Prediction(patches, timings_ms=timings, note="; ".join(notes), feedback=mask_of)
             if patch is not None and turn != turns[-1]:
                 mask = mask.copy()
                 mask.write(patch.extent, patch.mask_kji)
@@ -143,6 +146,14 @@ class SteppingSession:
         if self._stand(image, prompts[:-1], interactions, mask, mask_of):
             timings["replay"] = 1000 * (time.perf_counter() - started)
         return self._say(prompts[-1], interactions[len(prompts) - 1], Answered(prompts))
+
+    def _interactions(self, image: OrientedImage, prompts: Sequence[Prompt]) -> list[Interaction]:
+        """Return what `prompts` are on the image; found once for each as long as it is among them."""
+        known = self._known if self._known_of is image else {}
+        takes_3d_boxes = self.session.supported_interactions.get("bbox3d", False)
+        found = [known.get(prompt) or Interaction.of(prompt, image.grid, takes_3d_boxes) for prompt in prompts]
+        self._known_of, self._known = image, dict(zip(prompts, found, strict=True))
+        return found
 
     def _turns(
         self, interactions: Sequence[Interaction], answered: int, mask: BitMask, image: OrientedImage

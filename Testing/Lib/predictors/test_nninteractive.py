@@ -146,7 +146,9 @@ def test_a_3d_box_is_given_as_its_middle_slice_across_the_largest_voxels_and_the
     session.add(Box.from_indices(grid, (10, 8, 6), (30, 26, 20)))
     drawn = Extent.of_mask(channels_of(predictor)[1])
     assert (drawn.start_kji, drawn.stop_kji) == ((13, 8, 10), (14, 27, 31))
-    assert MIDDLE_SLICE_NOTE in session.prediction.note
+    assert session.prediction.note == MIDDLE_SLICE_NOTE
+    session.add(Point(ijk(grid, 20, 16, 13)))
+    assert session.prediction.note == ""
 
 
 def test_a_checkpoint_that_takes_3d_boxes_gets_all_of_it(a_predictor):
