@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from image_files import OBLIQUE, write_with_itk
+from scipy import ndimage
 from tiny_networks import TinySamMed3D, save_tiny_med3d
 from turned_copies import ORDERS, turned_array, turned_volume
+from window_fakes import BRIGHT, BrightPredictor, dice
 
 from PromptSegLib.geometry import apply_affine
 from PromptSegLib.io import read_volume
@@ -78,3 +80,18 @@ def test_a_real_image_is_segmented_by_command_and_console_however_it_lies(prompt
     by_oblique = segmented(promptseg, oblique, apply_affine(TURN, clicks), tmp_path)
     # Its spacing differs in the last digits, and with it some of the integers that are truncated.
     assert (by_oblique ^ by_command).mean() < 0.02
+
+
+@pytest.mark.parametrize("name", ["ct_abdomen", "mr_abdomen"])
+def test_a_liver_is_found_whole_by_a_network_that_sees_it(name):
+    labels = read_volume(DATA / name / "labels.nii.gz")
+    liver = labels.array == LIVER
+    volume = Volume((BRIGHT * liver).astype(np.int16), TURN @ labels.ijk_to_ras)
+    # From a window in the liver's middle, and from one that its right end lies in.
+    inside = np.argwhere(ndimage.binary_erosion(liver, iterations=4))
+    right = inside[volume.grid.to_ras(inside[:, ::-1])[:, 0].argmax()]
+    for k, j, i in (inside[np.linalg.norm(inside - inside.mean(axis=0), axis=1).argmin()], right):
+        session = Session(volume, BrightPredictor(size=64))
+        session.add(Point(tuple(volume.grid.to_ras((i, j, k)))))
+        assert len(session.prediction.feedback.tiles) > 1
+        assert dice(session.mask_kji, liver) > 0.95, session.prediction.note
