@@ -194,7 +194,8 @@ class Session:
         where: a box that the structures are wanted in, or a point on the part that is meant; all of the image by
         default.
 
-        Raises PromptError when a name is not known or is there twice, and otherwise as `add` does.
+        Raises PromptError when a name is not known or is there twice, VolumeError when a channel is missing that one
+        of them needs, and otherwise as `add` does; targets that were made stay, empty.
         """
         places = (where,) if isinstance(where, Prompt) else tuple(where)
         asked = self._named([ClassPrompt(name) if isinstance(name, str) else name for name in names])
