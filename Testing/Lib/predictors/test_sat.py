@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import strategies
 import torch
+from key_made_weights import shapes_and_aliases
+from references import KEPT_HERE
 from tiny_sat import WINDOW, key_made_sat, sat_that_knows, use_tiny_sat
 
 from PromptSegLib.cancel import CancelToken, no_progress
@@ -270,3 +274,33 @@ def test_a_checkpoint_that_lacks_a_key_is_refused_naming_it(tmp_path, monkeypatc
     session = Session({"ct": organs()}, create_predictor("tiny_sat:TinySatNano"))
     with pytest.raises(WeightsError, match=r"projection_layer\.0\.weight"):
         session.add(TextPrompt("left kidney"))
+
+
+@pytest.mark.parametrize(("kind", "keys"), [(SatNano, "sat_unet_deepsup"), (SatPro, "sat_unet_l_deepsup")])
+def test_checkpoints_of_the_published_sizes_are_read_strictly(kind, keys):
+    official = {"vision": meta_tensors(keys), "text": meta_tensors("sat_text")}
+
+    class Store(WeightsStore):
+        def status(self, name):
+            return replace(super().status(name), state="ready")
+
+        def state_dict(self, name, *others):
+            file = self.checkpoint(name).file(*others)
+            return file.layout.rename(official["text" if "text_encoder" in file.path else "vision"])
+
+    predictor = kind(weights=Store())
+    network, encoder = predictor._networks()
+    vision, text, vocabulary = (file.path for file in Store().checkpoint(kind.capabilities.name).files)
+    assert vocabulary == "vocab.txt"
+    predictor._fill(network, vision)
+    predictor._fill(encoder, text)
+    assert all(parameter.is_meta for parameter in (*network.parameters(), *encoder.parameters()))
+    assert not any(buffer.is_meta for buffer in encoder.buffers()), "what no checkpoint holds has its values"
+    del official["vision"]["projection_layer.0.weight"]
+    with pytest.raises(WeightsError, match="1 missing: projection_layer"):
+        predictor._fill(network, vision)
+
+
+def meta_tensors(keys):
+    shapes, _ = shapes_and_aliases(KEPT_HERE / f"{keys}_keys.json")
+    return {key: torch.empty(shape, device="meta") for key, (shape, _) in shapes.items()}
