@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from PromptSegLib.bitmask import MaskDelta
+from PromptSegLib.certainty import Certainty
 from PromptSegLib.geometry import Extent
 from PromptSegLib.prompts import Prompt
 
@@ -18,7 +19,7 @@ class Answer:
     extent: the box that changed, None when nothing did. changed_voxels: how many were set or cleared, in all
     targets. score: expected quality, 0 to 1, None when the predictor does not say. timings_ms: by stage, "total"
     from the question to the written mask. feedback: for the next question to the same predictor. device: where it was
-    made.
+    made. certainty: how sure it is of each voxel, None when the predictor does not say.
     """
 
     predictor: str
@@ -29,6 +30,7 @@ class Answer:
     note: str = ""
     feedback: Any = field(default=None, repr=False)
     device: str = ""
+    certainty: Certainty | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +84,9 @@ class Step:
 
     @property
     def nbytes(self) -> int:
-        return sum(change.delta.nbytes for change in self.changes) + 256
+        answers = {id(record.answer): record.answer for record in self.after.values()}.values()
+        kept = sum(answer.certainty.nbytes for answer in answers if answer is not None and answer.certainty is not None)
+        return sum(change.delta.nbytes for change in self.changes) + kept + 256
 
 
 class History:

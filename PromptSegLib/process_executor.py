@@ -146,6 +146,7 @@ class ProcessExecutor(BackgroundExecutor[_ProcessJob]):
                     feedback,
                     message.device,
                     message.replaces,
+                    message.certainty,
                 )
                 self._deliver(job, partial(listener.on_prediction, prediction))
             case Ended():

@@ -32,6 +32,7 @@ import numpy as np
 
 from PromptSegLib import errors
 from PromptSegLib.bitmask import MaskDelta, Patch
+from PromptSegLib.certainty import Certainty
 from PromptSegLib.errors import PredictionError, PromptSegError
 from PromptSegLib.geometry import Extent, FloatArray
 from PromptSegLib.prompts import Prompt
@@ -124,6 +125,7 @@ class Answered:
     feedback: int | None
     device: str
     replaces: bool
+    certainty: Certainty | None
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,7 @@ class Worker:
             number,
             prediction.device,
             prediction.replaces,
+            prediction.certainty,
         )
 
 

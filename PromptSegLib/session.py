@@ -625,6 +625,7 @@ class _Run:
             "; ".join(filter(None, notes)),
             prediction.feedback,
             prediction.device,
+            prediction.certainty,
         )
         # Of a run for several targets, each answer is for those that it names.
         spoken_of = [target for target in step.targets if target in patches] or [step.target]

@@ -21,11 +21,14 @@ _STRANGE = 1.3
 _MOST_UNLIKE = 6.0
 
 
-def travel_time(cost: Float32Array, seeds: BoolArray, spacing_kji_mm: FloatArray) -> Float32Array:
+def travel_time(
+    cost: Float32Array, seeds: BoolArray, spacing_kji_mm: FloatArray, where: BoolArray | None = None
+) -> Float32Array:
     """Return the least cost of a path from `seeds` to each voxel: (k, j, i), float32, 0 at the seeds.
 
-    cost: (k, j, i), > 0, per mm. Solves the eikonal equation by fast marching (Sethian 1996), so that times are
-    those of straight paths, not of paths along the axes. Axes of a single voxel are left out.
+    cost: (k, j, i), > 0, per mm. where: paths lead through these voxels only (through all, by default); what cannot
+    be reached is infinitely far. Solves the eikonal equation by fast marching (Sethian 1996), so that times are those
+    of straight paths, not of paths along the axes. Axes of a single voxel are left out.
     """
     import SimpleITK as sitk
 
@@ -35,16 +38,25 @@ def travel_time(cost: Float32Array, seeds: BoolArray, spacing_kji_mm: FloatArray
     if len(axes) == 1:  # ITK's images have two axes at least
         axes = sorted([*axes, (axes[0] + 1) % 3])
     shape = [cost.shape[axis] for axis in axes]
-    flat_seeds = seeds.reshape(shape)
-    speed = sitk.GetImageFromArray((1.0 / cost).astype(np.float32).reshape(shape))
-    speed.SetSpacing([float(s) for s in flip_axes(np.asarray(spacing_kji_mm)[axes])])
-    # Inner seeds would only be marched through: a mask of 50,000 voxels takes 10 times as long with them.
-    front = flat_seeds & ~ndimage.binary_erosion(flat_seeds)
+    spacing = np.asarray(spacing_kji_mm, dtype=np.float64)[axes]
+    original, cost, seeds = cost.shape, cost.reshape(shape), seeds.reshape(shape)
     march = sitk.FastMarchingImageFilter()
+    # Inner seeds would only be marched through: a mask of 50,000 voxels takes 10 times as long with them.
+    front, farthest = seeds & ~ndimage.binary_erosion(seeds), np.inf
+    if where is not None:
+        # Walls that no path within is as long as: marching ends before it enters them.
+        way = where.reshape(shape) & ~seeds
+        farthest = float(cost[way].sum()) * float(spacing.max()) if way.any() else 0.0
+        cost = np.where(way, cost, 10 * max(farthest, 1e-6) / spacing.min())
+        march.SetStoppingValue(farthest)
+        front &= ndimage.binary_dilation(way)
+    speed = sitk.GetImageFromArray((1.0 / cost).astype(np.float32))
+    speed.SetSpacing([float(s) for s in flip_axes(spacing)])
     march.SetTrialPoints(flip_axes(np.argwhere(front)).tolist())
-    times = sitk.GetArrayFromImage(march.Execute(speed)).astype(np.float32)
-    times[flat_seeds] = 0
-    return np.asarray(times.reshape(cost.shape))
+    times = sitk.GetArrayFromImage(march.Execute(speed))
+    times[times > farthest] = np.inf
+    times[seeds] = 0
+    return times.astype(np.float32).reshape(original)
 
 
 def strangeness(image: Float32Array, seeds: BoolArray, noise: float) -> Float32Array:

@@ -185,6 +185,17 @@ class Roi:
         start, stop = low + step * working.start_kji, low + step * working.stop_kji
         return Extent(_ints(np.ceil(start - 1e-6)), _ints(np.ceil(stop - 1e-6))).intersection(self.extent)
 
+    def carried(self, field_kji: Float32Array, other: Roi) -> Float32Array:
+        """Return `field_kji`, on the working grid, on that of another region of the same image; 0 beyond this one."""
+        result = field_kji
+        for axis in range(3):
+            centres = other.low_kji[axis] + other.step_kji[axis] * (np.arange(other.shape_kji[axis]) + 0.5)
+            low, high = self.low_kji[axis], self._high_kji[axis]
+            weights = _interpolation(self.shape_kji[axis], low, self.step_kji[axis], centres)
+            weights[(centres < low) | (centres > high)] = 0
+            result = np.moveaxis(np.tensordot(weights, result, axes=(1, axis)), 0, axis)
+        return result
+
     def _interpolated(self, field: Float32Array, extent: Extent) -> Iterator[tuple[slice, Float32Array]]:
         along_k, along_j, along_i = (
             _interpolation(count, low, step, np.arange(start, stop))
@@ -239,7 +250,7 @@ def _reduction(length: int, low: float, step: float, count: int, antialias: bool
     return _Reduction(slice(first, int(used[-1]) + 1, stride), weights.astype(np.float32))
 
 
-def _interpolation(count: int, low: float, step: float, positions: NDArray[np.int64]) -> Float32Array:
+def _interpolation(count: int, low: float, step: float, positions: NDArray[Any]) -> Float32Array:
     """Return the weights (positions, working) of linear interpolation between working voxels."""
     at = np.clip((positions - low) / step - 0.5, 0, count - 1)
     weights = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(count)))

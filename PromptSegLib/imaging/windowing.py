@@ -21,6 +21,13 @@ from PromptSegLib.volume import Volume
 ENOUGH_VOXELS = 2**21
 
 
+# Windows in which radiologists look at CT, in HU, and the intensities of what they look at in them.
+_LUNG, _SOFT_TISSUE, _BONE = Window(-1350, 150), Window(-160, 240), Window(-500, 1300)
+_LUNG_HU, _BONE_HU = -400.0, 300.0
+# Air around or within the patient, as CT has it; and what no CT falls below, padding around a round field of view.
+_AIR_HU, _PADDING_HU = -800.0, -4100.0
+
+
 @dataclass(frozen=True)
 class IntensityRule:
     """Where black and white are when nobody gave a window.
@@ -51,6 +58,22 @@ class IntensityRule:
         if low == high:
             low, high = float(values.min()), float(values.max())
         return Window(low, high) if low < high else None
+
+
+def is_ct(volume: Volume) -> bool:
+    """Tell whether the values of `volume` are those of a CT: of one component, with air about -1000 HU in them."""
+    if volume.array.ndim != 3 or volume.array.dtype.kind not in "if":
+        return False
+    values = thinned(volume.array)
+    values = values[np.isfinite(values)]
+    return values.size > 0 and bool(_PADDING_HU < np.percentile(values, 1) < _AIR_HU)
+
+
+def window_of_tissue(intensity_hu: float) -> Window:
+    """Return the window, in HU, in which radiologists look at tissue of that intensity: lung, soft tissue or bone."""
+    if intensity_hu < _LUNG_HU:
+        return _LUNG
+    return _SOFT_TISSUE if intensity_hu < _BONE_HU else _BONE
 
 
 def thinned(array: NDArray[Any]) -> NDArray[Any]:

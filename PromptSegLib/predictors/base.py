@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from PromptSegLib.bitmask import BitMask, Patch
 from PromptSegLib.cancel import CancelToken, Progress
+from PromptSegLib.certainty import Certainty
 from PromptSegLib.prompts import Box, Prompt
 from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
@@ -120,6 +121,7 @@ class Prediction:
     note: what the user should know, such as a fall-back to the CPU. feedback: handed back with the next state.
     device: where it was made, such as "cuda:0"; may be left empty by predictors that know one device only.
     replaces: whether a patch is all there is of its target: what its mask had outside of it goes.
+    certainty: how sure it is of the voxels in and around its first patch, None when it does not say.
     """
 
     patches: Mapping[str, Patch]
@@ -129,6 +131,7 @@ class Prediction:
     feedback: Any = None
     device: str = ""
     replaces: bool = False
+    certainty: Certainty | None = None
 
 
 class Predictor(Protocol):

@@ -86,3 +86,18 @@ def test_a_border_nearly_a_voxel_off_settles_on_the_edge(off_mm):
     np.testing.assert_array_equal(settled(field, image, ~everywhere, 1.0), field)
     np.testing.assert_array_equal(settled(field, image, everywhere, 50.0), field)
     np.testing.assert_array_equal(settled(-abs(field), image, everywhere, 1.0), -abs(field))
+
+
+def test_paths_stay_where_they_may_go():
+    cost = np.ones((1, 7, 9), dtype=np.float32)
+    where = np.ones(cost.shape, dtype=bool)
+    where[0, :6, 4] = False  # a wall, with a gap at the end
+    times = travel_time(cost, seed_at(cost.shape, 0, 0, 2), np.ones(3), where)
+    assert times[0, 0, 0] == pytest.approx(2, abs=0.1)
+    assert times[0, 0, 6] > 12
+    assert np.isinf(times[0, :6, 4]).all()
+    closed = where.copy()
+    closed[0, 6, 4] = False
+    assert np.isinf(travel_time(cost, seed_at(cost.shape, 0, 0, 2), np.ones(3), closed)[0, :, 5:]).all()
+    nowhere = np.zeros(cost.shape, dtype=bool)
+    assert np.isinf(travel_time(cost, seed_at(cost.shape, 0, 0, 2), np.ones(3), nowhere)).sum() == 62

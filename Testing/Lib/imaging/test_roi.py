@@ -121,3 +121,17 @@ def test_a_box_on_the_working_grid_holds_each_of_its_voxels(spacing_mm):
     extra = np.sum(inside.any(axis=(1, 2))) - np.sum(centres.any(axis=(1, 2)))
     assert extra <= 2 * (spacing_mm > 1)  # a coarse voxel that the box only touches counts, too
     assert not roi.box(Extent((0, 0, 0), (2, 2, 2))).any()
+
+
+def test_a_field_is_carried_from_one_region_to_another():
+    coarse, fine = Roi.covering(GRID, BOX, 3.0), Roi.covering(GRID, Extent((1, 8, 9), (12, 20, 30)), 1.2)
+    ramp = (centres_ras(coarse.grid) @ [1.0, 2.0, -0.5]).astype(np.float32)
+    carried = coarse.carried(ramp, fine)
+    assert carried.shape == fine.shape_kji
+    expected = centres_ras(fine.grid) @ [1.0, 2.0, -0.5]
+    within = np.zeros(GRID.shape_kji, dtype=bool)
+    within[BOX.padded(-3).slices] = True  # at the border, values are repeated
+    inner = fine.read_mask(bits(within)) > 0.99
+    assert inner.sum() > 100
+    np.testing.assert_allclose(carried[inner], expected[inner], atol=1e-3)
+    assert (carried[0] == 0).all()  # beyond the coarse region

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from PromptSegLib.errors import VolumeError
-from PromptSegLib.imaging.windowing import IntensityRule, as_grey, as_rgb, thinned
+from PromptSegLib.imaging.windowing import IntensityRule, as_grey, as_rgb, is_ct, thinned, window_of_tissue
 from PromptSegLib.view import Window
 from PromptSegLib.volume import Volume
 
@@ -81,3 +81,21 @@ def test_colour_stays_colour_and_transparency_goes():
 def test_two_components_are_no_colour():
     with pytest.raises(VolumeError, match="expected grey or RGB, got pixels of 2 components"):
         as_rgb(np.zeros((4, 5, 2)), Window(0, 1))
+
+
+def test_a_ct_is_known_by_its_air():
+    hu = np.full((10, 20, 20), 40, dtype=np.int16)
+    hu[:, :3] = -1000
+    assert is_ct(Volume(hu))
+    assert is_ct(Volume(np.where(hu == 40, hu, np.nan).astype(np.float32))) is False
+    assert is_ct(Volume(np.where(hu == 40, 40.0, -3024.0)))  # padding around a round field of view
+    assert not is_ct(Volume(hu + 1024))
+    assert not is_ct(Volume((hu + 1024).astype(np.uint16)))
+    assert not is_ct(Volume(np.repeat(hu[..., None], 3, axis=3)))
+
+
+@pytest.mark.parametrize(
+    ("hu", "low", "high"), [(-800, -1350, 150), (-90, -160, 240), (60, -160, 240), (700, -500, 1300)]
+)
+def test_each_tissue_has_its_window(hu, low, high):
+    assert window_of_tissue(hu) == Window(low, high)

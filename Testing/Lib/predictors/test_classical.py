@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 import tracemalloc
 
+import click_phantoms
 import numpy as np
 import pytest
+from click_phantoms import GRIDS, SPACE, at, grey, two_balls
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage
 from slice_phantoms import affine, ball, coloured, iou, middle_ras
 from strategies import grids, positions_in
 
@@ -24,62 +25,13 @@ from PromptSegLib.session import Session
 from PromptSegLib.view import View, Window
 from PromptSegLib.volume import Image, Volume
 
-GRIDS = {
-    "isotropic": Grid((36, 40, 44), affine()),
-    "anisotropic": Grid((14, 50, 56), affine(spacing=(0.8, 0.8, 3.0))),
-    "flipped": Grid((36, 40, 44), affine(signs=(-1, 1, -1))),
-    "permuted": Grid((36, 40, 44), affine(order=(2, 0, 1))),
-    "oblique": Grid((30, 40, 44), affine(spacing=(1.0, 1.1, 1.4), turned_deg=25)),
-}
-SPACE = GRIDS["isotropic"]
-
-
-def grey(grid, *structures, inside=100.0, sd=2.0, seed=0):
-    """Return a noisy image of 0 with structures of `inside`, blurred as a scanner does: float32."""
-    array = np.zeros(grid.shape_kji, dtype=np.float32)
-    for structure in structures:
-        array[structure] = inside
-    array = ndimage.gaussian_filter(array, [0.5 * (n > 1) for n in array.shape])
-    array += np.random.default_rng(seed).normal(0, sd, array.shape).astype(np.float32)
-    return Volume(array, grid.ijk_to_ras)
-
 
 def clicked(volume, *prompts, **options):
-    """Return the mask after all of `prompts`, one by one."""
-    session = Session(volume, ClassicalPredictor(), **options)
-    for prompt in prompts:
-        session.add(prompt)
-    return session.mask_kji
+    return click_phantoms.clicked(ClassicalPredictor(), volume, *prompts, **options)
 
 
-def answered_at_once(volume, *prompts, mask_kji=None, view=None, cancel=None):
-    """Return the mask that a single question gives, None when there is no answer."""
-    predictor, image, token = ClassicalPredictor(), Image(volume), cancel or CancelToken()
-    mask = None
-    if mask_kji is not None:
-        mask = BitMask(mask_kji.shape)
-        mask.write(Extent.of_shape(mask_kji.shape), mask_kji)
-    state = TargetState("segment", prompts, mask=mask, view=view)
-    encoding = predictor.encode(image, token, no_progress)
-    predictions = list(predictor.predict(encoding, state, token, no_progress))
-    if not predictions:
-        return None
-    [prediction] = predictions
-    result = np.zeros(volume.grid.shape_kji, dtype=bool) if mask_kji is None else mask_kji.copy()
-    patch = prediction.patches["segment"]
-    result[patch.extent.slices] = patch.mask_kji
-    return result
-
-
-def at(grid, offset_ras=(0, 0, 0), positive=True):
-    return Point(tuple(middle_ras(grid) + offset_ras), positive)
-
-
-def two_balls(radius_mm=9.0, half_distance_mm=8.0):
-    """Return two balls that overlap, side by side along R, and where to click in each."""
-    offset = np.array([half_distance_mm, 0, 0])
-    left, right = (ball(SPACE, middle_ras(SPACE) + sign * offset, radius_mm) for sign in (-1, 1))
-    return left, right, at(SPACE, -offset), at(SPACE, offset, positive=False)
+def answered_at_once(volume, *prompts, **options):
+    return click_phantoms.answered_at_once(ClassicalPredictor(), volume, *prompts, **options)
 
 
 # One click, on any image

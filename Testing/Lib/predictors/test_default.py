@@ -1,0 +1,359 @@
+"""The default predictor finds structures out of the box, with torch or without, and does as each prompt says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+
+import click_phantoms
+import numpy as np
+import pytest
+import torch
+from click_phantoms import SPACE, at, grey, two_balls
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from slice_phantoms import affine, ball, coloured, iou, middle_ras
+from strategies import grids, positions_in
+
+from PromptSegLib.cancel import CancelToken
+from PromptSegLib.errors import Cancelled, VolumeError, WeightsError
+from PromptSegLib.geometry import Extent, Grid, flip_axes
+from PromptSegLib.networks.prompt_unet import PromptUNet
+from PromptSegLib.networks.prompt_unet_numpy import NumpyPromptUNet
+from PromptSegLib.predictors.default import DefaultPredictor
+from PromptSegLib.predictors.prompt_network import NumpyPromptNetwork, load_network
+from PromptSegLib.prompts import Box, Lasso, Point, Scribble
+from PromptSegLib.session import Session
+from PromptSegLib.view import View, Window
+from PromptSegLib.volume import Volume
+from PromptSegLib.weights.shipped import write_shipped
+
+# One predictor, so that its networks are loaded once.
+DEFAULT = DefaultPredictor()
+
+
+def clicked(volume, *prompts, **options):
+    return click_phantoms.clicked(DEFAULT, volume, *prompts, **options)
+
+
+def answered_at_once(volume, *prompts, **options):
+    return click_phantoms.answered_at_once(DEFAULT, volume, *prompts, **options)
+
+
+def around(truth, margin=0):
+    """Return the box around a structure of `SPACE`."""
+    extent = Extent.of_mask(truth).padded(margin)
+    return Box.from_indices(SPACE, flip_axes(extent.start_kji), flip_axes(np.subtract(extent.stop_kji, 1)))
+
+
+# One click, on any image
+
+
+@pytest.mark.parametrize("thin_axis", [0, 1, 2])
+def test_a_single_slice_is_segmented_in_the_plane(thin_axis):
+    shape = [48, 52, 44]
+    shape[thin_axis] = 1
+    grid = Grid(tuple(shape), affine(spacing=(0.9, 0.9, 0.9)))
+    truth = ball(grid, middle_ras(grid), 12)
+    assert iou(clicked(grey(grid, truth), at(grid)), truth) > 0.85
+
+
+def test_structures_that_differ_in_colour_only_are_told_apart():
+    grid = Grid((1, 60, 60), affine())
+    red = ball(grid, np.add(middle_ras(grid), (-8, 0, 0)), 11)
+    green = ball(grid, np.add(middle_ras(grid), (9, 0, 0)), 11) & ~red
+    mask = clicked(coloured(grid, red, green), at(grid, (-9, 0, 0)))
+    assert iou(mask, red) > 0.8
+    assert (mask & green).sum() < 0.1 * green.sum()
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float16, np.float64])
+def test_any_type_of_voxel_will_do(dtype):
+    grid = Grid((1, 50, 56), affine())
+    truth = ball(grid, middle_ras(grid), 12)
+    array = truth if dtype is bool else np.clip(grey(grid, truth).array, 0, 120).astype(dtype)
+    assert iou(clicked(Volume(array, grid.ijk_to_ras), at(grid)), truth) > 0.85
+
+
+def test_a_click_on_a_voxel_that_is_no_number_is_answered():
+    volume = grey(SPACE, ball(SPACE, middle_ras(SPACE), 12))
+    k, j, i = SPACE.nearest_kji(middle_ras(SPACE))
+    volume.array[k, j, i] = np.nan
+    assert clicked(volume, at(SPACE))[k, j, i]
+
+
+def test_an_image_without_a_finite_voxel_is_refused():
+    with pytest.raises(VolumeError, match="finite"):
+        clicked(Volume(np.full((4, 5, 6), np.nan, dtype=np.float32)), Point((2, 2, 2)))
+
+
+@pytest.mark.parametrize("value", [0, -1e30, 1e300])
+def test_an_image_of_one_value_gives_at_least_the_voxel_clicked(value):
+    assert clicked(Volume(np.full((9, 10, 11), value, dtype=np.float64)), Point((5, 4, 3)))[3, 4, 5]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 12), (12, 1, 1), (2, 2, 2), (1, 2, 30)])
+def test_rows_of_voxels_are_images_too(shape):
+    array = np.zeros(shape, dtype=np.int16)
+    last = tuple(n - 1 for n in shape)
+    array[tuple(slice(n // 2, None) for n in shape)] = 100
+    volume = Volume(array)
+    mask = clicked(volume, Point(tuple(volume.grid.to_ras(flip_axes(last)))), Point((0, 0, 0), positive=False))
+    assert not mask[0, 0, 0]
+    assert mask[last] or last == (0, 0, 0)
+
+
+@pytest.mark.parametrize("spacing", [1e4, 1e-3])
+def test_the_unit_of_length_does_not_matter(spacing):
+    masks = []
+    for s in (1.0, spacing):
+        grid = Grid((1, 42, 44), affine(spacing=(s, s, s)))
+        masks.append(clicked(grey(grid, ball(grid, middle_ras(grid), 9.3 * s)), at(grid)))
+    assert masks[0].sum() > 100
+    assert iou(*masks) > 0.99
+
+
+def test_a_negative_click_takes_away_the_neighbour_that_touches():
+    left, right, click, against = two_balls()
+    volume = grey(SPACE, left | right)
+    for mask in (clicked(volume, click, against), answered_at_once(volume, click, against)):
+        assert iou(mask, left) > 0.6
+        assert (mask & right & ~left).sum() < 0.35 * (right & ~left).sum()
+
+
+def test_a_box_finds_what_is_in_it_and_nothing_beyond():
+    left, right, _, _ = two_balls(half_distance_mm=10)
+    mask = clicked(grey(SPACE, left, right), around(left))
+    assert iou(mask, left) > 0.7
+    mask[Extent.of_mask(left).slices] = False
+    assert not mask.any()
+
+
+def test_a_box_on_a_slice_of_a_volume_finds_what_is_in_it():
+    truth = ball(SPACE, middle_ras(SPACE), 12)
+    extent = Extent.of_mask(truth)
+    low, high = flip_axes(extent.start_kji), flip_axes(np.subtract(extent.stop_kji, 1))
+    low[2] = high[2] = SPACE.shape_kji[0] // 2
+    assert iou(clicked(grey(SPACE, truth), Box.from_indices(SPACE, low, high)), truth) > 0.75
+
+
+def test_a_box_around_part_of_a_structure_is_its_limit():
+    truth = ball(SPACE, middle_ras(SPACE), 12)
+    box = around(truth & (np.arange(SPACE.shape_kji[0]) < SPACE.shape_kji[0] // 2)[:, None, None])
+    mask = clicked(grey(SPACE, truth), box)
+    assert mask.any()
+    assert not mask[SPACE.shape_kji[0] // 2 :].any()
+
+
+def test_a_negative_box_stays_empty():
+    left, right, click, _ = two_balls()
+    center = tuple(np.add(middle_ras(SPACE), (9, 0, 0)))
+    mask = clicked(grey(SPACE, left | right), click, Box(center, (12, 30, 30), positive=False))
+    assert not (mask & ball(SPACE, center, 6)).any()
+    assert (mask & left).sum() > 0.5 * left.sum()
+
+
+def test_strokes_of_both_signs_are_honoured():
+    left, right, _, _ = two_balls()
+    middle = middle_ras(SPACE)
+    yes = Scribble((tuple(np.add(middle, (-14, 0, 0))), tuple(np.add(middle, (-5, 0, 0)))), 2.0)
+    no = Scribble((tuple(np.add(middle, (4, 0, 0))), tuple(np.add(middle, (14, 0, 0)))), 2.0, positive=False)
+    mask = clicked(grey(SPACE, left | right), yes, no)
+    assert iou(mask, left) > 0.6
+    for stroke in (yes, no):
+        on_stroke = SPACE.nearest_kji(np.linspace(*stroke.points_ras, 20))
+        assert (mask[tuple(on_stroke.T)] == stroke.positive).all()
+
+
+def test_outlines_of_both_signs_are_honoured():
+    left, right, _, _ = two_balls()
+    middle = middle_ras(SPACE)
+
+    def outline(x, positive):
+        corners = [(-4, -4, 0), (4, -4, 0), (4, 4, 0), (-4, 4, 0)]
+        return Lasso(tuple(tuple(np.add(middle, np.add((x, 0, 0), corner))) for corner in corners), positive)
+
+    mask = clicked(grey(SPACE, left | right), outline(-9, True), outline(9, False))
+    assert iou(mask, left) > 0.6
+    for x, expected in ((-9, True), (9, False)):
+        assert mask[tuple(SPACE.nearest_kji(np.add(middle, (x, 2, 0))))] == expected
+
+
+def test_negative_prompts_alone_give_nothing():
+    volume = grey(SPACE, ball(SPACE, middle_ras(SPACE), 12))
+    against = [at(SPACE, positive=False), at(SPACE, (0, 14, 0), positive=False)]
+    assert not clicked(volume, *against).any()
+    assert answered_at_once(volume, *against) is None
+
+
+def untrained(dims):
+    """Return a small network that knows nothing: what prompts say must hold whatever a network thinks."""
+    torch.manual_seed(dims)
+    network = PromptUNet(dims, widths=(8, 8)).eval()
+    with torch.no_grad():
+        network.out.weight.mul_(30)
+    weights = {key: value.numpy() for key, value in network.state_dict().items()}
+    return NumpyPromptNetwork(NumpyPromptUNet(dims, network.widths, weights), side=32, multiple=4)
+
+
+UNTRAINED = DefaultPredictor({2: untrained(2), 3: untrained(3)})
+
+
+@settings(max_examples=40)
+@given(data=st.data(), grid=grids())
+def test_every_voxel_clicked_is_as_it_was_said_last(data, grid):
+    positions = data.draw(st.lists(st.tuples(positions_in(grid), st.booleans()), min_size=1, max_size=4))
+    array = np.random.default_rng(data.draw(st.integers(0, 99))).normal(0, 50, grid.shape_kji).round()
+    clicks = [Point(position, positive) for position, positive in positions]
+    said = {tuple(grid.nearest_kji(click.position_ras)): click.positive for click in clicks}
+    volume = Volume(array.astype(np.int16), grid.ijk_to_ras)
+    answers = click_phantoms.clicked, click_phantoms.answered_at_once
+    for mask in (answer(UNTRAINED, volume, *clicks) for answer in answers):
+        if mask is not None:
+            assert {index: bool(mask[index]) for index in said} == said
+
+
+def test_a_click_against_a_network_that_is_sure_is_heard_by_more_than_its_voxel():
+    truth = ball(SPACE, middle_ras(SPACE), 12)
+    volume = grey(SPACE, truth)
+    mask = clicked(volume, at(SPACE), at(SPACE, (0, 6, 0), positive=False))
+    assert not mask[ball(SPACE, np.add(middle_ras(SPACE), (0, 6, 0)), 0.9)].any()
+
+
+def test_a_later_click_changes_nothing_far_from_it():
+    grid = Grid((60, 150, 190), affine())
+    near, far = (ball(grid, np.add(middle_ras(grid), (x, 0, 0)), 17) for x in (-60, 60))
+    session = Session(grey(grid, near, far), DEFAULT)
+    session.add(at(grid, (-60, 0, 0)))
+    before = session.mask_kji
+    assert iou(before, near) > 0.75
+    session.add(at(grid, (60, 0, 0)))
+    assert iou(session.mask_kji, near | far) > 0.75
+    half = grid.shape_kji[2] // 2
+    np.testing.assert_array_equal(session.mask_kji[..., :half], before[..., :half])
+
+
+def test_a_correction_leaves_the_far_end_of_a_structure_as_it_was():
+    grid = Grid((1, 60, 400), affine())
+    rows, columns = np.indices(grid.shape_kji)[1:]
+    bar = (abs(rows - 30) < 9) & (columns > 20) & (columns < 380)
+    drawn = bar.copy()
+    drawn[0, 38:41, 60:120] = True  # what a network would smooth away
+    point = Point(tuple(grid.to_ras((370, 52, 0))), positive=True)
+    mask = answered_at_once(grey(grid, bar), point, mask_kji=drawn)
+    np.testing.assert_array_equal(mask[..., :100], drawn[..., :100])
+
+
+# What the user sees, and waits for
+
+
+def test_tissues_that_look_alike_in_the_window_are_one():
+    grid = Grid((1, 60, 60), affine())
+    inner, outer = (ball(grid, middle_ras(grid), radius) for radius in (8, 18))
+    volume = grey(grid, outer)
+    volume.array[inner] += 200
+    assert iou(clicked(volume, at(grid)), inner) > 0.75
+    assert iou(clicked(volume, at(grid), window=Window(-50, 60)), outer) > 0.85
+
+
+def test_the_view_says_how_large_a_structure_is_meant():
+    grid = Grid((1, 160, 160), affine())
+    inner, outer = (ball(grid, middle_ras(grid), radius) for radius in (9, 45))
+    volume = grey(grid, outer, inside=300)
+    volume.array[inner] += 100
+    found = {}
+    for size_mm in (40.0, 150.0):
+        view = View(tuple(middle_ras(grid)), (1, 0, 0), (0, 1, 0), (size_mm, size_mm))
+        found[size_mm] = clicked(volume, at(grid), view=view)
+    assert iou(found[40.0], inner) > 0.75
+    assert found[150.0].sum() >= found[40.0].sum()
+
+
+def test_a_structure_larger_than_the_view_is_followed_beyond_it():
+    grid = Grid((1, 200, 200), affine())
+    truth = ball(grid, middle_ras(grid), 60)
+    view = View(tuple(middle_ras(grid)), (1, 0, 0), (0, 1, 0), (80.0, 80.0))
+    assert iou(clicked(grey(grid, truth), at(grid), view=view), truth) > 0.85
+
+
+def test_a_cancelled_prediction_stops():
+    token = CancelToken()
+    token.cancel()
+    with pytest.raises(Cancelled):
+        answered_at_once(grey(SPACE, ball(SPACE, middle_ras(SPACE), 12)), at(SPACE), cancel=token)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_a_click_in_a_large_volume_copies_little_of_it(dtype):
+    grid = Grid((300, 512, 512), affine(spacing=(0.8, 0.8, 1.5)))
+    array = np.zeros(grid.shape_kji, dtype=dtype)
+    box = Extent((90, 190, 190), (210, 320, 320))
+    truth = ball(grid.cropped(box), middle_ras(grid), 45)
+    array[box.slices][truth] = 100
+    clicked(Volume(array[:4, :4, :4].copy()), Point((1, 1, 1)))  # what the first click imports is no copy of the image
+    session = Session(Volume(array, grid.ijk_to_ras), DEFAULT)
+    view = View(tuple(middle_ras(grid)), (1, 0, 0), (0, 1, 0), (270.0, 270.0))
+    for turn, offset in enumerate(((0, 0, 0), (40, 0, 0))):
+        tracemalloc.start()
+        session.add(at(grid, offset), view)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        stages = {stage: round(ms) for stage, ms in session.prediction.timings_ms.items()}
+        print(f"click {turn + 1}: {peak / 2**20:.0f} of {array.nbytes / 2**20:.0f} MiB; ms: {stages}")
+        assert peak < 0.25 * array.nbytes
+    assert iou(session.mask_kji[box.slices], truth) > 0.8
+
+
+# With torch and without
+
+
+_WITHOUT = """
+import json, sys
+for name in ("torch", "monai"):
+    sys.modules[name] = None
+import numpy as np
+from PromptSegLib import Point, Session, Volume
+found = []
+for shape in ((1, 48, 52), (24, 48, 52)):
+    z, y, x = np.indices(shape)
+    inside = (z - shape[0] // 2) ** 2 + (y - 24) ** 2 + (x - 26) ** 2 < 100
+    session = Session(Volume(inside * 100.0 + np.random.default_rng(0).normal(0, 5, shape)), "PREDICTOR")
+    session.add(Point((26, 24, shape[0] // 2)))
+    mask = session.mask_kji
+    found.append([float((mask & inside).sum() / (mask | inside).sum()), np.packbits(mask).tobytes().hex()])
+print(json.dumps([sorted(m for m in ("torch", "monai") if sys.modules.get(m)), found]))
+"""
+
+
+def test_without_torch_the_masks_are_the_same():
+    location = "PromptSegLib.predictors.default:DefaultPredictor"
+    answers = []
+    for script in (_WITHOUT, _WITHOUT.replace("sys.modules[name] = None", "pass")):
+        run = subprocess.run(
+            [sys.executable, "-c", script.replace("PREDICTOR", location)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert run.returncode == 0, run.stderr
+        answers.append(json.loads(run.stdout))
+    (modules, without), (_, with_torch) = answers
+    assert modules == []
+    assert min(score for score, _ in without) > 0.8
+    for (_, mine), (_, its) in zip(without, with_torch, strict=True):
+        one, other = (np.unpackbits(np.frombuffer(bytes.fromhex(m), dtype=np.uint8)).astype(bool) for m in (mine, its))
+        assert iou(one, other) > 0.999
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    path = tmp_path / "other.npz"
+    weights = {key: value.numpy() for key, value in PromptUNet(2, widths=(8, 8)).state_dict().items()}
+    del weights["out.bias"]
+    write_shipped(path, {"dims": 2, "widths": [8, 8], "sizes": [32]}, weights)
+    with pytest.raises(WeightsError, match=r"missing: out\.bias"):
+        load_network(2, path=path)
+    with pytest.raises(WeightsError, match="3D"):
+        load_network(3, path=path)
