@@ -84,7 +84,7 @@ def reasons(situation: Situation) -> dict[str, str]:
 
 
 _HINTS = {
-    "point": "Click in a slice view, or on a surface in 3D. Click the tool once more to put it down.",
+    "point": "Click in a slice view, or on a surface in 3D.",
     "box2d": "Drag a box around the structure in a slice view.",
     "box3d": "Click at two opposite corners of the structure.",
     "scribble": "Paint along the structure in a slice view.",
