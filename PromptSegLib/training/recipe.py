@@ -65,20 +65,22 @@ RECIPES = {
         dims=2,
         widths=(32, 64, 128, 192, 256),
         phases=(Phase(0.35, 96, 24), Phase(0.75, 128, 16), Phase(1.0, 192, 8)),
-        steps=8000,
+        steps=6600,
+        first_chunks=44,
+        steps_per_chunk=80,
     ),
     3: Recipe(
         dims=3,
         widths=(32, 64, 128, 192),
         phases=(Phase(0.7, 48, 8), Phase(1.0, 64, 4)),
-        steps=4000,
+        steps=2800,
         learning_rate=1e-3,
         chunk_size=16,
-        first_chunks=30,
-        steps_per_chunk=40,
+        first_chunks=24,
+        steps_per_chunk=70,
     ),
 }
-"""The shipped weights' recipes, apart from the steps."""
+"""How the shipped weights are trained; an hour on one core each, 3D from inflated 2D weights."""
 
 
 def recipe_for(dims: int, *, steps: int | None = None, seed: int = 0) -> Recipe:
