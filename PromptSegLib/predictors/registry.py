@@ -17,6 +17,7 @@ from PromptSegLib.structures import name_among
 
 # Module : class. Modules import torch and the like inside of functions, so that listing them costs nothing.
 _PREDICTORS = {
+    "default": "PromptSegLib.predictors.default:DefaultPredictor",
     "classical": "PromptSegLib.predictors.classical:ClassicalPredictor",
     "sam-med2d": "PromptSegLib.predictors.sam:SamMed2D",
     "sam-med2d-no-adapter": "PromptSegLib.predictors.sam:SamMed2DNoAdapter",
@@ -46,12 +47,13 @@ _PREDICTORS = {
     "vista3d": "PromptSegLib.predictors.vista3d:Vista3d",
 }
 
-_ALIASES = {"default": "classical"}
+# Other names for them.
+_ALIASES: dict[str, str] = {}
 
 
 def predictor_names() -> tuple[str, ...]:
     """Return the names of all predictors, "default" first."""
-    return (*_ALIASES, *_PREDICTORS)
+    return tuple(dict.fromkeys((*_ALIASES, *_PREDICTORS)))
 
 
 def capabilities_of(name: str) -> Capabilities:

@@ -12,7 +12,7 @@ import click_phantoms
 import numpy as np
 import pytest
 import torch
-from click_phantoms import SPACE, at, grey, two_balls
+from click_phantoms import GRIDS, SPACE, at, grey, two_balls
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from slice_phantoms import affine, ball, coloured, iou, middle_ras
@@ -20,12 +20,13 @@ from strategies import grids, positions_in
 
 from PromptSegLib.cancel import CancelToken
 from PromptSegLib.errors import Cancelled, VolumeError, WeightsError
+from PromptSegLib.evaluation.phantom import make_abdomen
 from PromptSegLib.geometry import Extent, Grid, flip_axes
 from PromptSegLib.networks.prompt_unet import PromptUNet
 from PromptSegLib.networks.prompt_unet_numpy import NumpyPromptUNet
 from PromptSegLib.predictors.default import DefaultPredictor
 from PromptSegLib.predictors.prompt_network import NumpyPromptNetwork, load_network
-from PromptSegLib.prompts import Box, Lasso, Point, Scribble
+from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Scribble
 from PromptSegLib.session import Session
 from PromptSegLib.view import View, Window
 from PromptSegLib.volume import Volume
@@ -52,6 +53,12 @@ def around(truth, margin=0):
 # One click, on any image
 
 
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+def test_one_click_finds_a_ball(grid):
+    truth = ball(grid, middle_ras(grid), 13)
+    assert iou(clicked(grey(grid, truth), at(grid, (2, -3, 1))), truth) > 0.65
+
+
 @pytest.mark.parametrize("thin_axis", [0, 1, 2])
 def test_a_single_slice_is_segmented_in_the_plane(thin_axis):
     shape = [48, 52, 44]
@@ -76,6 +83,15 @@ def test_any_type_of_voxel_will_do(dtype):
     truth = ball(grid, middle_ras(grid), 12)
     array = truth if dtype is bool else np.clip(grey(grid, truth).array, 0, 120).astype(dtype)
     assert iou(clicked(Volume(array, grid.ijk_to_ras), at(grid)), truth) > 0.85
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_voxels_that_are_no_numbers_around_a_structure_do_not_hide_it(value):
+    truth = ball(SPACE, middle_ras(SPACE), 12)
+    volume = grey(SPACE, truth)
+    volume.array[:, :6] = value
+    volume.array[np.random.default_rng(1).random(truth.shape) < 0.001] = value
+    assert iou(clicked(volume, at(SPACE, (0, 0, 1))), truth) > 0.75
 
 
 def test_a_click_on_a_voxel_that_is_no_number_is_answered():
@@ -114,6 +130,17 @@ def test_the_unit_of_length_does_not_matter(spacing):
         masks.append(clicked(grey(grid, ball(grid, middle_ras(grid), 9.3 * s)), at(grid)))
     assert masks[0].sum() > 100
     assert iou(*masks) > 0.99
+
+
+def test_soft_tissue_in_a_ct_is_seen_without_a_window():
+    phantom = make_abdomen((40, 120, 120), (3.0, 3.0, 4.5))
+    mask = clicked(phantom.volume, phantom.clicks["spleen"], phantom.clicks["liver"])
+    assert iou(mask, phantom.mask("spleen") | phantom.mask("liver")) > 0.45
+    [kidney] = [clicked(phantom.volume, phantom.clicks["kidney left"])]
+    assert iou(kidney, phantom.mask("kidney left")) > 0.5
+
+
+# Other prompts
 
 
 def test_a_negative_click_takes_away_the_neighbour_that_touches():
@@ -180,6 +207,16 @@ def test_outlines_of_both_signs_are_honoured():
     assert iou(mask, left) > 0.6
     for x, expected in ((-9, True), (9, False)):
         assert mask[tuple(SPACE.nearest_kji(np.add(middle, (x, 2, 0))))] == expected
+
+
+def test_a_mask_is_refined_by_clicks():
+    truth = ball(SPACE, middle_ras(SPACE), 12)
+    part = truth & ball(SPACE, np.add(middle_ras(SPACE), (-8, 0, 0)), 9)
+    session = Session(grey(SPACE, truth), DEFAULT)
+    session.add(MaskPrompt(part, SPACE.ijk_to_ras))
+    np.testing.assert_array_equal(session.mask_kji, part)
+    session.add(at(SPACE, (7, 0, 0)))
+    assert iou(session.mask_kji, truth) > 0.75
 
 
 def test_negative_prompts_alone_give_nothing():
