@@ -67,8 +67,8 @@ class ClassPredictor(ABC):
         self._weights = weights or WeightsStore()
         self._inference = (step, mirror, gaussian)
         self._model: ClassModel | None = None
-        if network is None and self._weights.status(self._weights_name).state != "ready":
-            self._weights.path(self._weights_name)
+        if network is None:
+            self._weights.require(self._weights_name)
 
     @abstractmethod
     def published(self) -> nn.Module:
@@ -136,16 +136,9 @@ class ClassPredictor(ABC):
         return self._model
 
     def _read(self) -> nn.Module:
-        import torch
+        from PromptSegLib.predictors.published import with_weights
 
-        from PromptSegLib.weights.readers import check_state_dict
-
-        with torch.device("meta"):
-            network = self.published()
-        state_dict = self._weights.state_dict(self._weights_name)
-        check_state_dict({key: value.shape for key, value in network.state_dict().items()}, state_dict)
-        network.load_state_dict(state_dict, assign=True)
-        return network
+        return with_weights(self.published, self._weights.state_dict(self._weights_name))
 
     def _prepared(self, encoding: ClassEncoding, plan: Plan, cancel: CancelToken, progress: Progress) -> Prepared:
         from PromptSegLib.predictors.class_model import Prepared

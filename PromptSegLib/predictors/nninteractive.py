@@ -67,8 +67,8 @@ class NnInteractive:
         self._weights = weights or WeightsStore()
         self._local: LocalSession | None = None
         self._steps: SteppingSession | None = None
-        if folder is None and self._weights.status(_WEIGHTS).state != "ready":
-            self._weights.folder_of(_WEIGHTS)
+        if folder is None:
+            self._weights.require(_WEIGHTS)
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> OrientedImage:
         """Give the package the image. Raises VolumeError for colour or an image without contrast, WeightsError."""

@@ -16,10 +16,16 @@ Network = TypeVar("Network", bound=nn.Module)
 def with_weights(make: Callable[[], Network], state_dict: Mapping[str, Tensor]) -> Network:
     """Return the network that `make` builds, its weights being the tensors of `state_dict` themselves.
 
+    It is built on the device "meta", so all that it holds must be in the state dict; see `filled` where it is not.
     Raises WeightsError, naming the keys, when these are not exactly the network's.
     """
     with torch.device("meta"):
         network = make()
+    return filled(network, state_dict)
+
+
+def filled(network: Network, state_dict: Mapping[str, Tensor]) -> Network:
+    """Return `network`, its weights being the tensors of `state_dict` from now on. Raises as `with_weights`."""
     check_state_dict({key: value.shape for key, value in network.state_dict().items()}, state_dict)
     network.load_state_dict(state_dict, assign=True)
     return network

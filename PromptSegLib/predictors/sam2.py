@@ -65,17 +65,12 @@ class Sam2Predictor(SlicePredictor):
         return Sam2Model(self._network or self._published(), self._device)
 
     def _published(self) -> Sam2:
-        import torch
-
         from PromptSegLib.networks.sam2 import Sam2, from_published, sam2_video
-        from PromptSegLib.weights.readers import check_state_dict
+        from PromptSegLib.predictors.published import filled
 
         state_dict = from_published(self._weights.state_dict(self.capabilities.weights[0]))
-        with torch.device("meta"):
-            video = sam2_video(**self.configuration)
-        check_state_dict({key: value.shape for key, value in video.state_dict().items()}, state_dict)
-        video.load_state_dict(state_dict, assign=True)
-        return Sam2(video)
+        # It computes positional encodings, which no checkpoint holds, when it is made.
+        return Sam2(filled(sam2_video(**self.configuration), state_dict))
 
 
 class Sam2Tiny(Sam2Predictor):

@@ -74,8 +74,8 @@ class SamMed3D:
         self._weights = weights or WeightsStore()
         self._most_grown = most_grown
         self._model: SamMed3DModel | None = None
-        if network is None and self._weights.status(self._weights_name).state != "ready":
-            self._weights.path(self._weights_name)
+        if network is None:
+            self._weights.require(self._weights_name)
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> WindowEncoding:
         """Load the network; windows are encoded when they are prompted."""

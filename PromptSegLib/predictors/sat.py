@@ -65,10 +65,8 @@ class SatPredictor:
         self._model = model
         self._device = device
         self._weights = weights or WeightsStore()
-        name = self.capabilities.name
-        if model is None and self._weights.status(name).state != "ready":
-            for file in self._weights.checkpoint(name).files:
-                self._weights.path(name, file.path)
+        if model is None:
+            self._weights.require(self.capabilities.name)
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> _Prepared:
         """Prepare the image for the network; the network itself needs the texts, too. Raises VolumeError."""
@@ -117,13 +115,14 @@ class SatPredictor:
         return self._model
 
     def _load(self) -> SatModel:
+        from PromptSegLib.predictors.published import filled
         from PromptSegLib.predictors.sat_model import SatModel
 
         network, encoder = self._networks()
         name = self.capabilities.name
         vision, text, vocabulary = (file.path for file in self._weights.checkpoint(name).files)
-        self._fill(network, vision)
-        self._fill(encoder, text)
+        filled(network, self._weights.state_dict(name, vision))
+        filled(encoder, self._weights.state_dict(name, text))
         words = read_vocabulary(self._weights.path(name, vocabulary), encoder.vocabulary)
         return SatModel(network, encoder, words, self._device, self.window)
 
@@ -137,13 +136,6 @@ class SatPredictor:
         with torch.device("meta"):
             network = SAT.of_size(self.size)
         return network, TextEncoder()
-
-    def _fill(self, network: SAT | TextEncoder, file: str) -> None:
-        from PromptSegLib.weights.readers import check_state_dict
-
-        state_dict = self._weights.state_dict(self.capabilities.name, file)
-        check_state_dict({key: value.shape for key, value in network.state_dict().items()}, state_dict)
-        network.load_state_dict(state_dict, assign=True)
 
 
 class SatNano(SatPredictor):

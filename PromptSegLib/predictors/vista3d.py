@@ -79,8 +79,8 @@ class Vista3d:
         self._device = device
         self._weights = weights or WeightsStore()
         self._model: Vista3dModel | None = None
-        if network is None and self._weights.status("vista3d").state != "ready":
-            self._weights.path("vista3d")
+        if network is None:
+            self._weights.require("vista3d")
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> _Prepared:
         """Prepare the image for the network. Raises VolumeError for colour."""
@@ -201,13 +201,9 @@ class Vista3d:
         return network
 
     def _read(self) -> VISTA3D:
-        from PromptSegLib.weights.readers import check_state_dict
+        from PromptSegLib.predictors.published import filled
 
-        network = self._build()
-        state_dict = self._weights.state_dict("vista3d")
-        check_state_dict({key: value.shape for key, value in network.state_dict().items()}, state_dict)
-        network.load_state_dict(state_dict)
-        return network
+        return filled(self._build(), self._weights.state_dict("vista3d"))
 
 
 def _points(prompts: Sequence[Prompt]) -> list[Point]:

@@ -126,13 +126,14 @@ class WeightsStore:
         return Path(self._checked(checkpoint, wanted, cancel).path)
 
     def require(self, name: str) -> None:
-        """Do nothing when a checkpoint is here, without reading it.
+        """Do nothing when all files of a checkpoint are here, without reading them.
 
         Raises:
-            WeightsError: as `path`.
+            WeightsError: as `path`, of the first that is not.
         """
         if self.status(name).state != "ready":
-            self.path(name)
+            for file in self.checkpoint(name).files:
+                self.path(name, file.path)
 
     def folder_of(self, name: str, cancel: CancelToken | None = None) -> Path:
         """The folder with all files of a checkpoint, checked, for engines that want a folder.
