@@ -51,7 +51,7 @@ _ROOM, _CLOSE_IN, _STRIDE = 1.1, 0.75, 1.6
 # longest side.
 _REACH, _CONTRARY_REACH = 0.5, 0.25
 # A network that expects no better Dice than this in the view that was clicked in is shown other regions, too.
-_SURE = 0.45
+_SURE = 0.48
 
 
 class DefaultPredictor:
