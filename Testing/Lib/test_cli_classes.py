@@ -10,7 +10,7 @@ import pytest
 import torch
 from image_files import OBLIQUE, ijk_to_ras, write_with_itk
 from references import needs_all_references
-from tiny_class_networks import TinyAutoPet, TinyStuNet, TinyUniSeg, biased_to, key_made_network
+from tiny_class_networks import TinyAutoPet, TinyStuNet, TinyUniSeg, biased_to, checkpoint_of, key_made_network
 
 from PromptSegLib.geometry import Grid
 from PromptSegLib.io import read_volume
@@ -28,11 +28,6 @@ CHECKPOINTS = {
     TinyUniSeg: "uniseg/uniseg_model_final_checkpoint.model",
     TinyAutoPet: "autopet-2022/autopet_2022_model_final_checkpoint.model",
 }
-
-
-def checkpoint_of(network):
-    """What nnU-Net's first version saves."""
-    return {"epoch": 4000, "state_dict": network.state_dict(), "optimizer_state_dict": None, "plot_stuff": ([1.0], [])}
 
 
 @pytest.fixture

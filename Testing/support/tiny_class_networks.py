@@ -12,7 +12,7 @@ from PromptSegLib.networks.plain_unet import PlainUNet
 from PromptSegLib.networks.stu_net import STUNet
 from PromptSegLib.networks.uniseg import UniSeg
 from PromptSegLib.predictors.autopet import AutoPet2022
-from PromptSegLib.predictors.stu_net import StuNetB
+from PromptSegLib.predictors.stu_net import StuNetB, StuNetS
 from PromptSegLib.predictors.uniseg import UniSegPredictor
 
 STRIDES = [(2, 2, 2), (2, 2, 2)]
@@ -26,6 +26,13 @@ class TinyStuNet(StuNetB):
 
     def published(self):
         return STUNet(widths=(4, 6, 8), depths=(1, 1, 1), strides=STRIDES)
+
+
+class TinyStuNetS(StuNetS):
+    """The same network in the place of the smallest published one; see `save_tiny_stu_net`."""
+
+    plans = tuple(replace(plan, window=(32, 32, 32)) for plan in StuNetS.plans)
+    published = TinyStuNet.published
 
 
 class TinyUniSeg(UniSegPredictor):
@@ -52,6 +59,18 @@ def load_key_made(network):
     shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     network.load_state_dict({key: tensor_from_key(key, shape) for key, shape in shapes.items()})
     return network.eval()
+
+
+def checkpoint_of(network):
+    """Return what nnU-Net's first version saves."""
+    return {"epoch": 4000, "state_dict": network.state_dict(), "optimizer_state_dict": None, "plot_stuff": ([1.0], [])}
+
+
+def save_tiny_stu_net(folder):
+    """Put a checkpoint of `TinyStuNetS` into an offline folder of weights."""
+    path = folder / "stu-net-s" / "small_ep4k.model"
+    path.parent.mkdir(parents=True)
+    torch.save(checkpoint_of(key_made_network(TinyStuNetS)), path)
 
 
 def biased_to(network, channel):
