@@ -67,9 +67,10 @@ class Checkpoint:
 
     @property
     def likely_bytes(self) -> int | None:
-        """Sum of the files' sizes as far as they are known, None when none is."""
-        known = [file.likely_bytes for file in self.files if file.likely_bytes is not None]
-        return sum(known) if known else None
+        """Sum of the files' sizes as far as they are known, None when the main one's is not."""
+        if self.file().likely_bytes is None:
+            return None
+        return sum(file.likely_bytes or 0 for file in self.files)
 
     def file(self, path: str | None = None) -> WeightFile:
         """The file of that path; the main one without a path."""

@@ -42,7 +42,7 @@ def test_a_small_network_answers_as_the_official_one(folder):
             reference.assert_met(f"{case}_ds2", levels[2])
             reference.assert_met(f"{case}_ds4", levels[4])
             if f"{case}_argmax" in reference:
-                assert (levels[0].argmax(dim=1).numpy() == reference[f"{case}_argmax"]).all()
+                reference.assert_strongest_met(f"{case}_argmax", levels[0])
     assert not {name for name in reference.unused if not name.startswith("tiled")}
 
 
@@ -55,7 +55,7 @@ def test_the_published_size_answers_as_the_official_one():
     levels = network(reference.input("input_i8"), task=1)
     reference.assert_met("task1_logits", levels[0])
     reference.assert_met("task1_ds3", levels[3])
-    assert (levels[0].argmax(dim=1).numpy()[..., ::2, ::2, ::2] == reference["task1_argmax_s2"]).all()
+    reference.assert_strongest_met("task1_argmax", levels[0])
     assert reference.unused == set()
 
 

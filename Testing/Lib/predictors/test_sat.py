@@ -19,6 +19,7 @@ from PromptSegLib.geometry import affine_from_parts
 from PromptSegLib.imaging.sat_preparation import prepare
 from PromptSegLib.imaging.sliding_window import slabs_of_half_steps
 from PromptSegLib.predictors.modality import modality_of
+from PromptSegLib.predictors.published import filled
 from PromptSegLib.predictors.registry import create_predictor
 from PromptSegLib.predictors.sat import SatNano, SatPro, language_note, read_vocabulary
 from PromptSegLib.prompts import Box, ClassPrompt, Point, TextPrompt
@@ -288,17 +289,18 @@ def test_checkpoints_of_the_published_sizes_are_read_strictly(kind, keys):
             file = self.checkpoint(name).file(*others)
             return file.layout.rename(official["text" if "text_encoder" in file.path else "vision"])
 
-    predictor = kind(weights=Store())
-    network, encoder = predictor._networks()
-    vision, text, vocabulary = (file.path for file in Store().checkpoint(kind.capabilities.name).files)
+    store = Store()
+    network, encoder = kind(weights=store)._networks()
+    vision, text, vocabulary = (file.path for file in store.checkpoint(kind.capabilities.name).files)
     assert vocabulary == "vocab.txt"
-    predictor._fill(network, vision)
-    predictor._fill(encoder, text)
+    name = kind.capabilities.name
+    filled(network, store.state_dict(name, vision))
+    filled(encoder, store.state_dict(name, text))
     assert all(parameter.is_meta for parameter in (*network.parameters(), *encoder.parameters()))
     assert not any(buffer.is_meta for buffer in encoder.buffers()), "what no checkpoint holds has its values"
     del official["vision"]["projection_layer.0.weight"]
     with pytest.raises(WeightsError, match="1 missing: projection_layer"):
-        predictor._fill(network, vision)
+        filled(network, store.state_dict(name, vision))
 
 
 def meta_tensors(keys):
