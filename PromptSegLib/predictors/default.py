@@ -1,8 +1,9 @@
 """The default predictor: small networks that ship inside, trained on randomised synthetic images alone.
 
 A region around the prompts is shown to the network, 2D for an image of one slice, 3D for a volume; what it is not
-sure of, the image's edges decide. The region follows the view that was clicked in, or the scale on which the answers
-agree; it grows when the mask reaches its border, and closes in on what was found in it.
+sure of, the image's edges decide. The classical predictor's answer is a second opinion where it has shown to help: at
+the first click, with strokes, in boxes. The region follows the view that was clicked in, or the scale on which the
+answers agree; it grows when the mask reaches its border, and closes in on what was found in it.
 """
 
 from __future__ import annotations
@@ -195,7 +196,7 @@ class _Question:
 
     def _with_second_opinion(self, look: Look, progress: Progress) -> Look:
         """Return `look` with the odds shifted towards what the classical predictor makes of all prompts at once."""
-        is_drawn = isinstance(self._state.prompts[-1], Scribble | VoxelScribble | Lasso)
+        is_drawn = any(isinstance(prompt, Scribble | VoxelScribble | Lasso) for prompt in self._state.prompts[-1:])
         is_boxed_slice = self._evidence.limit is not None and self._scene.dims == 2
         if is_boxed_slice or self._is_apart or not (self._state.mask is None or is_drawn):
             return look

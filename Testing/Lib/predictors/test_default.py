@@ -219,6 +219,15 @@ def test_a_mask_is_refined_by_clicks():
     assert iou(session.mask_kji, truth) > 0.75
 
 
+def test_a_mask_without_any_other_prompt_is_gone_over():
+    truth = ball(SPACE, middle_ras(SPACE), 12)
+    session = Session(grey(SPACE, truth), DEFAULT)
+    session.add(MaskPrompt(truth & ~ball(SPACE, np.add(middle_ras(SPACE), (10, 0, 0)), 4), SPACE.ijk_to_ras))
+    before = iou(session.mask_kji, truth)
+    session.predict()
+    assert iou(session.mask_kji, truth) > before - 0.05
+
+
 def test_negative_prompts_alone_give_nothing():
     volume = grey(SPACE, ball(SPACE, middle_ras(SPACE), 12))
     against = [at(SPACE, positive=False), at(SPACE, (0, 14, 0), positive=False)]
