@@ -14,6 +14,10 @@ ENDING = r"(_s\d+|_corner)?"
 """Every N-th voxel along each axis, the first voxels of each axis, or all of them."""
 
 
+ROUNDING = 1e-5
+"""How far the last bits of sums in another order move a logit of about 1."""
+
+
 class VolumeReference(Reference):
     """The arrays of one file, compared over their last three axes."""
 
@@ -29,14 +33,15 @@ class VolumeReference(Reference):
     def assert_strongest_met(self, name: str, logits: torch.Tensor) -> None:
         """Compare the strongest class of `logits` (1, class, a, b, c) with the array of that name.
 
-        Where the two strongest are as near as rounding is far, either may be it.
+        Where the two strongest are nearer than rounding moves them, either may be it: in STU-Net's 64 x 64 x 64 voxels
+        there is one such tie, which falls one way on one thread and the other way on two.
         """
         [key] = [key for key in self.arrays if re.fullmatch(re.escape(name) + ENDING, key)]
         first, second = logits.topk(2, dim=1).values.unbind(1)
         expected = self[key]
-        is_clear = subset((first - second > 2 * TOLERANCE).numpy(), key, expected.shape)
+        is_clear = subset((first - second > ROUNDING).numpy(), key, expected.shape)
         strongest = subset(logits.argmax(dim=1).numpy(), key, expected.shape)
-        assert is_clear.mean() > 0.99
+        assert is_clear.mean() > 0.9999
         np.testing.assert_array_equal(strongest[is_clear], expected.reshape(strongest.shape)[is_clear], err_msg=key)
 
     def input(self, name: str) -> torch.Tensor:
