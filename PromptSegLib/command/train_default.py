@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _EPILOG = """\
 FOLDER gets log.jsonl, the checkpoint state.pt and the weights so far, prompt_unet_2d.npz or prompt_unet_3d.npz, as
 they lie in PromptSegLib/weights/default. The same command takes a run up that was stopped, and continues one that is
-finished when --steps is larger. The synthetic images are kept beside the checkpoint (128 KB each in 2D, 750 KB in 3D).
+finished when --steps is larger. The synthetic images are kept beside the checkpoint (128 KB each in 2D, 1.8 MB in 3D).
 """
 
 
@@ -43,6 +43,14 @@ def add_parser(commands: argparse._SubParsersAction[parsing.Parser]) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: %(default)s)")
     parser.add_argument("--gpus", type=int, default=1, metavar="N", help="train on N GPUs at once, N times the batch")
     parser.add_argument("--threads", type=int, metavar="N", help="of the CPU")
+    parser.add_argument(
+        "--makers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes that make synthetic images ahead, on the CPU; with a GPU best as many as there are cores "
+        "(default: %(default)s: the device makes them when they are needed)",
+    )
     parser.add_argument(
         "--samples", type=Path, metavar="PNG", help="only draw views of synthetic images, with targets and prompts"
     )
@@ -101,7 +109,7 @@ def _train(arguments: argparse.Namespace, recipe: Recipe, device: torch.device) 
             f"step {entry['step']:6} of {recipe.steps}  {(time.monotonic() - began) / 60:6.1f} min  {told}", flush=True
         )
 
-    trainer = Trainer(recipe, folder, device=device, start=start, report=report)
+    trainer = Trainer(recipe, folder, device=device, start=start, makers=arguments.makers, report=report)
     if trainer.step >= recipe.steps:
         print(f"{folder}: its {trainer.step} steps are done; --steps N continues it", file=sys.stderr)
         return

@@ -47,10 +47,12 @@ def prompt_features(image: Tensor, positive: Tensor, negative: Tensor, box: Tens
     boxed = (box.flatten(1).amax(1) > 0).to(image.dtype).view(-1, *[1] * len(axes))
     masked = (previous.flatten(1).amax(1) > 0).to(image.dtype).view_as(boxed)
     region = torch.where(masked > 0, previous, box)
-    inside = _histogram(position, region, "sum")
-    outside = _histogram(position, 1.0 - region, "sum")
-    ratio = _projected(position, (inside + 1e-4) / (inside + outside + 2e-4)).view_as(image)
     beside = neighboured(negative) + OUTSIDE_WEIGHT * boxed * (1.0 - box)
+    evidence = torch.cat([region, 1.0 - region, neighboured(positive), beside], dim=1)
+    inside, outside, likely, unlikely = _histograms(position, evidence).unbind(1)
+    inside, outside = inside / (inside.sum(1, keepdim=True) + 1e-6), outside / (outside.sum(1, keepdim=True) + 1e-6)
+    likely, unlikely = (counts / (counts.amax(1, keepdim=True) + 1e-6) for counts in (likely, unlikely))
+    ratio = (inside + 1e-4) / (inside + outside + 2e-4)
     return torch.cat(
         [
             (image - mean) / (spread + 1e-3),
@@ -58,9 +60,9 @@ def prompt_features(image: Tensor, positive: Tensor, negative: Tensor, box: Tens
             grown(negative),
             box,
             previous,
-            _projected(position, _histogram(position, neighboured(positive), "max")).view_as(image),
-            _projected(position, _histogram(position, beside, "max")).view_as(image),
-            torch.where((masked + boxed) > 0, ratio, NOT_KNOWN),
+            _projected(position, likely).view_as(image),
+            _projected(position, unlikely).view_as(image),
+            torch.where((masked + boxed) > 0, _projected(position, ratio).view_as(image), NOT_KNOWN),
         ],
         dim=1,
     )
@@ -97,18 +99,24 @@ def _local_mean(image: Tensor) -> Tensor:
     return functional.avg_pool2d(padded, 3, 1) if dims == 2 else functional.avg_pool3d(padded, 3, 1)
 
 
-def _histogram(position: Tensor, weights: Tensor, scale: str) -> Tensor:
-    """Smoothed histograms (B, BINS) of positions (B, N) in bins, each shared by its two bins; maximum or sum 1."""
-    low = position.floor()
-    share, index, weights = position - low, low.long(), weights.flatten(1)
-    counts = torch.zeros(len(position), BINS, dtype=position.dtype, device=position.device)
-    counts.scatter_add_(1, index, weights * (1.0 - share))
-    counts.scatter_add_(1, index + 1, weights * share)
+def _histograms(position: Tensor, weights: Tensor) -> Tensor:
+    """Smoothed histograms (B, C, BINS) of positions (B, N) in bins, each shared by its two bins, for weights (B, C, *S).
+
+    On a GPU as a product of matrices: additions that meet in one bin come in no fixed order there.
+    """
+    weights = weights.flatten(2)
+    if position.is_cuda:
+        bins = torch.arange(BINS, dtype=position.dtype, device=position.device)
+        counts = weights @ (1.0 - (position[..., None] - bins).abs()).clamp(min=0.0)
+    else:
+        low = position.floor()
+        share, index = (position - low)[:, None], low.long()[:, None].expand_as(weights)
+        counts = torch.zeros(*weights.shape[:2], BINS, dtype=position.dtype, device=position.device)
+        counts.scatter_add_(2, index, weights * (1.0 - share))
+        counts.scatter_add_(2, index + 1, weights * share)
     taps = torch.arange(-4, 5, dtype=position.dtype, device=position.device)
     kernel = torch.exp(-taps.square() / (2 * BIN_SIGMA**2))[None, None]
-    smooth = functional.conv1d(counts[:, None], kernel, padding=4)[:, 0]
-    total = smooth.amax(1, keepdim=True) if scale == "max" else smooth.sum(1, keepdim=True)
-    return smooth / (total + 1e-6)
+    return functional.conv1d(counts.flatten(0, 1)[:, None], kernel, padding=4).view_as(counts)
 
 
 def _projected(position: Tensor, table: Tensor) -> Tensor:

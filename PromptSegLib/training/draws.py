@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 class Draws:
@@ -51,8 +52,12 @@ class Draws:
 
     def rotations(self, dims: int, count: int) -> Tensor:
         """Random orthogonal matrices (count, dims, dims)."""
-        orthogonal: Tensor = torch.linalg.qr(self.normal(count, dims, dims)).Q
-        return orthogonal
+        axes: list[Tensor] = []
+        for axis in self.normal(count, dims, dims).unbind(2):  # Gram and Schmidt: a QR on a GPU takes them one by one
+            for earlier in axes:
+                axis = axis - (axis * earlier).sum(1, keepdim=True) * earlier
+            axes.append(functional.normalize(axis, dim=1))
+        return torch.stack(axes, dim=2)
 
     def one(self, low: float, high: float) -> float:
         """One number, for what a whole batch shares."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,16 @@ from torch import Tensor
 
 from PromptSegLib.training.draws import Draws
 from PromptSegLib.training.label_maps import make_label_maps
+from PromptSegLib.training.makers import Makers
 from PromptSegLib.training.ranks import rank, ranks, wait_for_all
 from PromptSegLib.training.rendering import render
 from PromptSegLib.training.targets import choose_targets
 
-SIDES = {2: 256, 3: 72}
+SIDES = {2: 256, 3: 96}
 """Of a synthetic image in voxels."""
 
 _BATCH = {2: 8, 3: 2}
-_GENERATION = 2
+_GENERATION = 3
 """Goes up with every change of what a seed generates: chunks of another one are not taken for these."""
 
 _LEAST_CONTRAST = 0.02
@@ -50,24 +52,44 @@ def make_chunk(dims: int, seed: int, number: int, count: int, device: torch.devi
 
 
 class Pool:
-    """The chunks of one stream, kept in a folder: a later run with the same seed finds them there."""
+    """The chunks of one stream, kept in a folder: a later run with the same seed finds them there.
 
-    def __init__(self, folder: Path, dims: int, seed: int, chunk_size: int, device: torch.device | str) -> None:
-        self.dims, self.seed, self.chunk_size, self.device = dims, seed, chunk_size, device
+    device: where images are taken to, and made unless there are makers.
+    makers: processes that make chunks 0 to `most` - 1 ahead on the CPU; without any they are made when needed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        dims: int,
+        seed: int,
+        chunk_size: int,
+        device: torch.device | str,
+        *,
+        makers: int = 0,
+        most: int = 0,
+    ) -> None:
+        self.dims, self.seed, self.chunk_size, self.device = dims, seed, chunk_size, torch.device(device)
         self._folder = folder / f"pool-{dims}d-{_GENERATION}-{seed}-{chunk_size}"
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._open: list[np.memmap[tuple[int, ...], np.dtype[np.uint8]]] = []
+        self._open: list[Tensor] = []
+        self._makers = None
+        if makers > 0 and rank() == 0:
+            self._makers = Makers(makers, most, partial(_write, self._folder, dims, seed, chunk_size, "cpu"))
 
     def prepare(self, chunks: int) -> None:
-        """Make the chunks below that number that are not there, and open them. Several processes share the work."""
-        wanted = range(len(self._open), chunks)
-        paths = [self._folder / f"{number:06d}.npy" for number in wanted]
-        for number, path in zip(wanted, paths, strict=True):
-            if number % ranks() == rank() and not path.exists():
-                self._write(path, number)
-        if wanted:
+        """Open the chunks below that number, and make those that are not there. Several processes share the work."""
+        numbers = range(len(self._open), chunks)
+        for number in numbers:
+            if self._makers is not None:
+                self._makers.wait_for(_path(self._folder, number))
+            elif number % ranks() == rank():
+                _write(self._folder, self.dims, self.seed, self.chunk_size, self.device, number)
+        if numbers:
             wait_for_all()
-        self._open.extend(np.load(path, mmap_mode="r") for path in paths)
+        for number in numbers:
+            content = np.load(_path(self._folder, number), mmap_mode="c")  # "c": what torch wants; nobody writes
+            self._open.append(torch.from_numpy(content).to(self.device))
 
     def __len__(self) -> int:
         """Images in the chunks that are prepared."""
@@ -76,14 +98,23 @@ class Pool:
     def take(self, indices: Tensor) -> Chunk:
         """The images of these indices (N,), below len(self), on the device."""
         pairs = [self._open[i // self.chunk_size][:, i % self.chunk_size] for i in indices.tolist()]
-        both = torch.from_numpy(np.stack(pairs)).to(self.device)
+        both = torch.stack(pairs)
         return Chunk(both[:, 0], both[:, 1])
 
-    def _write(self, path: Path, number: int) -> None:
-        """Write by way of another name: a run that is killed leaves no half chunk."""
-        chunk = make_chunk(self.dims, self.seed, number, self.chunk_size, self.device)
-        content = torch.stack([chunk.images, chunk.targets]).cpu().numpy()
-        part = path.with_suffix(f".{os.getpid()}.part")
-        with part.open("wb") as stream:
-            np.save(stream, content)
-        part.replace(path)
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"{number:06d}.npy"
+
+
+def _write(folder: Path, dims: int, seed: int, count: int, device: torch.device | str, number: int) -> None:
+    """Write a chunk that is not there, by way of another name: a run that is killed leaves no half chunk."""
+    path = _path(folder, number)
+    if path.exists():
+        return
+    with torch.inference_mode():
+        chunk = make_chunk(dims, seed, number, count, device)
+    content = torch.stack([chunk.images, chunk.targets]).cpu().numpy()
+    part = path.with_suffix(f".{os.getpid()}.part")
+    with part.open("wb") as stream:
+        np.save(stream, content)
+    part.replace(path)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from PromptSegLib.training.draws import Draws
-from PromptSegLib.training.fields import blur, smooth_noise
+from PromptSegLib.training.fields import blur, each, smooth_noise
 
 _OFF_CENTER = 0.25
 """How many clicks are anywhere in the error, not about its middle."""
@@ -47,7 +47,7 @@ def box(draws: Draws, truth: Tensor) -> Tensor:
     """Filled boxes (B, 1, *S) around the targets: each side off by a few percent and voxels, rather outward."""
     count, dims = len(truth), truth.dim() - 2
     size = truth.shape[2]
-    loose = torch.where(draws.chance(0.2, count), draws.uniform(0.12, 0.3, count), draws.uniform(0.02, 0.12, count))
+    loose = torch.where(draws.chance(0.15, count), draws.uniform(0.1, 0.3, count), draws.uniform(0.0, 0.1, count))
     boxes = torch.ones_like(truth)
     for axis in range(dims):
         others = [1 + other for other in range(dims) if other != axis]
@@ -65,28 +65,56 @@ def box(draws: Draws, truth: Tensor) -> Tensor:
 
 
 def strokes(draws: Draws, regions: Tensor) -> Tensor:
-    """One to three bent strokes inside each region, of one to three voxels' width; some short, some long."""
+    """Scribbles inside each region, of one to three voxels' width: a few bent strokes, or along the region's border.
+
+    In 3D most are drawn on one slice.
+    """
+    count, dims = len(regions), regions.dim() - 2
+    one = [1] * (dims + 1)
+    if dims == 3:
+        flat = regions * _one_slice(draws, regions)
+        regions = torch.where(draws.chance(0.75, count, *one), flat, regions)
+    border = _along_border(draws, regions)
+    bordered = draws.chance(0.2, count, *one) & (border.flatten(1).amax(1).view(-1, *one) > 0)
+    drawn = torch.where(bordered, border, _bent_strokes(draws, regions))
+    wide = torch.maximum(drawn, _widened(drawn, 3))
+    drawn = torch.where(draws.chance(0.5, count, *one), wide, drawn)
+    return drawn * regions
+
+
+def _bent_strokes(draws: Draws, regions: Tensor) -> Tensor:
+    """One to four strokes through each region, some short, some long; they may leave it."""
     count, dims = len(regions), regions.dim() - 2
     size = regions.shape[2]
     drawn = torch.zeros_like(regions)
     along = torch.linspace(0.0, 1.0, 4 * size, device=regions.device)[None, :, None]
     weights = depth(regions) * regions
-    for stroke in range(3):
+    for stroke in range(4):
         places = [_any_voxel(draws, weights if draws.one(0, 1) < 0.5 else regions) for _ in range(3)]
         a, b, c = (_unflatten(place, size, dims)[:, None] for place in places)
         curve = (1 - along) ** 2 * a + 2 * along * (1 - along) * b + along**2 * c
         until = draws.uniform(0.2, 1.0, count, 1)
-        kept = (along[:, :, 0] <= until) & (draws.chance(0.6, count, 1) | torch.tensor(stroke == 0))
+        kept = (along[:, :, 0] <= until) & (draws.chance(0.5, count, 1) | torch.tensor(stroke == 0))
         _mark(drawn, curve.round().long(), kept)
-    wide = torch.maximum(drawn, _widened(drawn, 3))
-    drawn = torch.where(draws.chance(0.5, count, *[1] * (dims + 1)), wide, drawn)
-    return drawn * regions
+    return drawn
+
+
+def _along_border(draws: Draws, regions: Tensor) -> Tensor:
+    """Pieces of a line that follows each region's border some voxels inside it."""
+    count, dims = len(regions), regions.dim() - 2
+    soft = blur(regions[:, 0], draws.log_uniform(1.0, regions.shape[2] / 24, count, 1).expand(-1, dims))[:, None]
+    level = each(draws.uniform(0.55, 0.85, count), dims + 1)
+    gaps = smooth_noise(draws, count, 1, regions.shape[2:], regions.shape[2] / 4)
+    kept = gaps > each(draws.uniform(-1.0, 0.8, count), dims + 1)
+    return ((soft > level) & (soft < level + 0.1) & kept).to(regions.dtype)
 
 
 def beside(draws: Draws, truth: Tensor) -> Tensor:
-    """Where people stroke what does not belong: within a few voxels around the targets."""
+    """Where people stroke what does not belong: within a few voxels around the targets, or anywhere outside."""
+    outside = 1.0 - _widened(truth, 3)
     reach = 2 * int(draws.integers(1, 8 if truth.dim() == 4 else 5, 1)) + 1
-    return (_widened(truth, reach) - _widened(truth, 3)).clamp(min=0.0)
+    anywhere = draws.chance(0.3, len(truth), *[1] * (truth.dim() - 1))
+    return torch.where(anywhere, outside, _widened(truth, reach) * outside)
 
 
 def lasso(draws: Draws, truth: Tensor) -> Tensor:
@@ -96,13 +124,17 @@ def lasso(draws: Draws, truth: Tensor) -> Tensor:
     soft = blur(truth[:, 0], draws.uniform(0.01, 0.05, count, 1).expand(-1, dims) * size)
     wobble = smooth_noise(draws, count, 1, truth.shape[2:], size / 6)
     surrounded = (soft[:, None] + 0.12 * wobble > 0.5).to(truth.dtype)
-    if dims == 2:
-        return surrounded
-    place = _unflatten(_any_voxel(draws, truth * depth(truth)), size, dims)
-    slices = torch.zeros_like(truth)
-    for sample, axis in enumerate(draws.integers(0, dims, count).tolist()):
-        slices[sample, 0].select(axis, int(place[sample, axis])).fill_(1.0)
-    return surrounded * slices
+    return surrounded if dims == 2 else surrounded * _one_slice(draws, truth)
+
+
+def _one_slice(draws: Draws, regions: Tensor) -> Tensor:
+    """1 on one slice (B, 1, *S) through the depth of each region (B, 1, *S), along a random axis."""
+    count, dims, size = len(regions), regions.dim() - 2, regions.shape[2]
+    place = _unflatten(_any_voxel(draws, regions * depth(regions)), size, dims)
+    axis = draws.integers(0, dims, count)
+    grid = torch.stack(torch.meshgrid(*[torch.arange(size, device=regions.device)] * dims, indexing="ij"))
+    wanted = place.gather(1, axis[:, None])
+    return (grid[axis] == each(wanted[:, 0], dims)).to(regions.dtype)[:, None]
 
 
 def spoilt(draws: Draws, truth: Tensor) -> Tensor:

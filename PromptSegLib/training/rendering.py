@@ -220,7 +220,7 @@ def _noisy(draws: Draws, image: Tensor, ct: Tensor) -> Tensor:
     """None, white or correlated Gaussian, Rician, speckle or signal-dependent noise; CT: Gaussian of 3 to 60 HU."""
     batch, dims = len(image), image.dim() - 1
     kinds = draws.choice({"none": 0.07, "gaussian": 0.5, "rician": 0.15, "speckle": 0.2, "shot": 0.08}, batch)
-    sigma = torch.where(ct, draws.log_uniform(0.003, 0.06, batch), draws.log_uniform(0.003, 0.18, batch))
+    sigma = torch.where(ct, draws.log_uniform(0.003, 0.06, batch), draws.log_uniform(0.003, 0.14, batch))
     if dims == 3:
         sigma = sigma * 0.6
     grain = draws.log_uniform(0.2, 1.2, batch, dims) * draws.chance(0.5, batch)[:, None]

@@ -19,7 +19,7 @@ from PromptSegLib.training.targets import TARGETS, compactness
 from PromptSegLib.training.views import Views, resample, sample, view_again, view_targets
 
 _MOST_CLICKS = 12
-_STARTS = {"click": 0.42, "box": 0.20, "box and click": 0.06, "strokes": 0.15, "lasso": 0.05, "mask": 0.12}
+_STARTS = {"click": 0.40, "box": 0.22, "box and click": 0.05, "strokes": 0.18, "lasso": 0.05, "mask": 0.10}
 _ANOTHER_IMAGE, _ANOTHER_VIEW, _NO_CLICK, _STROKE = 0.18, 0.25, 0.10, 0.10
 _GOOD_ENOUGH = 0.985
 _COMPACT = 0.75

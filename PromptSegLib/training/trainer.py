@@ -42,6 +42,7 @@ class Trainer:
         folder: for checkpoint, log and weights.
         pools: where synthetic images are kept; by default in the folder.
         start: weights to begin with, by key.
+        makers: processes that make synthetic images ahead, on the CPU; without any they are made on the device.
         report: called with every line of the log.
     """
 
@@ -53,13 +54,18 @@ class Trainer:
         pools: Path | None = None,
         device: torch.device | str = "cpu",
         start: dict[str, Tensor] | None = None,
+        makers: int = 0,
         report: Report = lambda _: None,
     ) -> None:
         self.recipe, self._folder, self._report = recipe, folder, report
         self.device = torch.device(device)
         folder.mkdir(parents=True, exist_ok=True)
         self._pools = pools or folder
-        self._pool = Pool(self._pools, recipe.dims, recipe.seed, recipe.chunk_size, self.device)
+        most = recipe.chunks(recipe.steps)
+        self._pool = Pool(
+            self._pools, recipe.dims, recipe.seed, recipe.chunk_size, self.device, makers=makers, most=most
+        )
+        torch.backends.cudnn.deterministic = torch.backends.cudnn.benchmark = True  # the fastest that repeats itself
         torch.manual_seed(recipe.seed)
         self.network = PromptUNet(recipe.dims, recipe.widths).to(self.device)
         if start is not None:
@@ -127,8 +133,7 @@ class Trainer:
         self._optimizer.step()
         past = min(self.recipe.average, (1 + self.step) / (20 + self.step))
         with torch.no_grad():
-            for mean, now in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                mean.lerp_(now, 1.0 - past)
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1.0 - past)
             slots.interact(torch.sigmoid(logits))
         self._losses.append(float(loss.detach()))
         self.step += 1

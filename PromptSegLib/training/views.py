@@ -90,11 +90,11 @@ def turned(draws: Draws, count: int, dims: int) -> Tensor:
 
 
 def view_targets(draws: Draws, masks: Tensor) -> Views:
-    """First views of targets (B, 1, *S): of 1.1 to 5 times its extent, somewhat off its middle; a few cut it off."""
+    """First views of targets (B, 1, *S): of 1.1 to 7 times its extent, somewhat off its middle; a few cut it off."""
     count, dims = len(masks), masks.dim() - 2
     low, high = bounds(masks)
     extent = ((high - low) / 2).amax(1)
-    zoom = torch.where(draws.chance(0.08, count), draws.uniform(0.5, 1.1, count), draws.log_uniform(1.1, 5.0, count))
+    zoom = torch.where(draws.chance(0.08, count), draws.uniform(0.5, 1.1, count), draws.log_uniform(1.1, 7.0, count))
     half = (extent * zoom).clamp(16 / masks.shape[2], 1.15)
     slack = 0.6 * (half - extent).clamp(min=0.0) * draws.uniform(0.0, 1.0, count)
     center = (low + high) / 2 + slack[:, None] * draws.uniform(-1.0, 1.0, count, dims)
