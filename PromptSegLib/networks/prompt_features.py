@@ -100,7 +100,7 @@ def _local_mean(image: Tensor) -> Tensor:
 
 
 def _histograms(position: Tensor, weights: Tensor) -> Tensor:
-    """Smoothed histograms (B, C, BINS) of positions (B, N) in bins, each shared by its two bins, for weights (B, C, *S).
+    """Smoothed histograms (B, C, BINS) of positions (B, N) in bins, each in its two bins, for weights (B, C, *S).
 
     On a GPU as a product of matrices: additions that meet in one bin come in no fixed order there.
     """

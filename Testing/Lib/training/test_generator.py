@@ -8,6 +8,7 @@ import torch
 from PromptSegLib.training.draws import Draws
 from PromptSegLib.training.fields import blur, smooth_noise
 from PromptSegLib.training.label_maps import AIR, IDS, make_label_maps
+from PromptSegLib.training.makers import MakerError
 from PromptSegLib.training.pool import SIDES, Pool, make_chunk
 from PromptSegLib.training.rendering import render
 from PromptSegLib.training.targets import TARGETS, choose_targets
@@ -101,3 +102,13 @@ def test_a_pool_finds_its_chunks_again_and_takes_images_by_number(tmp_path):
     taken = second.take(torch.tensor([3, 0]))
     torch.testing.assert_close(taken.images[0], make_chunk(3, 5, 1, 2).images[1])
     torch.testing.assert_close(taken.targets[1], make_chunk(3, 5, 0, 2).targets[0])
+
+
+def test_makers_make_the_chunks_that_a_pool_makes_itself_and_stop_with_it(tmp_path):
+    alone, together = Pool(tmp_path / "a", 2, 5, 1, "cpu"), Pool(tmp_path / "b", 2, 5, 1, "cpu", makers=2, most=3)
+    for pool in (alone, together):
+        pool.prepare(3)
+    numbers = torch.arange(3)
+    assert torch.equal(alone.take(numbers).images, together.take(numbers).images)
+    with pytest.raises(MakerError, match="have ended without it"):
+        together.prepare(4)
