@@ -51,11 +51,16 @@ class HeldOut:
     @torch.inference_mode()
     def evaluate(self, network: PromptUNet, batch: int = 8) -> dict[str, float]:
         """Mean Dice by kind of prompts: "click 1" … "click 10", "box", "strokes"."""
+        return {kind: float(dice.mean()) for kind, dice in self.dice(network, batch).items()}
+
+    @torch.inference_mode()
+    def dice(self, network: PromptUNet, batch: int = 8) -> dict[str, Tensor]:
+        """Dice (count,) of each view, by kind of prompts as in `evaluate`."""
         was_training = network.training
         network.eval()
         parts = [self._evaluate(network, slice(start, start + batch)) for start in range(0, len(self.image), batch)]
         network.train(was_training)
-        return {kind: float(torch.cat([part[kind] for part in parts]).mean()) for kind in parts[0]}
+        return {kind: torch.cat([part[kind] for part in parts]) for kind in parts[0]}
 
     def _evaluate(self, network: PromptUNet, which: slice) -> dict[str, Tensor]:
         image, truth = self.image[which], self.truth[which]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from PromptSegLib.training.draws import Draws
-from PromptSegLib.training.label_maps import make_label_maps
+from PromptSegLib.training.label_maps import LabelMaps, make_label_maps
 from PromptSegLib.training.makers import Makers
 from PromptSegLib.training.ranks import rank, ranks, wait_for_all
 from PromptSegLib.training.rendering import render
@@ -27,6 +28,9 @@ _GENERATION = 3
 
 _LEAST_CONTRAST = 0.02
 
+Renderer = Callable[[Draws, LabelMaps], Tensor]
+"""Makes images of label maps, as `render` does."""
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -36,7 +40,9 @@ class Chunk:
     targets: Tensor
 
 
-def make_chunk(dims: int, seed: int, number: int, count: int, device: torch.device | str = "cpu") -> Chunk:
+def make_chunk(
+    dims: int, seed: int, number: int, count: int, device: torch.device | str = "cpu", renderer: Renderer = render
+) -> Chunk:
     """Make chunk `number` of a stream: `count` images. Those that show nothing, or no possible target, are left out."""
     draws = Draws(seed, dims, number, device=device)
     images: list[Tensor] = []
@@ -44,7 +50,7 @@ def make_chunk(dims: int, seed: int, number: int, count: int, device: torch.devi
     while sum(map(len, images)) < count:
         maps = make_label_maps(draws, _BATCH[dims], [SIDES[dims]] * dims)
         bits = choose_targets(draws, maps)
-        image = render(draws, maps)
+        image = renderer(draws, maps)
         usable = (bits.flatten(1).amax(1) > 0) & (image.flatten(1).std(1) > _LEAST_CONTRAST)
         images.append((image * 255).round().to(torch.uint8)[usable])
         targets.append(bits[usable])
@@ -56,6 +62,7 @@ class Pool:
 
     device: where images are taken to, and made unless there are makers.
     makers: processes that make chunks 0 to `most` - 1 ahead on the CPU; without any they are made when needed.
+    renderer: images of another one belong into another folder.
     """
 
     def __init__(
@@ -68,14 +75,16 @@ class Pool:
         *,
         makers: int = 0,
         most: int = 0,
+        renderer: Renderer = render,
     ) -> None:
         self.dims, self.seed, self.chunk_size, self.device = dims, seed, chunk_size, torch.device(device)
+        self._renderer = renderer
         self._folder = folder / f"pool-{dims}d-{_GENERATION}-{seed}-{chunk_size}"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._open: list[Tensor] = []
         self._makers = None
         if makers > 0 and rank() == 0:
-            self._makers = Makers(makers, most, partial(_write, self._folder, dims, seed, chunk_size, "cpu"))
+            self._makers = Makers(makers, most, partial(_write, self._folder, dims, seed, chunk_size, "cpu", renderer))
 
     def prepare(self, chunks: int) -> None:
         """Open the chunks below that number, and make those that are not there. Several processes share the work."""
@@ -84,7 +93,7 @@ class Pool:
             if self._makers is not None:
                 self._makers.wait_for(_path(self._folder, number))
             elif number % ranks() == rank():
-                _write(self._folder, self.dims, self.seed, self.chunk_size, self.device, number)
+                _write(self._folder, self.dims, self.seed, self.chunk_size, self.device, self._renderer, number)
         if numbers:
             wait_for_all()
         for number in numbers:
@@ -106,13 +115,15 @@ def _path(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.npy"
 
 
-def _write(folder: Path, dims: int, seed: int, count: int, device: torch.device | str, number: int) -> None:
+def _write(
+    folder: Path, dims: int, seed: int, count: int, device: torch.device | str, renderer: Renderer, number: int
+) -> None:
     """Write a chunk that is not there, by way of another name: a run that is killed leaves no half chunk."""
     path = _path(folder, number)
     if path.exists():
         return
     with torch.inference_mode():
-        chunk = make_chunk(dims, seed, number, count, device)
+        chunk = make_chunk(dims, seed, number, count, device, renderer)
     content = torch.stack([chunk.images, chunk.targets]).cpu().numpy()
     part = path.with_suffix(f".{os.getpid()}.part")
     with part.open("wb") as stream:

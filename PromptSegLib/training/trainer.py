@@ -42,6 +42,7 @@ class Trainer:
         folder: for checkpoint, log and weights.
         pools: where synthetic images are kept; by default in the folder.
         start: weights to begin with, by key.
+        slots: the batch of users, by default one that looks at targets from near and far.
         makers: processes that make synthetic images ahead, on the CPU; without any they are made on the device.
         report: called with every line of the log.
     """
@@ -54,6 +55,7 @@ class Trainer:
         pools: Path | None = None,
         device: torch.device | str = "cpu",
         start: dict[str, Tensor] | None = None,
+        slots: type[Slots] = Slots,
         makers: int = 0,
         report: Report = lambda _: None,
     ) -> None:
@@ -77,6 +79,7 @@ class Trainer:
             self.network.parameters(), lr=1.0, betas=(0.9, 0.98), weight_decay=recipe.weight_decay, fused=True
         )
         self._draws = Draws(recipe.seed, recipe.dims, 1 + rank(), device=self.device)
+        self._new_slots = slots
         self._slots: Slots | None = None
         self.step, self._spent_s = 0, 0.0
         self._losses: list[float] = []
@@ -143,7 +146,7 @@ class Trainer:
         self._pool.prepare(self.recipe.chunks(self.step))
         phase = self.recipe.phase(self.step)
         if self._slots is None or self._slots.size != phase.size or self._slots.count != phase.count:
-            self._slots = Slots(self._pool, phase.count, phase.size, self._draws)
+            self._slots = self._new_slots(self._pool, phase.count, phase.size, self._draws)
             self._slots.fill()
         return self._slots
 
@@ -207,7 +210,7 @@ class Trainer:
         self._draws.generator.set_state(content["draws"].cpu())
         self._pool.prepare(self.recipe.chunks(self.step))
         state = content["slots"]
-        self._slots = Slots(self._pool, len(state["age"]), content["slots_size"], self._draws)
+        self._slots = self._new_slots(self._pool, len(state["age"]), content["slots_size"], self._draws)
         self._slots.state = state
 
 

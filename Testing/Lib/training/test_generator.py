@@ -112,3 +112,12 @@ def test_makers_make_the_chunks_that_a_pool_makes_itself_and_stop_with_it(tmp_pa
     assert torch.equal(alone.take(numbers).images, together.take(numbers).images)
     with pytest.raises(MakerError, match="have ended without it"):
         together.prepare(4)
+
+
+def test_a_pool_holds_the_images_of_its_renderer(tmp_path):
+    def even_and_odd(draws, maps):
+        return (maps.labels % 2).float()
+
+    pool = Pool(tmp_path, 2, 5, 3, "cpu", renderer=even_and_odd)
+    pool.prepare(1)
+    assert set(pool.take(torch.arange(3)).images.unique().tolist()) == {0, 255}
