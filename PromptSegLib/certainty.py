@@ -33,7 +33,7 @@ class Certainty:
     def probability_kji(self) -> NDArray[np.float32]:
         """(k, j, i) of the extent's shape, float32, 0 to 1: 0.5 is undecided."""
         levels = np.frombuffer(zlib.decompress(self._packed), dtype=np.uint8)
-        return (levels.reshape(self.extent.shape_kji) / 255).astype(np.float32)
+        return np.divide(levels.reshape(self.extent.shape_kji), np.float32(255), dtype=np.float32)
 
     @property
     def nbytes(self) -> int:

@@ -31,13 +31,13 @@ class Ledger:
     def push(self, label: str, after: Mapping[str, TargetRecord]) -> Step:
         """Start a step that makes `after` the records of its targets."""
         step = self.history.push(Step(label, {target: self.record(target) for target in after}, after))
-        self.records.update(after)
+        self._set(after)
         return step
 
     def set_records(self, step: Step, after: Mapping[str, TargetRecord]) -> None:
         """Let `step` end with other records of its targets."""
         step.after = after
-        self.records.update(after)
+        self._set(after)
 
     def write(self, step: Step, patches: Mapping[str, Patch], replaces: bool = False) -> list[MaskDelta]:
         """Lay `patches` over the masks of their targets, as part of `step`. Returns what changed, in any target.
@@ -133,11 +133,17 @@ class Ledger:
     def _replayed(self, step: Step, revert: bool) -> Step:
         for change in reversed(step.changes) if revert else step.changes:
             self.store.apply(change.target, change.delta, revert != change.is_reverted)
-        self.records.update(step.before if revert else step.after)
+        self._set(step.before if revert else step.after)
         for target in step.targets:
             self._observer.prompts_changed(target)
         self._tell_masks_changed(step.changes)
         return step
+
+    def _set(self, records: Mapping[str, TargetRecord]) -> None:
+        changed = [target for target, record in records.items() if record.answer is not self.record(target).answer]
+        self.records.update(records)
+        for target in changed:
+            self._observer.answer_changed(target)
 
     def _tell_masks_changed(self, changes: Iterable[Change]) -> None:
         boxes: dict[str, Extent] = {}

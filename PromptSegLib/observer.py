@@ -17,6 +17,9 @@ class SessionObserver:
     def masks_changed(self, boxes: Mapping[str, Extent]) -> None:
         """The masks of these targets changed within these boxes."""
 
+    def answer_changed(self, target: str) -> None:
+        """The newest answer to the prompts of `target` is another one, or there is none any more."""
+
     def busy_changed(self, busy: bool) -> None:
         """A prediction started, or the last one ended."""
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from PromptSegLib.bitmask import BoolArray, MaskDelta, Patch
+from PromptSegLib.certainty import Certainty
 from PromptSegLib.engine import Engine
 from PromptSegLib.errors import (
     Cancelled,
@@ -285,6 +287,18 @@ class Session:
     def prediction(self) -> Answer | None:
         """What the newest prediction for the selected target said, None before there is one."""
         return self._ledger.record(self._target).answer
+
+    def certainty(self, target: str | None = None) -> Certainty | None:
+        """Return how sure the newest answer for `target` (the selected one, by default) is of each voxel.
+
+        Undo and redo bring it back. None when there is no answer, when the predictor does not say, and when the mask
+        was changed since otherwise.
+        """
+        key = target or self._target
+        answer = self._ledger.record(key).answer
+        if answer is None or answer.certainty is None or not self._ledger.history.is_current(key, answer):
+            return None
+        return answer.certainty
 
     # History
 
@@ -627,12 +641,16 @@ class _Run:
             prediction.device,
             prediction.certainty,
         )
+        certain = next(iter(patches), None)  # The certainty is of the first mask: of the others it says nothing.
+        uncertain = answer if answer.certainty is None else replace(answer, certainty=None)
         # Of a run for several targets, each answer is for those that it names.
         spoken_of = [target for target in step.targets if target in patches] or [step.target]
         ledger.set_records(
             step,
             {
-                target: TargetRecord(record.prompts, answer, is_answered=False) if target in spoken_of else record
+                target: TargetRecord(record.prompts, answer if target == certain else uncertain, is_answered=False)
+                if target in spoken_of
+                else record
                 for target, record in step.after.items()
             },
         )

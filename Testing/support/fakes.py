@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 
 from PromptSegLib.bitmask import MaskDelta, Patch
+from PromptSegLib.certainty import Certainty
 from PromptSegLib.geometry import Extent, flip_axes
 from PromptSegLib.imaging.named_places import part_at
 from PromptSegLib.mask_store import MemoryMaskStore
@@ -54,6 +56,16 @@ class BallPredictor:
     def answers(self, image, state):
         patch = ball_patch(image.grid, state.prompts, self.radius_mm)
         yield Prediction({state.target: patch}, score=0.9, timings_ms={"balls": 1.0}, feedback=len(self.states))
+
+
+class SureBallPredictor(BallPredictor):
+    """Tells how sure it is: 1 at a positive point, a half where its ball ends, 0 twice as far; negative ones take."""
+
+    def answers(self, image, state):
+        (prediction,) = super().answers(image, state)
+        extent = prediction.patches[state.target].extent.padded(2).intersection(image.grid.extent)
+        certainty = Certainty.of(extent, sureness(image.grid, state.prompts, self.radius_mm)[extent.slices])
+        yield replace(prediction, certainty=certainty)
 
 
 class GrowingBallPredictor(BallPredictor):
@@ -154,3 +166,13 @@ def ball_patch(grid, prompts, radius_mm):
         near = np.linalg.norm(centres - point.position_ras, axis=-1) <= radius_mm
         mask = mask | near if point.positive else mask & ~near
     return Patch(extent, mask)
+
+
+def sureness(grid, prompts, radius_mm):
+    """Return what `SureBallPredictor` says of all voxels, (k, j, i) float32."""
+    centres = grid.to_ras(flip_axes(np.moveaxis(np.indices(grid.shape_kji), 0, -1)))
+    sure = np.zeros(grid.shape_kji, dtype=np.float32)
+    for prompt in prompts:
+        far = np.clip(np.linalg.norm(centres - prompt.position_ras, axis=-1) / (2 * radius_mm), 0, 1)
+        sure = np.maximum(sure, 1 - far) if prompt.positive else np.minimum(sure, far)
+    return sure.astype(np.float32)
