@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import slicer
 import vtk
 
 from PromptSegLib.errors import PromptError, PromptSegError, SceneError
 from PromptSegLib.executor import Executor
 from PromptSegLib.geometry import Extent
 from PromptSegLib.history import TargetRecord
+from PromptSegLib.mrml.certainty_overlay import CertaintyOverlay
 from PromptSegLib.mrml.channel_nodes import ChannelNodes, checked_node
 from PromptSegLib.mrml.layers import CLOSED_SURFACE
 from PromptSegLib.mrml.markups import prompts_from_markups
@@ -81,6 +83,7 @@ class SceneSession(Session):
             self._view_now = view_now
             self._refresh_is_due = False
             self._markups: PromptMarkups | None = None
+            self._overlay: CertaintyOverlay | None = None
             self._observed: list[tuple[Any, int]] = []
             self._image_is_due = False
             super().__init__(
@@ -139,6 +142,30 @@ class SceneSession(Session):
         if self._markups is not None:
             self._markups.highlight(prompt)
 
+    def show_certainty(self, visible: bool = True) -> None:
+        """Lay how sure the answers are of each voxel over the slice views, or take it away and show what was there.
+
+        It follows the selected segment; where `certainty` has nothing to say, nothing is shown. Raises SceneError when
+        the nodes were removed.
+        """
+        if visible and self._overlay is None:
+            self._sync()
+            self._overlay = CertaintyOverlay(self.volume_node, self.segmentation_node)
+            self._show_certainty()
+        elif not visible and self._overlay is not None:
+            overlay, self._overlay = self._overlay, None
+            overlay.hide()
+
+    @property
+    def shows_certainty(self) -> bool:
+        """Whether it is shown how sure the answers are, as soon as one says so."""
+        return self._overlay is not None
+
+    @property
+    def certainty_node(self) -> Any:
+        """The volume that shows how sure the newest answer is, None while there is nothing to show."""
+        return self._overlay.node if self._overlay is not None else None
+
     def select(self, target: str) -> None:
         super().select(target)
         self._show()
@@ -166,6 +193,7 @@ class SceneSession(Session):
         self._observed.clear()
         if self._markups is not None:
             self._markups.close()
+        self.show_certainty(False)
         super().close()
 
     # Within
@@ -215,6 +243,12 @@ class SceneSession(Session):
         if self._markups is not None:
             self._markups.show(self.prompts())
             self._state.write({key: self.prompts(key) for key in self.targets}, self.target)
+        self._show_certainty()
+
+    def _show_certainty(self) -> None:
+        if self._overlay is not None:
+            certainty = self.certainty() if self.target in self.targets else None
+            self._overlay.show(certainty, self.target, self.image.grid.ijk_to_ras)
 
     def _markup_changed(self, before: Prompt | None, now: Prompt | None) -> None:
         try:
@@ -230,6 +264,8 @@ class SceneSession(Session):
             self.observer.failed(error)
 
     def _masks_changed(self) -> None:
+        if not self.busy:  # Otherwise the answer that they are changed by is not there yet.
+            self._show_certainty()
         if self.segmentation_node.GetSegmentation().ContainsRepresentation(CLOSED_SURFACE) and not self._refresh_is_due:
             self._refresh_is_due = True
             self._later(self.refresh_surfaces)
@@ -242,6 +278,9 @@ class SceneSession(Session):
             for event in (vtk.vtkCommand.ModifiedEvent, node.ImageDataModifiedEvent, node.TransformModifiedEvent):
                 self._observe(node, event, lambda *_: self._channel_modified())
         self._observe(self.volume_node, self.volume_node.TransformModifiedEvent, lambda *_: self._show())
+        removed = slicer.vtkSegmentation.SegmentRemoved
+        self._observe(self.segmentation_node, removed, lambda *_: self._show_certainty())
+        self._observe(scene, scene.NodeAddedEvent, self._node_added)
         self._observe(scene, scene.NodeRemovedEvent, self._node_removed)
         self._observe(scene, scene.StartCloseEvent, lambda *_: self.close())
 
@@ -262,11 +301,19 @@ class SceneSession(Session):
         if self._image_is_due:
             self.image_changed(self._channels.image())
             self._image_is_due = False
+            self._show_certainty()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)  # type: ignore[untyped-decorator]
+    def _node_added(self, scene: Any, event: str, node: Any) -> None:
+        if node.IsA("vtkMRMLSliceCompositeNode"):
+            self._show_certainty()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)  # type: ignore[untyped-decorator]
     def _node_removed(self, scene: Any, event: str, node: Any) -> None:
         if node is self.segmentation_node or any(node is volume for volume in self._channels.nodes.values()):
             self.close()
+        elif node is self.certainty_node:
+            self.show_certainty(False)
         elif self._markups is not None:
             self._markups.node_removed(node)
 
@@ -285,6 +332,10 @@ class _SceneObserver(SessionObserver):
     def masks_changed(self, boxes: Mapping[str, Extent]) -> None:
         self._session._masks_changed()
         self._then.masks_changed(boxes)
+
+    def answer_changed(self, target: str) -> None:
+        self._session._show_certainty()
+        self._then.answer_changed(target)
 
     def busy_changed(self, busy: bool) -> None:
         self._then.busy_changed(busy)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import vtk
+from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from PromptSegLib.errors import VolumeError
@@ -44,11 +45,7 @@ def add_volume_node(scene: Any, volume: Volume, window: Window | None = None) ->
     array = volume.array.astype(np.uint8) if volume.array.dtype == bool else volume.array
     kind = "vtkMRMLVectorVolumeNode" if volume.components > 1 else "vtkMRMLScalarVolumeNode"
     node = scene.AddNewNodeByClass(kind, volume.name or "image")
-    image = vtk.vtkImageData()
-    image.SetDimensions([int(n) for n in flip_axes(volume.grid.shape_kji)])
-    voxels = np.ascontiguousarray(array).reshape(-1, volume.components)
-    image.GetPointData().SetScalars(numpy_to_vtk(voxels, deep=True))
-    node.SetAndObserveImageData(image)
+    node.SetAndObserveImageData(image_data(array))
     node.SetIJKToRASMatrix(matrix_from_array(volume.ijk_to_ras))
     node.CreateDefaultDisplayNodes()
     if window is not None and volume.components == 1:
@@ -56,3 +53,12 @@ def add_volume_node(scene: Any, volume: Volume, window: Window | None = None) ->
         display.SetAutoWindowLevel(False)
         display.SetWindowLevelMinMax(window.low, window.high)
     return node
+
+
+def image_data(array: NDArray[Any]) -> Any:
+    """Return a vtkImageData with a copy of `array` : (k, j, i), or (k, j, i, components)."""
+    image = vtk.vtkImageData()
+    image.SetDimensions([int(n) for n in flip_axes(array.shape[:3])])
+    voxels = np.ascontiguousarray(array).reshape(-1, *array.shape[3:])
+    image.GetPointData().SetScalars(numpy_to_vtk(voxels, deep=True))
+    return image
