@@ -18,8 +18,8 @@ TOOL_FEATURES = {
 }
 """What a predictor must take for each tool to be of use, out of `PROMPT_FEATURES`."""
 
-
 _NO_DICOM_EXPORT = "Install the extension QuantitativeReporting: it brings Slicer's exporter of DICOM segmentations."
+_NO_CERTAINTY = "This segment is not as a model left it that says how sure it is."
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Situation:
     has_name: bool = False
     """Whether one of the segment's prompts is a name."""
     has_mask: bool = False
+    has_certainty: bool = False
+    """Whether the segment is as an answer left it that says how sure it is."""
     has_segments: bool = False
     has_dicom_export: bool = False
     can_undo: bool = False
@@ -68,6 +70,7 @@ def reasons(situation: Situation) -> dict[str, str]:
         "redo": no_session or ("" if s.can_redo else "There is nothing to redo."),
         "reset": no_prompts,
         "deletePrompt": no_prompts or ("" if s.is_prompt_selected else "Choose a prompt in the list first."),
+        "certainty": no_session or ("" if s.has_certainty else _NO_CERTAINTY),
         "propagate": no_prompts or _propagation_problem(s),
         "copyPython": no_session,
         "island": no_mask,

@@ -52,6 +52,7 @@ class Enabling:
             has_prompts=bool(prompts),
             has_name=any(prompt.kind in ("class", "text") for prompt in prompts),
             has_mask=bool(session and session.target in session.targets and not session.is_empty),
+            has_certainty=bool(session and session.certainty() is not None),
             has_segments=bool(segmentation and segmentation.GetSegmentation().GetNumberOfSegments()),
             has_dicom_export="DICOMSegmentationPlugin" in getattr(slicer.modules, "dicomPlugins", {}),
             can_undo=bool(session and session.can_undo),

@@ -15,6 +15,9 @@ class PanelObserver(SessionObserver):
     def masks_changed(self, boxes):
         self._panel.scheduleUpdate()
 
+    def answer_changed(self, target):
+        self._panel.scheduleUpdate()
+
     def busy_changed(self, busy):
         self._panel.onBusyChanged(busy)
 

@@ -27,6 +27,7 @@ class ResultSection(Section):
 
     def actions(self):
         return {
+            "certainty": lambda: self.session.show_certainty(not self.session.shows_certainty),
             "propagate": self.onPropagate,
             "island": lambda: self.logic.cleanUp(cleanup.keep_largest_island),
             "holes": lambda: self.logic.cleanUp(cleanup.fill_holes),
@@ -44,6 +45,7 @@ class ResultSection(Section):
         ui.resultLabel.text = answer_text(answer) if answer else _("No prediction yet.")
         stages = f"\n{timings_text(answer)}" if answer else ""
         ui.resultLabel.toolTip = _("What the newest answer came to, where, and in which time") + stages
+        ui.certaintyButton.checked = self.session is not None and self.session.shows_certainty
         for control in (ui.outlineCheckBox, ui.opacitySlider):
             control.enabled = display is not None
         if display is not None:

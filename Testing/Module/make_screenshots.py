@@ -56,8 +56,13 @@ def main(folder: Path) -> None:
             segment(user, labels_kji == label, name, color)
         grab(user, folder / "panel-prompts.png")
         middle = user.world(inside(labels_kji == STRUCTURES[-1][0]))
-        picture = scene_picture(app.host, volume_node, user.session.segmentation_node, point_ras=middle, view_size=300)
+        segmentation = user.session.segmentation_node
+        picture = scene_picture(app.host, volume_node, segmentation, point_ras=middle, view_size=300)
         write_png(folder / "four-up.png", picture)
+        user.press("certainty")
+        picture = scene_picture(app.host, volume_node, segmentation, point_ras=middle, view_size=300)
+        write_png(folder / "certainty.png", picture)
+        user.press("certainty")
 
         user.tool("pointPlus")
         user.widget.logic.hostIsNeeded = lambda needed: None  # nobody takes the answer, so that it runs on
@@ -81,7 +86,7 @@ def segment(user: User, truth_kji: np.ndarray, name: str, color: tuple[float, fl
         point_ijk = inside(wrong)
         is_missing = truth_kji[tuple(flip_axes(point_ijk))]
         user.tool("pointPlus" if is_missing else "pointMinus")
-        user.click(point_ijk)
+        user.click(point_ijk, timeout_s=60)
         mask = user.session.mask_kji
         wrong = truth_kji ^ mask
         print(name, "Dice", round(2 * (mask & truth_kji).sum() / (mask.sum() + truth_kji.sum()), 3))

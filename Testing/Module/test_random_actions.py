@@ -13,7 +13,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from scenes import add_volume
+from scenes import add_volume, volume_array
 from shape_model import ShapePredictor
 from standin import pythonqt
 from standin.application import Application, qt
@@ -25,7 +25,8 @@ from PromptSegLib.predictors import registry
 SHAPE = (12, 16, 20)
 VOXELS = st.tuples(st.integers(3, 16), st.integers(3, 12), st.integers(2, 9))
 TOOLS = ("pointPlus", "pointMinus", "box2d", "box3d", "scribblePlus", "scribbleMinus", "lassoPlus", "lassoMinus")
-BUTTONS = ("undo", "redo", "reset", "next", "addSegment", "island", "holes", "smooth", "run", "cancel", "show3D")
+BUTTONS = ("undo", "redo", "reset", "next", "addSegment", "island", "holes", "smooth", "run", "cancel")
+SHOWN = ("show3D", "certainty")
 
 
 class Day(RuleBasedStateMachine):
@@ -74,7 +75,7 @@ class Day(RuleBasedStateMachine):
         path = [(i, j, first[2]) for i, j, _ in (first, second, third)]
         self.act(lambda: self.user.drag(path))
 
-    @rule(name=st.sampled_from(BUTTONS))
+    @rule(name=st.sampled_from(BUTTONS + SHOWN))
     def press(self, name):
         if self.user.is_enabled(name):
             before = self.user.session.target
@@ -99,7 +100,7 @@ class Day(RuleBasedStateMachine):
         self.user.ui.promptsTable.cellClicked.emit(row, 0)
         self.act(lambda: self.user.press("deletePrompt"))
 
-    @rule(name=st.sampled_from(("default", "points", "values")))
+    @rule(name=st.sampled_from(("default", "points", "values", "sure")))
     def another_model(self, name):
         models = self.user.ui.modelComboBox
         self.act(lambda: models.setCurrentIndex(models.findData(name)))
@@ -175,6 +176,18 @@ class Day(RuleBasedStateMachine):
             points = sum(session.point_node(sign).GetNumberOfDefinedControlPoints() for sign in (True, False))
             assert points == len(prompts) - shapes - names
 
+    @invariant()
+    def how_sure_is_shown_where_an_answer_says_so(self):
+        if hasattr(self, "user"):
+            scene, session = self.app.host.scene, self.user.session
+            node, certainty = session.certainty_node, session.certainty()
+            assert (node is not None) == (session.shows_certainty and certainty is not None)
+            assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 1 + (node is not None)
+            layer = self.views["Red"].logic.GetSliceCompositeNode().GetForegroundVolumeID()
+            assert layer == (node.GetID() if node is not None else None)
+            if node is not None:
+                np.testing.assert_array_equal(volume_array(node), certainty.probability_kji)
+
     def teardown(self):
         if not hasattr(self, "user"):
             return
@@ -192,6 +205,7 @@ class Day(RuleBasedStateMachine):
 
 def test_two_hundred_random_actions_leave_the_scene_consistent(model, monkeypatch):
     monkeypatch.setitem(registry._PREDICTORS, "values", "fakes:ValuePredictor")
+    monkeypatch.setitem(registry._PREDICTORS, "sure", "shape_model:Sure")
     assert ShapePredictor.gate.is_set()
     run_state_machine_as_test(
         Day,
