@@ -15,6 +15,9 @@ from PromptSegLib.training.fields import blur, each, smooth_noise
 _OFF_CENTER = 0.25
 """How many clicks are anywhere in the error, not about its middle."""
 
+_STROKES = 4
+"""At most, of one scribble."""
+
 
 def click(draws: Draws, errors: Tensor) -> tuple[Tensor, Tensor]:
     """Where the next click goes: (flat indices (B,), whether there is an error at all (B,))."""
@@ -84,19 +87,19 @@ def strokes(draws: Draws, regions: Tensor) -> Tensor:
 
 def _bent_strokes(draws: Draws, regions: Tensor) -> Tensor:
     """One to four strokes through each region, some short, some long; they may leave it."""
-    count, dims = len(regions), regions.dim() - 2
-    size = regions.shape[2]
-    drawn = torch.zeros_like(regions)
-    along = torch.linspace(0.0, 1.0, 4 * size, device=regions.device)[None, :, None]
-    weights = depth(regions) * regions
-    for stroke in range(4):
-        places = [_any_voxel(draws, weights if draws.one(0, 1) < 0.5 else regions) for _ in range(3)]
-        a, b, c = (_unflatten(place, size, dims)[:, None] for place in places)
-        curve = (1 - along) ** 2 * a + 2 * along * (1 - along) * b + along**2 * c
-        until = draws.uniform(0.2, 1.0, count, 1)
-        kept = (along[:, :, 0] <= until) & (draws.chance(0.5, count, 1) | torch.tensor(stroke == 0))
-        _mark(drawn, curve.round().long(), kept)
-    return drawn
+    count, dims, size = len(regions), regions.dim() - 2, regions.shape[2]
+    deep, anywhere = (_some_voxels(draws, weights, 2 * _STROKES) for weights in (depth(regions) * regions, regions))
+    ends = torch.cat([deep, anywhere], dim=1).view(count, _STROKES, 4, 1)[:, :, :3]
+    a, b, c = _unflatten(ends, size, dims).unbind(2)
+    along = torch.linspace(0.0, 1.0, 4 * size, device=regions.device)[:, None]
+    a, b, c = a[:, :, None], b[:, :, None], c[:, :, None]
+    curves = (1 - along) ** 2 * a + 2 * along * (1 - along) * b + along**2 * c
+    drawn = draws.chance(0.5, count, _STROKES)
+    drawn[:, 0] = True
+    kept = drawn[:, :, None] & (along[:, 0] <= draws.uniform(0.2, 1.0, count, _STROKES, 1))
+    marks = torch.zeros_like(regions)
+    _mark(marks, curves.round().long().flatten(1, 2), kept.flatten(1))
+    return marks
 
 
 def _along_border(draws: Draws, regions: Tensor) -> Tensor:
@@ -130,11 +133,11 @@ def lasso(draws: Draws, truth: Tensor) -> Tensor:
 def _one_slice(draws: Draws, regions: Tensor) -> Tensor:
     """1 on one slice (B, 1, *S) through the depth of each region (B, 1, *S), along a random axis."""
     count, dims, size = len(regions), regions.dim() - 2, regions.shape[2]
-    place = _unflatten(_any_voxel(draws, regions * depth(regions)), size, dims)
+    place = _unflatten(_some_voxels(draws, regions * depth(regions), 1), size, dims)
     axis = draws.integers(0, dims, count)
     grid = torch.stack(torch.meshgrid(*[torch.arange(size, device=regions.device)] * dims, indexing="ij"))
-    wanted = place.gather(1, axis[:, None])
-    return (grid[axis] == each(wanted[:, 0], dims)).to(regions.dtype)[:, None]
+    wanted = place.gather(1, axis[:, None])[:, 0]
+    return (grid[axis] == each(wanted, dims)).to(regions.dtype)[:, None]
 
 
 def spoilt(draws: Draws, truth: Tensor) -> Tensor:
@@ -168,15 +171,17 @@ def _widened(masks: Tensor, reach: int) -> Tensor:
     return pool(masks, reach, 1, reach // 2)
 
 
-def _any_voxel(draws: Draws, weights: Tensor) -> Tensor:
-    """Flat indices (B,) of random voxels, more probable where the weights (B, 1, *S) are larger."""
-    return (weights * draws.uniform(0.01, 1.0, *weights.shape)).flatten(1).argmax(1)
+def _some_voxels(draws: Draws, weights: Tensor, number: int) -> Tensor:
+    """Flat indices (B, number) of random voxels, more probable where the weights (B, 1, *S) are larger."""
+    drawn = (weights * draws.uniform(0.01, 1.0, *weights.shape)).flatten(1).topk(number)
+    places = torch.where(drawn.values > 0, drawn.indices, drawn.indices[:, :1])  # a region may have fewer voxels
+    return places.gather(1, draws.uniform(0.0, 1.0, *places.shape).argsort(1))
 
 
 def _unflatten(indices: Tensor, size: int, dims: int) -> Tensor:
-    """(B, dims) float voxel positions of flat indices (B,)."""
+    """Float voxel positions (…, dims) of flat indices (…, 1)."""
     powers = torch.tensor([size**power for power in reversed(range(dims))], device=indices.device)
-    return ((indices[:, None] // powers) % size).float()
+    return ((indices // powers) % size).float()
 
 
 def _mark(maps: Tensor, voxels: Tensor, kept: Tensor) -> None:
