@@ -28,7 +28,7 @@ STATE = "state.pt"
 """Name of the checkpoint in a run's folder; beside it log.jsonl and the weights so far, as they are shipped."""
 
 _FOCAL_WEIGHT, _CLICK_WEIGHT = 3.0, 0.1
-_LOG_EVERY, _SAVE_EVERY = 50, 250
+_LOG_EVERY, _SAVE_EVERY = 50, 500
 _MAY_DIFFER = {"steps", "decay", "learning_rate", "phases", "most_chunks"}
 
 Report = Callable[[dict[str, Any]], None]
