@@ -7,7 +7,7 @@ far the first logits are apart, in parts of their range; how many voxels of the 
 union of both; the seconds of the first prompt, which moves the network and warms up, and the median of the others, on
 both; and the peak of the device's memory. On CUDA some models are asked again with nearly all memory taken: the CPU
 has to answer. What is beyond the expectation in `device_models.MODELS` is marked, and the exit status is 1. Models
-whose packages are missing are skipped: all but SAM's kind and ScribblePrompt need SimpleITK, SAM 2.1 and SAT transformers.
+whose packages are missing are skipped: `default` and SAM-Med3D need SimpleITK, SAM 2.1 and SAT need transformers.
 
 Weights follow from the names of their keys: such masks mean nothing, and more of their voxels are near a change than
 in real ones. Only `default` has its own; its Dice after each click is printed.
