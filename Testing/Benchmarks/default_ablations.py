@@ -4,8 +4,8 @@
     python Testing/Benchmarks/default_ablations.py training RUNS DATA     how good these are
     python Testing/Benchmarks/default_ablations.py inference NOTES DATA   how good the shipped ones are, used otherwise
 
-Training: every kind takes as many steps on as many images; a seed is that of weights, prompts and images. An hour of
-one core in all. The networks are judged on synthetic images that none was trained on, and by the predictor on the
+Training: every kind takes as many steps on as many images, 40 minutes of one core in all; a seed is that of weights,
+prompts and images. The networks are judged on synthetic images that none was trained on, and by the predictor on the
 slices of DATA, a benchmark's folder or manifest. Inference: the shipped networks, or those of --weights, by the
 predictor, on slices and volumes. The simulated users are the benchmark's: they click, box, and have scribbled.
 
@@ -97,17 +97,12 @@ def train(runs: Path) -> None:
         recipe = replace(recipe, first_chunks=CHUNKS, most_chunks=CHUNKS)
         for name, kind in KINDS.items():
             images = runs / ("images" if kind.renderer is render else f"images, {name}")
-            Pool(images, 2, seed, recipe.chunk_size, "cpu", renderer=kind.renderer).prepare(
-                CHUNKS
-            )  # trainers find them
-            folder = folder_of(runs, name, seed)
+            pool = Pool(images, 2, seed, recipe.chunk_size, "cpu", renderer=kind.renderer)
+            pool.prepare(CHUNKS)  # the trainer finds them made
+            folder = runs / f"{name}, seed {seed}"
             trainer = Trainer(replace(recipe, widths=kind.widths), folder, pools=images, slots=kind.slots)
             trainer.run(evaluate_every=None)
             print(folder, flush=True)
-
-
-def folder_of(runs: Path, name: str, seed: int) -> Path:
-    return runs / f"{name}, seed {seed}"
 
 
 def report_training(runs: Path, data: Path) -> None:
@@ -115,7 +110,7 @@ def report_training(runs: Path, data: Path) -> None:
     slices = cases_of(data, 2)
     synthetic: dict[str, list[Figures]] = {name: [] for name in KINDS}
     real: dict[str, list[Figures]] = {name: [] for name in KINDS}
-    for folder, name in ((folder_of(runs, name, seed), name) for seed in SEEDS for name in KINDS):
+    for folder, name in ((runs / f"{name}, seed {seed}", name) for seed in SEEDS for name in KINDS):
         weights = folder / "prompt_unet_2d.npz"
         if read_shipped(weights)[0]["steps"] < STEPS:
             raise SystemExit(f"{folder} is not trained to its end: give the command train again")
