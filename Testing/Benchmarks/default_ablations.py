@@ -22,7 +22,9 @@ import argparse
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -91,15 +93,13 @@ KINDS = {
 
 
 def train(runs: Path) -> None:
-    """Leave the weights of each kind and seed in a folder of their own, and their images beside them."""
+    """Leave the weights of each kind and seed in a folder of their own, and images beside them, which the trainer finds made."""
     for seed in SEEDS:
         for name, kind in KINDS.items():
-            recipe = Recipe(
-                2, kind.widths, (Phase(1.0, SIDE, BATCH),), STEPS, seed, first_chunks=CHUNKS, most_chunks=CHUNKS
-            )
+            phases = (Phase(1.0, SIDE, BATCH),)
+            recipe = Recipe(2, kind.widths, phases, STEPS, seed, first_chunks=CHUNKS, most_chunks=CHUNKS)
             images = runs / ("images" if kind.renderer is render else f"images, {name}")
-            pool = Pool(images, 2, seed, recipe.chunk_size, "cpu", renderer=kind.renderer)
-            pool.prepare(CHUNKS)  # the trainer finds them made
+            Pool(images, 2, seed, recipe.chunk_size, "cpu", renderer=kind.renderer).prepare(CHUNKS)
             folder = runs / f"{name}, seed {seed}"
             Trainer(recipe, folder, pools=images, slots=kind.slots).run(evaluate_every=None)
             print(folder, flush=True)
@@ -108,11 +108,9 @@ def train(runs: Path) -> None:
 def report_training(runs: Path, data: Path) -> None:
     held_out = HeldOut(runs / "images", 2, count=HELD_OUT_VIEWS, size=SIDE)
     slices = cases_of(data, 2)
-    synthetic: dict[str, list[Figures]] = {name: [] for name in KINDS}
-    real: dict[str, list[Figures]] = {name: [] for name in KINDS}
+    synthetic, real = ({name: [] for name in KINDS} for _ in range(2))
     for folder, name in ((runs / f"{name}, seed {seed}", name) for seed in SEEDS for name in KINDS):
-        weights = folder / "prompt_unet_2d.npz"
-        if read_shipped(weights)[0]["steps"] < STEPS:
+        if read_shipped(weights := folder / "prompt_unet_2d.npz")[0]["steps"] < STEPS:
             raise SystemExit(f"{folder} is not trained to its end: give the command train again")
         synthetic[name].append(kept(folder / "synthetic.json", figures_of_views, held_out, weights))
         real[name].append(kept(folder / "slices.json", figures_of, slices, weights, ("clicks", "box")))
@@ -124,8 +122,7 @@ def figures_of_views(held_out: HeldOut, weights: Path) -> Figures:
     configuration, arrays = read_shipped(weights)
     network = PromptUNet(2, configuration["widths"])
     network.load_state_dict({key: torch.from_numpy(array).float() for key, array in arrays.items()})
-    dice = held_out.dice(network)
-    return {kind: {str(view): float(value) for view, value in enumerate(values)} for kind, values in dice.items()}
+    return {kind: {str(n): float(v) for n, v in enumerate(values)} for kind, values in held_out.dice(network).items()}
 
 
 def not_refined(logits, image, positive, negative, allowed):
@@ -136,33 +133,38 @@ def not_refined(logits, image, positive, negative, allowed):
     return certainty.astype(np.float32)
 
 
+def first_opinion(question, look, progress):
+    return look  # as `_with_second_opinion` without one
+
+
 SIDES = {2: (96, 128, 192), 3: (48, 64)}
 PREDICTOR = "PromptSegLib.predictors.default"
 USES = {
     "full": {},
     "doubtful voxels not refined": {"without": (f"{PREDICTOR}.refined", not_refined)},
-    "no second opinion": {"without": (f"{PREDICTOR}._Question._with_second_opinion", lambda self, look, _: look)},
+    "no second opinion": {"without": (f"{PREDICTOR}._Question._with_second_opinion", first_opinion)},
     "field of view not told": {"has_view": False},
 }
 
 
-def report_inference(notes: Path, data: Path, weights: Sequence[Path]) -> None:
+def report_inference(notes: Path, data: Path, weights: Sequence[Path], pool: ProcessPoolExecutor) -> None:
+    tables = []
     for path in weights:
         configuration = read_shipped(path)[0]
         dims, side = configuration["dims"], configuration["sizes"][-1]
-        cases = cases_of(data, dims)
+        cases, protocols = cases_of(data, dims), ("clicks", "box", "human")
         folder = notes / f"{dims}d-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
-        grids = {f"working grid of {other}": {"side": other} for other in SIDES[dims] if other != side}
-        rows: dict[str, list[Figures]] = {}
-        for name, use in (USES | grids).items():
-            rows[name] = [kept(folder / f"{name}.json", figures_of, cases, path, ("clicks", "box", "human"), **use)]
-        print_table(f"{dims}D, working grid of {side} unless said otherwise", rows)
+        rows = USES | {f"working grid of {other}": {"side": other} for other in SIDES[dims] if other != side}
+        for name, use in rows.items():
+            rows[name] = pool.submit(kept, folder / f"{name}.json", figures_of, cases, path, protocols, **use)
+        tables.append((f"{dims}D, working grid of {side} unless said otherwise", rows))
+    for title, rows in tables:
+        print_table(title, {name: [row.result()] for name, row in rows.items()})
 
 
 def cases_of(data: Path, dims: int) -> list[Case]:
     """Return the cases that the benchmark would look at, of that many dimensions."""
-    loaded = (case.load() for case in read_data(data).cases)
-    least = Settings(()).least_voxels
+    loaded, least = (case.load() for case in read_data(data).cases), Settings(()).least_voxels
     return [one.case for one in loaded if one.dimensions == dims and one.truth_kji.sum() >= least]
 
 
@@ -209,9 +211,7 @@ def print_table(title: str, rows: dict[str, list[Figures]]) -> None:
     for name, seeds in rows.items():
         sign, cells = "" if seeds is first else "+", []
         for figure, structures in first[0].items():
-            found, reference = (
-                np.array([[one[figure][key] for key in structures] for one in row]) for row in (seeds, first)
-            )
+            found, reference = (np.array([[f[figure][s] for s in structures] for f in row]) for row in (seeds, first))
             cells.append(cell(found - reference if sign else found, sign))
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
@@ -231,9 +231,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="RUNS or NOTES")
     parser.add_argument("data", type=Path, nargs="?", help="DATA")
     parser.add_argument("--weights", type=Path, nargs="+", default=[shipped_path(2), shipped_path(3)], metavar="FILE")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the CPU (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes of inference, of a thread each")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(1)
     if arguments.command == "train":
         train(arguments.folder)
     elif arguments.data is None:
@@ -241,7 +241,8 @@ def main() -> None:
     elif arguments.command == "training":
         report_training(arguments.folder, arguments.data)
     else:
-        report_inference(arguments.folder, arguments.data, arguments.weights)
+        with ProcessPoolExecutor(arguments.jobs, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+            report_inference(arguments.folder, arguments.data, arguments.weights, pool)
 
 
 if __name__ == "__main__":
