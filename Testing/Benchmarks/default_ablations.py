@@ -93,7 +93,7 @@ KINDS = {
 
 
 def train(runs: Path) -> None:
-    """Leave the weights of each kind and seed in a folder of their own, and images beside them, which the trainer finds made."""
+    """Leave the weights of each kind and seed in a folder of their own, beside the images, which the trainer finds."""
     for seed in SEEDS:
         for name, kind in KINDS.items():
             phases = (Phase(1.0, SIDE, BATCH),)
