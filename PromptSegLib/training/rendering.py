@@ -77,8 +77,25 @@ def _tissues(draws: Draws, maps: LabelMaps, ct: Tensor) -> Tensor:
         amount = amount * draws.log_uniform(0.01, 0.25, batch, 1) * torch.where(ct, 0.2, 1.0)[:, None]
         amount[:, AIR] *= 0.1
         image = image + _of_labels(amount, labels) * smooth_noise(draws, batch, 1, shape, scale)[:, 0]
+    image = image + _mottles(draws, maps, ct)
     for sample in draws.chance(0.15, batch).nonzero()[:, 0].tolist():
         image[sample] += _stripes(draws, shape) * draws.one_log(0.01, 0.15)
+    return image
+
+
+def _mottles(draws: Draws, maps: LabelMaps, ct: Tensor) -> Tensor:
+    """Some structures are of two tissues throughout: gas in bowel, marrow between trabeculae, vessels in a liver."""
+    labels, batch = maps.labels, len(maps.labels)
+    shape, side = labels.shape[1:], max(labels.shape[1:])
+    image = torch.zeros(labels.shape, device=labels.device)
+    for scale in (draws.one_log(side / 60, side / 20), draws.one_log(side / 25, side / 8)):
+        strength = draws.log_uniform(0.05, 0.6, batch, IDS) * draws.sign(batch, IDS) * draws.chance(0.12, batch, IDS)
+        strength = strength * torch.where(ct, 0.5, 1.0)[:, None]
+        strength[:, AIR] = 0.0
+        level = draws.uniform(-0.5, 1.5, batch, IDS)
+        noise = smooth_noise(draws, batch, 1, shape, max(2.0, scale))[:, 0]
+        spots = torch.sigmoid(6.0 * (noise - _of_labels(level, labels)))
+        image = image + _of_labels(strength.gather(1, maps.classes.clamp(max=IDS - 1)), labels) * spots
     return image
 
 

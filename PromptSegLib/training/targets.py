@@ -67,13 +67,13 @@ def _a_target(
     """One candidate, of whatever size."""
     objects = [number for number in present if number >= FIRST_OBJECT] or present
     number, kind = int(rng.choice(objects)), rng.random()
-    if kind < 0.50:
+    if kind < 0.40:
         mask = labels == number
         return mask if rng.random() < 0.35 else _component(mask, rng)
-    if kind < 0.66 and FIRST_OBJECT <= number < FIRST_CELL:  # outer and inner part together
+    if kind < 0.68 and FIRST_OBJECT <= number < FIRST_CELL:  # outer and inner part together
         outer = number - (number - FIRST_OBJECT) % 2
         return _component((labels == outer) | (labels == outer + 1), rng)
-    if kind < 0.68:
+    if kind < 0.70:
         return _component((labels == number) | (labels == int(rng.choice(present))), rng)
     if kind < 0.75:
         return np.asarray(np.isin(labels, np.flatnonzero(classes == classes[number])))

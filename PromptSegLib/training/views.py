@@ -94,7 +94,8 @@ def view_targets(draws: Draws, masks: Tensor) -> Views:
     count, dims = len(masks), masks.dim() - 2
     low, high = bounds(masks)
     extent = ((high - low) / 2).amax(1)
-    zoom = torch.where(draws.chance(0.08, count), draws.uniform(0.5, 1.1, count), draws.log_uniform(1.1, 7.0, count))
+    zoom = torch.where(draws.chance(0.6, count), draws.log_uniform(1.8, 4.2, count), draws.log_uniform(1.1, 7.0, count))
+    zoom = torch.where(draws.chance(0.06, count), draws.uniform(0.5, 1.1, count), zoom)
     half = (extent * zoom).clamp(16 / masks.shape[2], 1.15)
     slack = 0.6 * (half - extent).clamp(min=0.0) * draws.uniform(0.0, 1.0, count)
     center = (low + high) / 2 + slack[:, None] * draws.uniform(-1.0, 1.0, count, dims)
