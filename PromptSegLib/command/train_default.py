@@ -40,6 +40,9 @@ def add_parser(commands: argparse._SubParsersAction[parsing.Parser]) -> None:
     parser.add_argument(
         "--start", type=Path, metavar="WEIGHTS", help="begin with these shipped weights; --dims 3 also takes 2D ones"
     )
+    parser.add_argument(
+        "--finish", action="store_true", help="go on from --start at a lower rate, on small batches: a core is enough"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 … (default: %(default)s)")
     parser.add_argument("--gpus", type=int, default=1, metavar="N", help="train on N GPUs at once, N times the batch")
     parser.add_argument("--threads", type=int, metavar="N", help="of the CPU")
@@ -66,7 +69,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.threads is not None:
         torch.set_num_threads(max(1, arguments.threads))
     device = best_device() if arguments.device == "auto" else checked_device(arguments.device)
-    recipe = recipe_for(arguments.dims, steps=arguments.steps, seed=arguments.seed)
+    if arguments.finish and arguments.start is None:
+        raise parsing.UsageError("expected --start WEIGHTS with --finish, got none: what is to be finished?")
+    recipe = recipe_for(arguments.dims, steps=arguments.steps, seed=arguments.seed, finish=arguments.finish)
     if arguments.samples is not None:
         _draw(recipe, arguments.samples, device)
         return 0

@@ -85,12 +85,38 @@ RECIPES = {
         most_chunks=2000,
     ),
 }
-"""How the shipped weights are trained; on a GPU, as many processor cores making images."""
+"""How networks are trained; on a GPU, with as many processor cores making images."""
+
+FINISHES = {
+    2: replace(
+        RECIPES[2],
+        phases=(Phase(0.6, 128, 16), Phase(1.0, 192, 8)),
+        steps=2400,
+        learning_rate=5e-4,
+        warmup=100,
+        decay=0.7,
+        average=0.998,
+        first_chunks=6,
+        steps_per_chunk=60,
+    ),
+    3: replace(
+        RECIPES[3],
+        phases=(Phase(0.5, 48, 8), Phase(1.0, 64, 4)),
+        steps=560,
+        learning_rate=4e-4,
+        warmup=100,
+        decay=0.7,
+        average=0.998,
+        first_chunks=10,
+        steps_per_chunk=40,
+    ),
+}
+"""How trained networks are finished, and could learn what a changed generator adds; on one processor core."""
 
 
-def recipe_for(dims: int, *, steps: int | None = None, seed: int = 0) -> Recipe:
-    """The recipe of the shipped weights, with another length or seed."""
+def recipe_for(dims: int, *, steps: int | None = None, seed: int = 0, finish: bool = False) -> Recipe:
+    """The recipe of the shipped weights, or with `finish` that of their last part; with another length or seed."""
     if dims not in RECIPES:
         raise RecipeError(f"expected 2 or 3 dimensions, got {dims}")
-    recipe = RECIPES[dims]
+    recipe = (FINISHES if finish else RECIPES)[dims]
     return replace(recipe, steps=recipe.steps if steps is None else steps, seed=seed)

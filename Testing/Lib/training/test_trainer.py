@@ -148,9 +148,15 @@ def test_inflation_keeps_what_the_2d_network_lacks():
     assert not torch.equal(taken["head.weight"], solid["head.weight"])
 
 
+def test_what_is_to_be_finished_has_to_be_named(tmp_path, capsys):
+    assert main(["train-default", "--dims", "2", "-o", str(tmp_path), "--device", "cpu", "--finish"]) == 2
+    assert "expected --start WEIGHTS with --finish" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("finish", [False, True])
 @pytest.mark.parametrize("dims", [2, 3])
-def test_the_recipes_fit_their_networks(dims):
-    recipe = recipe_for(dims, steps=100, seed=3)
+def test_the_recipes_fit_their_networks(dims, finish):
+    recipe = recipe_for(dims, steps=100, seed=3, finish=finish)
     with torch.device("meta"):
         multiple = PromptUNet(dims, recipe.widths).multiple
     assert all(phase.size % multiple == 0 for phase in recipe.phases)
