@@ -325,6 +325,13 @@ def test_a_structure_larger_than_the_view_is_followed_beyond_it():
     assert iou(clicked(grey(grid, truth), at(grid), view=view), truth) > 0.85
 
 
+def test_a_view_that_does_not_show_the_click_does_not_lead_astray():
+    grid = Grid((1, 200, 200), affine())
+    truth = ball(grid, middle_ras(grid), 20)
+    view = View(tuple(np.add(middle_ras(grid), (70, 60, 0))), (1, 0, 0), (0, 1, 0), (50.0, 50.0))
+    assert iou(clicked(grey(grid, truth), at(grid), view=view), truth) > 0.85
+
+
 def test_a_cancelled_prediction_stops():
     token = CancelToken()
     token.cancel()
