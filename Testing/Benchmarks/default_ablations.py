@@ -142,6 +142,7 @@ PREDICTOR = "PromptSegLib.predictors.default"
 USES = {
     "full": {},
     "doubtful voxels not refined": {"without": (f"{PREDICTOR}.refined", not_refined)},
+    "no hint of the size": {"without": (f"{PREDICTOR}.ExpectedSize.brought_to", lambda _, logits, voxel_mm: logits)},
     "no second opinion": {"without": (f"{PREDICTOR}._Question._with_second_opinion", first_opinion)},
     "field of view not told": {"has_view": False},
 }
