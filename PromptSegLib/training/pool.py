@@ -82,8 +82,8 @@ class Pool:
         self._folder = folder / f"pool-{dims}d-{_GENERATION}-{seed}-{chunk_size}"
         self._folder.mkdir(parents=True, exist_ok=True)
         self._open: list[Tensor] = []
-        self._makers = None
-        if makers > 0 and rank() == 0:
+        self._is_made_ahead, self._makers = makers > 0, None
+        if self._is_made_ahead and rank() == 0:
             self._makers = Makers(makers, most, partial(_write, self._folder, dims, seed, chunk_size, "cpu", renderer))
 
     def prepare(self, chunks: int) -> None:
@@ -92,7 +92,7 @@ class Pool:
         for number in numbers:
             if self._makers is not None:
                 self._makers.wait_for(_path(self._folder, number))
-            elif number % ranks() == rank():
+            elif not self._is_made_ahead and number % ranks() == rank():
                 _write(self._folder, self.dims, self.seed, self.chunk_size, self.device, self._renderer, number)
         if numbers:
             wait_for_all()
