@@ -125,6 +125,11 @@ def figures_of_views(held_out: HeldOut, weights: Path) -> Figures:
     return {kind: {str(n): float(v) for n, v in enumerate(values)} for kind, values in held_out.dice(network).items()}
 
 
+def as_it_is(expected, logits, voxel_mm):
+    """What `ExpectedSize.brought_to` returns when nothing is expected."""
+    return logits
+
+
 def not_refined(logits, image, positive, negative, allowed):
     """What `refined` returns, without what the image says: the network decides, but for prompted voxels."""
     certainty = np.tanh(np.clip(logits, -20, 20) / 2)
@@ -142,7 +147,7 @@ PREDICTOR = "PromptSegLib.predictors.default"
 USES = {
     "full": {},
     "doubtful voxels not refined": {"without": (f"{PREDICTOR}.refined", not_refined)},
-    "no hint of the size": {"without": (f"{PREDICTOR}.ExpectedSize.brought_to", lambda _, logits, voxel_mm: logits)},
+    "no hint of the size": {"without": (f"{PREDICTOR}.ExpectedSize.brought_to", as_it_is)},
     "no second opinion": {"without": (f"{PREDICTOR}._Question._with_second_opinion", first_opinion)},
     "field of view not told": {"has_view": False},
 }
