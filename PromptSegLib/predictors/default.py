@@ -163,9 +163,9 @@ class Scene:
             return self.network.logits(maps)
         return np.expand_dims(self.network.logits(maps.squeezed(thin)), thin)
 
-    def sides_mm(self, shape_kji: ArrayLike, spacing_kji_mm: FloatArray) -> FloatArray:
-        """Return the sides, two in an image of one slice, of a box of so many voxels."""
-        sides_mm = np.array(shape_kji) * spacing_kji_mm
+    def sides_mm(self, shape_kji: ArrayLike) -> FloatArray:
+        """Return the sides, two in an image of one slice, of a box of so many voxels, or parts of one."""
+        sides_mm = np.array(shape_kji) * self.grid.spacing_kji_mm
         return sides_mm if self._thin_axis is None else np.delete(sides_mm, self._thin_axis)
 
     @property
@@ -244,7 +244,7 @@ class _Question:
         with self.timed("network"):
             logits = scene.logits(maps)
         if self._expected_size is not None:
-            voxel_mm = float(scene.sides_mm(roi.step_kji, scene.grid.spacing_kji_mm)[0])
+            voxel_mm = float(scene.sides_mm(roi.step_kji)[0])
             logits = self._expected_size.brought_to(logits, voxel_mm)
         return Look(roi, logits), maps
 
@@ -254,7 +254,7 @@ class _Question:
         if self._mask is not None:
             return None
         if limit is not None:
-            return ExpectedSize.in_box(scene.sides_mm(limit.shape_kji, scene.grid.spacing_kji_mm))
+            return ExpectedSize.in_box(scene.sides_mm(limit.shape_kji))
         return None if view is None else ExpectedSize.in_view(view, scene.dims)
 
     def _first_look(self) -> tuple[Look, PromptMaps, bool]:
