@@ -17,7 +17,7 @@ _PART_OF_VIEW = 1 / 3
 _PART_OF_LENGTH, _PART_OF_BOX = {2: 0.67, 3: 0.47}, {2: 0.78, 3: 0.7}
 # Standard deviations: of the logarithm of a size, and of what a network's logits may be off by. On synthetic images a
 # first click in a slice has 0.02 more Dice with it, in a volume too, a box in a slice 0.03; where the view is twice or
-# half as wide as supposed, the first click has as much as without.
+# half as wide as supposed, the first click has up to 0.02 less than without.
 _SPREAD_IN_VIEW, _SPREAD_IN_BOX, _BIAS = 0.5, {2: 0.2, 3: 0.25}, 2.0
 _SHIFTS = np.linspace(-3, 3, 25)
 
