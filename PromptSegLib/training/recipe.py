@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from PromptSegLib.errors import PromptSegError
 
@@ -87,28 +88,26 @@ RECIPES = {
 }
 """How networks are trained; on a GPU, with as many processor cores making images."""
 
+_FINISH: dict[str, Any] = {"warmup": 100, "decay": 0.7, "average": 0.998}
+
 FINISHES = {
     2: replace(
         RECIPES[2],
         phases=(Phase(0.6, 128, 16), Phase(1.0, 192, 8)),
         steps=2400,
         learning_rate=5e-4,
-        warmup=100,
-        decay=0.7,
-        average=0.998,
         first_chunks=6,
         steps_per_chunk=60,
+        **_FINISH,
     ),
     3: replace(
         RECIPES[3],
         phases=(Phase(0.5, 48, 8), Phase(1.0, 64, 4)),
         steps=560,
         learning_rate=4e-4,
-        warmup=100,
-        decay=0.7,
-        average=0.998,
         first_chunks=10,
         steps_per_chunk=40,
+        **_FINISH,
     ),
 }
 """How trained networks are finished, and could learn what a changed generator adds; on one processor core."""
