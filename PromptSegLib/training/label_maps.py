@@ -1,8 +1,8 @@
 """Random anatomy: maps of numbered structures, in 2D and 3D by the same code.
 
 Grounds (flat, argmax of noise, Voronoi cells, layers, organs packed side by side) carry objects (warped blobs, rings,
-nested shells, bent tubes, curved plates, spiculated lesions with cores, polytopes, clusters of touching cells), and
-some of it is cut out by a body with air around.
+nested shells, bent tubes, curved plates, spiculated lesions with cores, polytopes, clusters of touching cells), some
+are run through by vessels, and some of it is cut out by a body with air around.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from torch.nn import functional
 
 from PromptSegLib.training.draws import Draws
 from PromptSegLib.training.fields import each, half_space, positions, smooth_noise, superellipse, tube
+from PromptSegLib.training.vessels import vessels
 
-AIR, FIRST_GROUND, FIRST_OBJECT, FIRST_CELL, IDS = 1, 2, 42, 72, 96
+AIR, FIRST_GROUND, FIRST_OBJECT, FIRST_CELL, VESSELS, IDS = 1, 2, 42, 72, 95, 96
 """Numbers: 0 what nothing covers, 1 air, grounds from 2, objects from 42 (in pairs: outer, inner), cells from 72."""
 
 _MOST_OBJECTS = (FIRST_CELL - FIRST_OBJECT) // 2
 _MOST_GROUNDS = FIRST_OBJECT - FIRST_GROUND
 _GROUNDS = {"flat": 0.25, "argmax": 0.17, "voronoi": 0.13, "layers": 0.10, "packed": 0.35}
+_VASCULAR = {2: 0.2, 3: 0.08}
 _OBJECTS = {"blob": 0.31, "ring": 0.16, "tube": 0.13, "plate": 0.08, "lesion": 0.16, "polytope": 0.09, "none": 0.07}
 
 
@@ -51,7 +53,9 @@ def make_label_maps(draws: Draws, batch: int, shape: Sequence[int]) -> LabelMaps
         _add_object(draws, labels, points, grid, number, active=count > number)
     for sample in draws.chance(0.18, batch).nonzero()[:, 0].tolist():
         _add_cells(draws, labels[sample : sample + 1], points[sample : sample + 1])
-        classes[sample, FIRST_CELL:] = IDS + 3 + draws.integers(0, 2, IDS - FIRST_CELL)
+        classes[sample, FIRST_CELL:VESSELS] = IDS + 3 + draws.integers(0, 2, VESSELS - FIRST_CELL)
+    for sample in draws.chance(_VASCULAR[len(shape)], batch).nonzero()[:, 0].tolist():
+        labels[sample][vessels(draws, shape)] = VESSELS
     bodies = draws.chance(0.35, batch).nonzero()[:, 0]
     if len(bodies) > 0:
         labels[bodies] = torch.where(_body(draws, points[bodies]), labels[bodies], AIR)
@@ -193,7 +197,7 @@ def _add_cells(draws: Draws, labels: Tensor, points: Tensor) -> None:
     dims = points.shape[1]
     size, spread = draws.one_log(0.05, 0.22), draws.one(1.0, 3.0)
     middle = draws.uniform(-0.6, 0.6, dims)
-    for cell in range(int(draws.integers(3, IDS - FIRST_CELL if dims == 2 else 12, 1))):
+    for cell in range(int(draws.integers(3, VESSELS - FIRST_CELL if dims == 2 else 12, 1))):
         center = middle + draws.normal(dims) * size * spread
         radii = size * draws.uniform(-0.4, 0.4, 1, dims).exp()
         distance = superellipse(points, center[None], radii, draws.rotations(dims, 1), draws.uniform(2.0, 2.5, 1))

@@ -18,6 +18,9 @@ _OFF_CENTER = 0.25
 _STROKES = 4
 """At most, of one scribble."""
 
+_SLOPPY = 0.25
+"""How many scribbles go a voxel beyond what is meant."""
+
 
 def click(draws: Draws, errors: Tensor) -> tuple[Tensor, Tensor]:
     """Where the next click goes: (flat indices (B,), whether there is an error at all (B,))."""
@@ -70,7 +73,7 @@ def box(draws: Draws, truth: Tensor) -> Tensor:
 def strokes(draws: Draws, regions: Tensor) -> Tensor:
     """Scribbles inside each region, of one to three voxels' width: a few bent strokes, or along the region's border.
 
-    In 3D most are drawn on one slice.
+    In 3D most are drawn on one slice. Some go a little beyond the region.
     """
     count, dims = len(regions), regions.dim() - 2
     one = [1] * (dims + 1)
@@ -82,7 +85,8 @@ def strokes(draws: Draws, regions: Tensor) -> Tensor:
     drawn = torch.where(bordered, border, _bent_strokes(draws, regions))
     wide = torch.maximum(drawn, _widened(drawn, 3))
     drawn = torch.where(draws.chance(0.5, count, *one), wide, drawn)
-    return drawn * regions
+    sloppy = draws.chance(_SLOPPY, count, *one)
+    return drawn * torch.where(sloppy, _widened(regions, 3), regions)
 
 
 def _bent_strokes(draws: Draws, regions: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ RECIPES = {
         warmup=300,
         chunk_size=8,
         first_chunks=8,
-        steps_per_chunk=12,
+        steps_per_chunk=16,
         most_chunks=2000,
     ),
 }

@@ -22,7 +22,7 @@ _MOST_CLICKS = 12
 _STARTS = {"click": 0.40, "box": 0.22, "box and click": 0.05, "strokes": 0.18, "lasso": 0.05, "mask": 0.10}
 _ANOTHER_IMAGE, _ANOTHER_VIEW, _NO_CLICK, _STROKE = 0.18, 0.25, 0.10, 0.10
 _GOOD_ENOUGH = 0.985
-_COMPACT = 0.75
+_COMPACT = 0.5
 """How often the more compact of two targets is taken: what people segment is more often an organ than a tree."""
 
 _FEWEST_VOXELS = {2: 16, 3: 24}
@@ -149,9 +149,10 @@ class Slots:
             state["box"][boxed] = simulated.box(draws, state["truth"][boxed])
         if len(chosen["strokes"]) > 0:
             truth = state["truth"][chosen["strokes"]]
-            state["positive"][chosen["strokes"]] = simulated.strokes(draws, truth)
+            regions = torch.cat([truth, simulated.beside(draws, truth)])  # at once: a GPU waits for every call
+            positive, negative = simulated.strokes(draws, regions).chunk(2)
             both = each(draws.chance(0.6, len(truth)), self._dims + 1)
-            state["negative"][chosen["strokes"]] = both * simulated.strokes(draws, simulated.beside(draws, truth))
+            state["positive"][chosen["strokes"]], state["negative"][chosen["strokes"]] = positive, both * negative
         if len(chosen["lasso"]) > 0:
             state["positive"][chosen["lasso"]] = simulated.lasso(draws, state["truth"][chosen["lasso"]])
         if len(chosen["mask"]) > 0:

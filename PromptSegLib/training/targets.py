@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from PromptSegLib.training.draws import Draws
-from PromptSegLib.training.label_maps import AIR, FIRST_CELL, FIRST_OBJECT, IDS, LabelMaps
+from PromptSegLib.training.label_maps import AIR, FIRST_CELL, FIRST_OBJECT, IDS, VESSELS, LabelMaps
 
 TARGETS = 8
 """Per label map; each is one bit of a byte."""
@@ -65,11 +65,13 @@ def _a_target(
     labels: NDArray[np.int64], classes: NDArray[np.int64], present: list[int], rng: np.random.Generator
 ) -> NDArray[np.bool_]:
     """One candidate, of whatever size."""
+    if VESSELS in present and rng.random() < 0.5:
+        return np.asarray(labels == VESSELS)
     objects = [number for number in present if number >= FIRST_OBJECT] or present
     number, kind = int(rng.choice(objects)), rng.random()
     if kind < 0.40:
         mask = labels == number
-        return mask if rng.random() < 0.35 else _component(mask, rng)
+        return mask if rng.random() < 0.45 else _component(mask, rng)
     if kind < 0.68 and FIRST_OBJECT <= number < FIRST_CELL:  # outer and inner part together
         outer = number - (number - FIRST_OBJECT) % 2
         return _component((labels == outer) | (labels == outer + 1), rng)

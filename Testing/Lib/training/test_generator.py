@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from PromptSegLib.training.draws import Draws
 from PromptSegLib.training.fields import blur, smooth_noise
@@ -12,6 +14,7 @@ from PromptSegLib.training.makers import MakerError
 from PromptSegLib.training.pool import SIDES, Pool, make_chunk
 from PromptSegLib.training.rendering import render
 from PromptSegLib.training.targets import TARGETS, choose_targets
+from PromptSegLib.training.vessels import vessels
 
 SHAPES = {2: (48, 64), 3: (24, 20, 28)}
 
@@ -121,3 +124,16 @@ def test_a_pool_holds_the_images_of_its_renderer(tmp_path):
     pool = Pool(tmp_path, 2, 5, 3, "cpu", renderer=even_and_odd)
     pool.prepare(1)
     assert set(pool.take(torch.arange(3)).images.unique().tolist()) == {0, 255}
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_vessels_are_thin_trees_of_few_pieces(dims):
+    shape = [SIDES[dims]] * dims
+    trees = [vessels(Draws(seed, dims), shape) for seed in range(8)]
+    assert all(0 < tree.float().mean() < 0.5 for tree in trees)
+    assert not torch.equal(trees[0], trees[1])
+    for tree in trees:
+        depth = ndimage.distance_transform_edt(tree.numpy())
+        assert np.median(depth[depth > 0]) < 3
+        pieces = ndimage.label(tree.numpy(), np.ones([3] * dims))[1]
+        assert pieces <= 6  # one a stem at most; a branch begins on its parent
