@@ -18,22 +18,25 @@ from PromptSegLib.training.draws import Draws
 from PromptSegLib.training.fields import each, half_space, positions, smooth_noise, superellipse, tube
 from PromptSegLib.training.vessels import vessels
 
-AIR, FIRST_GROUND, FIRST_OBJECT, FIRST_CELL, VESSELS, IDS = 1, 2, 42, 72, 95, 96
+AIR, FIRST_GROUND, FIRST_OBJECT, FIRST_CELL, IDS = 1, 2, 42, 72, 96
 """Numbers: 0 what nothing covers, 1 air, grounds from 2, objects from 42 (in pairs: outer, inner), cells from 72."""
 
 _MOST_OBJECTS = (FIRST_CELL - FIRST_OBJECT) // 2
 _MOST_GROUNDS = FIRST_OBJECT - FIRST_GROUND
 _GROUNDS = {"flat": 0.25, "argmax": 0.17, "voronoi": 0.13, "layers": 0.10, "packed": 0.35}
-_VASCULAR = {2: 0.2, 3: 0.08}
+_VASCULAR = {2: 0.3, 3: 0.08}
 _OBJECTS = {"blob": 0.31, "ring": 0.16, "tube": 0.13, "plate": 0.08, "lesion": 0.16, "polytope": 0.09, "none": 0.07}
 
 
 @dataclass(frozen=True)
 class LabelMaps:
-    """labels: (B, *S) int64, below IDS; classes: (B, IDS) int64: structures of one class look alike."""
+    """labels: (B, *S) int64, below IDS; classes: (B, IDS) int64: structures of one class look alike; vessels: (B, *S)
+    bool, trees that run through structures and leave them seen.
+    """
 
     labels: Tensor
     classes: Tensor
+    vessels: Tensor
 
 
 def make_label_maps(draws: Draws, batch: int, shape: Sequence[int]) -> LabelMaps:
@@ -53,13 +56,14 @@ def make_label_maps(draws: Draws, batch: int, shape: Sequence[int]) -> LabelMaps
         _add_object(draws, labels, points, grid, number, active=count > number)
     for sample in draws.chance(0.18, batch).nonzero()[:, 0].tolist():
         _add_cells(draws, labels[sample : sample + 1], points[sample : sample + 1])
-        classes[sample, FIRST_CELL:VESSELS] = IDS + 3 + draws.integers(0, 2, VESSELS - FIRST_CELL)
-    for sample in draws.chance(_VASCULAR[len(shape)], batch).nonzero()[:, 0].tolist():
-        labels[sample][vessels(draws, shape)] = VESSELS
+        classes[sample, FIRST_CELL:] = IDS + 3 + draws.integers(0, 2, IDS - FIRST_CELL)
     bodies = draws.chance(0.35, batch).nonzero()[:, 0]
     if len(bodies) > 0:
         labels[bodies] = torch.where(_body(draws, points[bodies]), labels[bodies], AIR)
-    return LabelMaps(labels, classes)
+    trees = torch.zeros_like(labels, dtype=torch.bool)
+    for sample in draws.chance(_VASCULAR[len(shape)], batch).nonzero()[:, 0].tolist():
+        trees[sample] = vessels(draws, shape) & (labels[sample] != AIR)
+    return LabelMaps(labels, classes, trees)
 
 
 def _warped(draws: Draws, points: Tensor, shape: Sequence[int]) -> Tensor:
@@ -143,11 +147,14 @@ def _add_solids(draws: Draws, labels: Tensor, points: Tensor, kinds: list[str], 
     points, batch, dims = points[samples], len(samples), points.shape[1]
     shape, side = points.shape[2:], max(points.shape[2:])
     size = draws.log_uniform(0.06, 0.75, batch)
-    radii = size[:, None] * draws.uniform(-0.5, 0.5, batch, dims).exp()
+    radii = size[:, None] * (draws.uniform(0.3, 1.0, batch, 1) * draws.uniform(-1.0, 1.0, batch, dims)).exp()
     rough = draws.log_uniform(0.05, 0.35, batch) * draws.chance(0.5, batch) * size
     scale = max(3.0, draws.one_log(0.2, 1.2) * float(size.mean()) * side / 2)
-    bent = points + each(rough, dims)[:, None] * smooth_noise(draws, batch, dims, shape, scale)
     center, rotation = draws.uniform(-0.9, 0.9, batch, dims), draws.rotations(dims, batch)
+    bent = points + each(rough, dims)[:, None] * smooth_noise(draws, batch, dims, shape, scale)
+    bow = draws.uniform(0.0, 1.0, batch) * draws.chance(0.5, batch) / size
+    along = half_space(points, center, rotation[:, 0])
+    bent = bent + each(bow[:, None] * rotation[:, 1], dims) * along.square()[:, None]
     power = _powers(draws, batch)
     distance = superellipse(bent, center, radii, rotation, power)
     is_kind = {kind: torch.tensor([k == kind for k in kinds], device=labels.device) for kind in _OBJECTS}
@@ -197,7 +204,7 @@ def _add_cells(draws: Draws, labels: Tensor, points: Tensor) -> None:
     dims = points.shape[1]
     size, spread = draws.one_log(0.05, 0.22), draws.one(1.0, 3.0)
     middle = draws.uniform(-0.6, 0.6, dims)
-    for cell in range(int(draws.integers(3, VESSELS - FIRST_CELL if dims == 2 else 12, 1))):
+    for cell in range(int(draws.integers(3, IDS - FIRST_CELL if dims == 2 else 12, 1))):
         center = middle + draws.normal(dims) * size * spread
         radii = size * draws.uniform(-0.4, 0.4, 1, dims).exp()
         distance = superellipse(points, center[None], radii, draws.rotations(dims, 1), draws.uniform(2.0, 2.5, 1))

@@ -23,7 +23,7 @@ SIDES = {2: 256, 3: 96}
 """Of a synthetic image in voxels."""
 
 _BATCH = {2: 8, 3: 2}
-_GENERATION = 5
+_GENERATION = 7
 """Goes up with every change of what a seed generates: chunks of another one are not taken for these."""
 
 _LEAST_CONTRAST = 0.02

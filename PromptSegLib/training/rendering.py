@@ -31,6 +31,7 @@ def render(draws: Draws, maps: LabelMaps) -> Tensor:
     ct = draws.chance(0.3, batch)
     image = _tissues(draws, maps, ct)
     image = _outlined(draws, image, maps.labels, ct)
+    image = _with_vessels(draws, image, maps.vessels, ct)
     image = _with_distractors(draws, image)
     image = _with_lost_edges(draws, image)
     image = _scanned(draws, image, ct)
@@ -128,6 +129,19 @@ def _outlined(draws: Draws, image: Tensor, labels: Tensor, ct: Tensor) -> Tensor
         + edges * each(draws.uniform(0.3, 1.5, few) * draws.sign(few), dims)
     )
     return image
+
+
+def _with_vessels(draws: Draws, image: Tensor, vessels: Tensor, ct: Tensor) -> Tensor:
+    """Vessels that are brighter or darker than what they run through, much or hardly so; in CT they are brighter."""
+    batch, dims = len(image), image.dim() - 1
+    chosen = vessels.flatten(1).any(1).nonzero()[:, 0]
+    if len(chosen) == 0:
+        return image
+    strength = torch.where(
+        ct, draws.log_uniform(0.02, 0.3, batch), draws.log_uniform(0.04, 0.8, batch) * draws.sign(batch)
+    )[chosen]
+    soft = blur(vessels[chosen].float(), draws.uniform(0.3, 0.8, len(chosen), 1).expand(-1, dims))
+    return image.index_add(0, chosen, soft * each(strength, dims))
 
 
 def _with_distractors(draws: Draws, image: Tensor) -> Tensor:

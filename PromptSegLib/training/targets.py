@@ -1,4 +1,4 @@
-"""What a user could mean in a label map: a structure, a part of it, nested structures together, or all of a class."""
+"""What a user could mean in a label map: a structure, a part of it, nested ones together, all of a class, vessels."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from PromptSegLib.training.draws import Draws
-from PromptSegLib.training.label_maps import AIR, FIRST_CELL, FIRST_OBJECT, IDS, VESSELS, LabelMaps
+from PromptSegLib.training.label_maps import AIR, FIRST_CELL, FIRST_OBJECT, IDS, LabelMaps
 
 TARGETS = 8
 """Per label map; each is one bit of a byte."""
 
 _SMALLEST = {2: 0.0006, 3: 0.0003}
 _LARGEST = 0.6
+_VESSELS = 0.5
+"""How many targets are the vessels, in images that have some."""
+
 _TRIES = 40
 
 
 def choose_targets(draws: Draws, maps: LabelMaps) -> Tensor:
     """(B, *S) uint8: bit t is set inside target t. Targets repeat where a map has fewer than TARGETS."""
-    labels, classes = maps.labels.cpu().numpy(), maps.classes.cpu().numpy()
+    labels, classes, vessels = (of.cpu().numpy() for of in (maps.labels, maps.classes, maps.vessels))
     seeds = draws.integers(0, 2**31 - 1, len(labels)).tolist()
     chosen = [
-        _targets_of(sample, kinds, np.random.default_rng(seed))
-        for sample, kinds, seed in zip(labels, classes, seeds, strict=True)
+        _targets_of(sample, kinds, trees, np.random.default_rng(seed))
+        for sample, kinds, trees, seed in zip(labels, classes, vessels, seeds, strict=True)
     ]
     return torch.from_numpy(np.stack(chosen)).to(maps.labels.device)
 
@@ -43,14 +46,18 @@ def compactness(masks: Tensor) -> Tensor:
     return 216.0 * content.square() / (torch.as_tensor(faces).float().pow(3) + 1.0)
 
 
-def _targets_of(labels: NDArray[np.int64], classes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _targets_of(
+    labels: NDArray[np.int64], classes: NDArray[np.int64], vessels: NDArray[np.bool_], rng: np.random.Generator
+) -> NDArray[np.uint8]:
     """The bits of one label map; all zero where nothing in it is of a usable size."""
     counts = np.bincount(labels.ravel(), minlength=IDS)
     smallest = _SMALLEST[labels.ndim] * labels.size
     present = [int(number) for number in np.flatnonzero(counts >= smallest) if number != AIR]
     found: list[NDArray[np.bool_]] = []
     for _ in range(_TRIES):
-        mask = _a_target(labels, classes, present, rng) if present else np.zeros(labels.shape, dtype=bool)
+        mask = vessels
+        if present and not (vessels.any() and rng.random() < _VESSELS):
+            mask = _a_target(labels, classes, present, rng)
         if smallest <= np.count_nonzero(mask) <= _LARGEST * labels.size:
             found.append(mask)
         if len(found) == TARGETS:
@@ -65,8 +72,6 @@ def _a_target(
     labels: NDArray[np.int64], classes: NDArray[np.int64], present: list[int], rng: np.random.Generator
 ) -> NDArray[np.bool_]:
     """One candidate, of whatever size."""
-    if VESSELS in present and rng.random() < 0.5:
-        return np.asarray(labels == VESSELS)
     objects = [number for number in present if number >= FIRST_OBJECT] or present
     number, kind = int(rng.choice(objects)), rng.random()
     if kind < 0.40:

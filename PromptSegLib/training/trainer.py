@@ -158,7 +158,8 @@ class Trainer:
         return recipe.learning_rate * min(1.0, (step + 1) / recipe.warmup) * falling
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        has_bfloat16 = self.device.type != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=has_bfloat16)  # else 12 times as slow
 
     def _log(self, entry: dict[str, Any]) -> None:
         entry = {"step": self.step, "cpu_minutes": round(self._spent_s / 60, 2), **entry}

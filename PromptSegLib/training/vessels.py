@@ -14,42 +14,42 @@ from PromptSegLib.training.draws import Draws
 _RADII = {2: (1.0, 6.0), 3: (1.0, 4.0)}
 """Of the stems, in voxels."""
 
-_LEAST_RADIUS = {2: 0.45, 3: 0.7}
-_MOST_BRANCHES = {2: 160, 3: 60}
+_LEAST_RADIUS, _MOST_BRANCHES = {2: 0.45, 3: 0.7}, {2: 160, 3: 60}
 
 
 def vessels(draws: Draws, shape: Sequence[int]) -> Tensor:
-    """(*S) bool: trees with common properties, from one place, from the border, or from anywhere."""
+    """(*S) bool: one to six trees that are alike, from one place, from the border, or from anywhere."""
     dims, side = len(shape), max(shape)
-    least = _LEAST_RADIUS[dims]
-    stems = int(draws.integers(1, 7, 1))
-    starts = draws.uniform(-0.8, 0.8, 1, dims) + draws.one(0.0, 0.1) * draws.normal(stems, dims)
-    if draws.one(0, 1) < 0.6:
-        starts = draws.uniform(-1.0, 1.0, stems, dims)
-        starts = torch.where(draws.chance(0.7, stems, 1), functional.normalize(starts, p=torch.inf, dim=1), starts)
-    inward = functional.normalize(-starts + 0.7 * draws.normal(stems, dims), dim=1)
-    radii = draws.one_log(*_RADII[dims]) * draws.uniform(0.6, 1.0, stems)
+    starts, headings = _stems(draws, int(draws.integers(1, 7, 1)), dims)
+    radii = draws.one_log(*_RADII[dims]) * draws.uniform(0.6, 1.0, len(starts))
     curl, spread = draws.one_log(0.2, 2.5), draws.one(0.4, 1.3)
-    lengths = draws.one(0.6, 2.4) * draws.uniform(0.5, 1.0, stems)
+    lengths = draws.one(0.6, 2.4) * draws.uniform(0.5, 1.0, len(starts))
     children, thinner = int(draws.integers(2, 6, 1)), draws.one(0.5, 0.9)
-    headings, drawn, branches = inward, torch.zeros(list(shape), dtype=torch.bool, device=draws.device), 0
+    drawn, branches = torch.zeros(list(shape), dtype=torch.bool, device=draws.device), 0
     while len(starts) > 0 and branches < _MOST_BRANCHES[dims]:
         paths, directions = _grown(draws, starts, headings, lengths, curl, side)
         taper = torch.linspace(1.0, draws.one(0.5, 1.0), side, device=draws.device)
         _draw(drawn, paths, radii[:, None] * taper)
         branches += len(starts)
         at = draws.integers(side // 10, side, len(starts), children)
-        row = torch.arange(len(starts), device=draws.device)[:, None].expand_as(at)
+        parent = torch.arange(len(starts), device=draws.device)[:, None].expand_as(at)
         aside = spread * draws.normal(*at.shape, dims)
-        starts, headings = (
-            paths[row, at].flatten(0, 1),
-            functional.normalize(directions[row, at] + aside, dim=2).flatten(0, 1),
-        )
+        headings = functional.normalize(directions[parent, at] + aside, dim=2).flatten(0, 1)
+        starts = paths[parent, at].flatten(0, 1)
         radii = (radii[:, None] * taper[at] * thinner * draws.uniform(0.7, 1.1, *at.shape)).flatten()
         lengths = (lengths[:, None] * draws.uniform(0.25, 0.9, *at.shape)).flatten()
-        kept = (radii > least) & (starts.abs() < 1.1).all(1)
+        kept = (radii > _LEAST_RADIUS[dims]) & (starts.abs() < 1.1).all(1)
         starts, headings, radii, lengths = starts[kept], headings[kept], radii[kept], lengths[kept]
     return drawn
+
+
+def _stems(draws: Draws, count: int, dims: int) -> tuple[Tensor, Tensor]:
+    """Where trees begin and where to they grow, both (count, dims); the image spans [-1, 1] along every axis."""
+    starts = draws.uniform(-0.8, 0.8, 1, dims) + draws.one(0.0, 0.1) * draws.normal(count, dims)
+    if draws.one(0, 1) < 0.6:
+        starts = draws.uniform(-1.0, 1.0, count, dims)
+        starts = torch.where(draws.chance(0.7, count, 1), functional.normalize(starts, p=torch.inf, dim=1), starts)
+    return starts, functional.normalize(-starts + 0.7 * draws.normal(count, dims), dim=1)
 
 
 def _grown(

@@ -65,6 +65,7 @@ def plainly_rendered(draws, maps):
     """Images (B, *S) in [0, 1] of label maps: an intensity for each class, and a little noise."""
     means = draws.uniform(0.0, 1.0, len(maps.labels), 2 * IDS).gather(1, maps.classes)
     image = means.gather(1, maps.labels.flatten(1)).view(maps.labels.shape)
+    image = torch.where(maps.vessels, 1.0 - image, image)
     return (image + 0.02 * draws.normal(*image.shape)).clamp(0.0, 1.0)
 
 

@@ -9,12 +9,12 @@ from scipy import ndimage
 
 from PromptSegLib.training.draws import Draws
 from PromptSegLib.training.fields import blur, smooth_noise
-from PromptSegLib.training.label_maps import AIR, IDS, make_label_maps
+from PromptSegLib.training.label_maps import AIR, IDS, LabelMaps, make_label_maps
 from PromptSegLib.training.makers import MakerError
 from PromptSegLib.training.pool import SIDES, Pool, make_chunk
 from PromptSegLib.training.rendering import render
 from PromptSegLib.training.targets import TARGETS, choose_targets
-from PromptSegLib.training.vessels import vessels
+from PromptSegLib.training.vessels import vessels as draw_vessels
 
 SHAPES = {2: (48, 64), 3: (24, 20, 28)}
 
@@ -35,7 +35,7 @@ def test_chunks_of_a_stream_differ():
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_label_maps_hold_several_structures_and_known_numbers(dims):
-    maps = make_label_maps(Draws(0), 12, SHAPES[dims])
+    maps = make_label_maps(Draws(1), 12, SHAPES[dims])
     assert maps.labels.shape == (12, *SHAPES[dims])
     assert maps.labels.min() >= 0
     assert maps.labels.max() < IDS
@@ -49,10 +49,12 @@ def test_each_target_is_made_of_whole_structures_or_their_parts(dims):
     draws = Draws(1)
     maps = make_label_maps(draws, 4, SHAPES[dims])
     bits = choose_targets(draws, maps)
-    for labels, targets in zip(maps.labels, bits, strict=True):
+    for labels, vessels, targets in zip(maps.labels, maps.vessels, bits, strict=True):
         for bit in range(TARGETS):
             mask = (targets >> bit) & 1 > 0
             assert 0 < mask.sum() <= 0.6 * mask.numel()
+            if torch.equal(mask, vessels):
+                continue
             inside, outside = labels[mask].unique(), labels[~mask].unique()
             assert len(set(inside.tolist()) & set(outside.tolist())) <= 2  # parts of at most two structures
 
@@ -129,7 +131,7 @@ def test_a_pool_holds_the_images_of_its_renderer(tmp_path):
 @pytest.mark.parametrize("dims", [2, 3])
 def test_vessels_are_thin_trees_of_few_pieces(dims):
     shape = [SIDES[dims]] * dims
-    trees = [vessels(Draws(seed, dims), shape) for seed in range(8)]
+    trees = [draw_vessels(Draws(seed, dims), shape) for seed in range(8)]
     assert all(0 < tree.float().mean() < 0.5 for tree in trees)
     assert not torch.equal(trees[0], trees[1])
     for tree in trees:
@@ -137,3 +139,17 @@ def test_vessels_are_thin_trees_of_few_pieces(dims):
         assert np.median(depth[depth > 0]) < 3
         pieces = ndimage.label(tree.numpy(), np.ones([3] * dims))[1]
         assert pieces <= 6  # one a stem at most; a branch begins on its parent
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_vessels_are_seen_in_most_images_and_plainly_in_some(dims):
+    shape = SHAPES[dims]
+    labels = torch.zeros(16, *shape, dtype=torch.int64)
+    classes = torch.arange(IDS).repeat(16, 1)
+    vessels = torch.zeros(16, *shape, dtype=torch.bool)
+    vessels[:, 10:13] = True
+    images = render(Draws(4), LabelMaps(labels, classes, vessels))
+    contrast = (images[:, 11].flatten(1).mean(1) - images[:, [5, 6, 17, 18]].flatten(1).mean(1)).abs()
+    noise = images[:, 5:7].flatten(1).std(1)
+    assert (contrast > 0.3 * noise).sum() >= 10
+    assert (contrast > 2 * noise).any()
