@@ -7,9 +7,8 @@ from itertools import product
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from PromptSegLib.networks.sam_layers import FeedForward
+from PromptSegLib.networks.sam_layers import FeedForward, attend_by_heads
 
 
 class LayerNorm3d(nn.LayerNorm):
@@ -150,9 +149,8 @@ class WindowAttention3D(nn.Module):
         key, value: (B, heads, window, window, window, c). Returns (B, x, y, length, width).
         """
         existing = query[..., :length, :]  # (B, heads, x, y, z, c)
-        mixed = functional.scaled_dot_product_attention(
-            existing.flatten(2, 4), key.flatten(2, 4), value.flatten(2, 4), attn_mask=self.bias(query, length)
-        )
+        asking, key, value = existing.flatten(2, 4), key.flatten(2, 4), value.flatten(2, 4)
+        mixed = attend_by_heads(asking, key, value, lambda heads: self.bias(query[:, heads], length))
         return mixed.view(existing.shape).movedim(1, -2).flatten(-2)  # (B, x, y, z, width)
 
     def bias(self, query: Tensor, length: int) -> Tensor:

@@ -9,7 +9,7 @@ from references import KEPT_HERE
 from torch.nn import functional
 
 from PromptSegLib.errors import PromptError
-from PromptSegLib.networks import sam_encoder
+from PromptSegLib.networks import sam_layers
 from PromptSegLib.networks.sam import Sam, sam_med2d, sam_vit_b, without_adapters
 from PromptSegLib.networks.sam_encoder import RelativeAttention, join_windows, split_windows
 
@@ -96,7 +96,7 @@ def test_windows_are_filled_with_zeros_and_joined_without_them(size):
 
 @pytest.mark.parametrize("values_at_once", [1, 2**24])
 def test_attention_adds_to_each_score_what_the_distance_of_the_tokens_says(monkeypatch, values_at_once):
-    monkeypatch.setattr(sam_encoder, "BIAS_VALUES_AT_ONCE", values_at_once)
+    monkeypatch.setattr(sam_layers, "BIAS_VALUES_AT_ONCE", values_at_once)
     height, width, heads = 4, 3, 2
     attention = RelativeAttention(8, heads, grid=4)
     attention.rel_pos_h.copy_(noise(7, 4))

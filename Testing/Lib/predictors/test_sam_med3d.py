@@ -127,8 +127,7 @@ def test_a_window_of_the_published_size_is_answered_as_by_the_official_network(m
     reference = VolumeReference(ELSEWHERE, "sam_med3d_full")
     token = TimedToken()
     assert_model_meets(SamMed3DModel(network, device="cpu"), reference, "", "two", monkeypatch, token)
-    pieces_s = np.diff(token.times_s)
-    assert max(pieces_s) < 0.25 * sum(pieces_s)  # a cancelled click never has to finish more than that
+    assert max(np.diff(token.times_s)) < 0.5  # so soon it stops, on one core, when it is cancelled
 
 
 def official_answer(volume, click_ijk):
