@@ -103,26 +103,32 @@ def _local_mean(image: Tensor) -> Tensor:
 
 
 def _histograms(position: Tensor, weights: Tensor) -> Tensor:
-    """Smoothed histograms (B, C, BINS) of positions (B, N) in bins, each in its two bins, for weights (B, C, *S).
-
-    On a GPU as products of matrices, since additions that meet in one bin come in no fixed order there; of many small
-    ones, which keep more of it at work than one a sample.
-    """
-    weights = weights.flatten(2)
-    if position.is_cuda:
-        bins = torch.arange(BINS, dtype=position.dtype, device=position.device)
-        shares = (position[..., None] - bins).abs_().neg_().add_(1.0).clamp_(min=0.0)
-        pieces = weights.view(*weights.shape[:2], _PIECES, -1).transpose(1, 2)
-        counts = (pieces @ shares.view(len(shares), _PIECES, -1, BINS)).sum(1)
-    else:
-        low = position.floor()
-        share, index = (position - low)[:, None], low.long()[:, None].expand_as(weights)
-        counts = torch.zeros(*weights.shape[:2], BINS, dtype=position.dtype, device=position.device)
-        counts.scatter_add_(2, index, weights * (1.0 - share))
-        counts.scatter_add_(2, index + 1, weights * share)
+    """Smoothed histograms (B, C, BINS) of positions (B, N) in bins, each in its two bins, for weights (B, C, *S)."""
+    counts = (_multiplied if position.is_cuda else _added)(position, weights.flatten(2))
     taps = torch.arange(-4, 5, dtype=position.dtype, device=position.device)
     kernel = torch.exp(-taps.square() / (2 * BIN_SIGMA**2))[None, None]
     return functional.conv1d(counts.flatten(0, 1)[:, None], kernel, padding=4).view_as(counts)
+
+
+def _added(position: Tensor, weights: Tensor) -> Tensor:
+    """Histograms (B, C, BINS) for weights (B, C, N), voxel by voxel."""
+    low = position.floor()
+    share, index = (position - low)[:, None], low.long()[:, None].expand_as(weights)
+    counts = torch.zeros(*weights.shape[:2], BINS, dtype=position.dtype, device=position.device)
+    counts.scatter_add_(2, index, weights * (1.0 - share))
+    counts.scatter_add_(2, index + 1, weights * share)
+    return counts
+
+
+def _multiplied(position: Tensor, weights: Tensor) -> Tensor:
+    """The same as products of matrices: on a GPU additions that meet in one bin come in no fixed order.
+
+    They are many and small, which keeps more of a GPU at work than one a sample.
+    """
+    bins = torch.arange(BINS, dtype=position.dtype, device=position.device)
+    shares = (position[..., None] - bins).abs_().neg_().add_(1.0).clamp_(min=0.0)
+    pieces = weights.view(*weights.shape[:2], _PIECES, -1).transpose(1, 2)
+    return (pieces @ shares.view(len(shares), _PIECES, -1, BINS)).sum(1)
 
 
 def _projected(position: Tensor, table: Tensor) -> Tensor:

@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from PromptSegLib.errors import WeightsError
-from PromptSegLib.networks.prompt_features import FEATURES, NOT_KNOWN, grown, neighboured, prompt_features
+from PromptSegLib.networks.prompt_features import (
+    BINS,
+    FEATURES,
+    NOT_KNOWN,
+    _added,
+    _multiplied,
+    grown,
+    neighboured,
+    prompt_features,
+)
 from PromptSegLib.networks.prompt_unet import PromptUNet, depth_to_space, space_to_depth
 from PromptSegLib.weights.npz import read_npz
 from PromptSegLib.weights.shipped import read_shipped, write_shipped
@@ -73,6 +82,15 @@ def test_a_box_or_else_the_previous_mask_says_which_intensities_are_inside(dims)
     assert boxed[middle] > 0.9 > 0.5 > boxed[corner]
     masked = prompt_features(image, positive, negative, box, 1 - box)[0]
     assert masked[middle] < 0.1
+
+
+def test_histograms_are_the_same_added_on_a_cpu_and_multiplied_on_a_gpu():
+    generator = torch.Generator().manual_seed(0)
+    position = torch.rand(3, 512, generator=generator) * (BINS - 1.01)
+    weights = torch.rand(3, 4, 512, generator=generator)
+    added = _added(position, weights)
+    torch.testing.assert_close(_multiplied(position, weights), added, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(added.sum(2), weights.sum(2))
 
 
 @pytest.mark.parametrize("dims", [2, 3])
