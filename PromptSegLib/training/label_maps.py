@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from PromptSegLib.training.draws import Draws
 from PromptSegLib.training.fields import each, half_space, positions, smooth_noise, superellipse, tube
-from PromptSegLib.training.vessels import vessels
+from PromptSegLib.training.vessels import draw_vessels
 
 AIR, FIRST_GROUND, FIRST_OBJECT, FIRST_CELL, IDS = 1, 2, 42, 72, 96
 """Numbers: 0 what nothing covers, 1 air, grounds from 2, objects from 42 (in pairs: outer, inner), cells from 72."""
@@ -62,7 +62,7 @@ def make_label_maps(draws: Draws, batch: int, shape: Sequence[int]) -> LabelMaps
         labels[bodies] = torch.where(_body(draws, points[bodies]), labels[bodies], AIR)
     trees = torch.zeros_like(labels, dtype=torch.bool)
     for sample in draws.chance(_VASCULAR[len(shape)], batch).nonzero()[:, 0].tolist():
-        trees[sample] = vessels(draws, shape) & (labels[sample] != AIR)
+        trees[sample] = draw_vessels(draws, shape) & (labels[sample] != AIR)
     return LabelMaps(labels, classes, trees)
 
 

@@ -17,7 +17,7 @@ _RADII = {2: (1.0, 6.0), 3: (1.0, 4.0)}
 _LEAST_RADIUS, _MOST_BRANCHES = {2: 0.45, 3: 0.7}, {2: 160, 3: 60}
 
 
-def vessels(draws: Draws, shape: Sequence[int]) -> Tensor:
+def draw_vessels(draws: Draws, shape: Sequence[int]) -> Tensor:
     """(*S) bool: one to six trees that are alike, from one place, from the border, or from anywhere."""
     dims, side = len(shape), max(shape)
     starts, headings = _stems(draws, int(draws.integers(1, 7, 1)), dims)

@@ -14,7 +14,7 @@ from PromptSegLib.training.makers import MakerError
 from PromptSegLib.training.pool import SIDES, Pool, make_chunk
 from PromptSegLib.training.rendering import render
 from PromptSegLib.training.targets import TARGETS, choose_targets
-from PromptSegLib.training.vessels import vessels as draw_vessels
+from PromptSegLib.training.vessels import draw_vessels
 
 SHAPES = {2: (48, 64), 3: (24, 20, 28)}
 
