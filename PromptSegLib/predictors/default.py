@@ -1,10 +1,10 @@
 """The default predictor: small networks that ship inside, trained on randomised synthetic images alone.
 
 A region around the prompts is shown to the network, 2D for an image of one slice, 3D for a volume; what it is not
-sure of, the image's edges decide. The classical predictor's answer is a second opinion where it has shown to help: at
-the first click, with strokes, in boxes. The region is the view that was clicked in, or of the scale on which the
-answers agree; it grows when the mask reaches its border, and closes in on what was found in it. View and box also say
-how large the structure may be.
+sure of, the image's edges decide. Other opinions shift its odds where that has shown to help: the classical predictor's
+at the first click, with strokes and for boxes in volumes; that of the image's level sets for all boxes. The region is
+the view that was clicked in, or of the scale on which the answers agree; it grows when the mask reaches its border, and
+closes in on what was found in it. View and box also say how large the structure may be.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage
+from scipy.special import expit
 
 from PromptSegLib.bitmask import BitMask, BoolArray
 from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.certainty import Certainty
 from PromptSegLib.geometry import Extent, FloatArray, Grid, flip_axes
+from PromptSegLib.imaging.level_sets import filling_of
 from PromptSegLib.imaging.refinement import refined
 from PromptSegLib.imaging.roi import Float32Array, Roi
 from PromptSegLib.imaging.windowing import is_ct
@@ -49,6 +51,10 @@ _FIRST_SIDE = 128
 # often where strokes tell it more. With twice the weight first clicks and strokes on synthetic images have 0.02 less
 # Dice; with none third clicks have 0.01 less. A box in a slice and a later click are better left to the network.
 _OPINION_OF_CLICKS, _OPINION_OF_STROKES = 0.7, 1.0
+# In a box, level sets shift the odds, and so does what the network says when it is shown the best of them as the mask:
+# by a part of the difference. With twice the weight of either, boxes on synthetic images have 0.01 less Dice; with
+# neither, those in slices have 0.02 less.
+_OPINION_OF_LEVEL_SETS, _ON_SECOND_THOUGHT = 1.0, 0.33
 # Looked at again is a structure that needs more than _ROOM of the region's side, or less than _CLOSE_IN of it; one that
 # reaches the border, in a region larger by _STRIDE.
 _ROOM, _CLOSE_IN, _STRIDE = 1.1, 0.75, 1.6
@@ -202,24 +208,45 @@ class _Question:
             progress(turn / _MOST_LOOKS, "looking again")
             look, maps = self._look(*better)
             may_close_in = False
-        return self._with_second_opinion(look, progress), maps
+        return self._with_other_opinions(look, maps, progress), maps
 
-    def _with_second_opinion(self, look: Look, progress: Progress) -> Look:
-        """Return `look` with the odds shifted towards what the classical predictor makes of all prompts at once."""
-        is_drawn = any(isinstance(prompt, Scribble | VoxelScribble | Lasso) for prompt in self._state.prompts[-1:])
-        is_boxed_slice = self._evidence.limit is not None and self._scene.dims == 2
-        if is_boxed_slice or self._is_apart or not (self._state.mask is None or is_drawn):
+    def _with_other_opinions(self, look: Look, maps: PromptMaps, progress: Progress) -> Look:
+        """Return `look` with the odds shifted towards what others make of the prompts, where that has shown to help."""
+        if self._is_apart:
             return look
-        weight = _OPINION_OF_STROKES if is_drawn else _OPINION_OF_CLICKS
-        image, anew = self._scene.image, replace(self._state, mask=None)
-        with self.timed("second opinion"):
-            for prediction in ClassicalPredictor().predict(image, anew, self._cancel, progress):
-                patch = prediction.patches[self._state.target]
-                mask = BitMask(image.grid.shape_kji)
-                mask.write(patch.extent, patch.mask_kji)
-                shift = weight * (2 * look.roi.read_mask(mask) - 1)
-                look = Look(look.roi, (look.logits + shift).astype(np.float32))
+        is_drawn = any(isinstance(prompt, Scribble | VoxelScribble | Lasso) for prompt in self._state.prompts[-1:])
+        is_first, is_boxed = self._state.mask is None, self._evidence.limit is not None
+        is_boxed_slice = is_boxed and self._scene.dims == 2
+        with self.timed("other opinions"):
+            if is_first and is_boxed:
+                look = self._with_level_sets(look, maps)
+            if (is_first or is_drawn) and not is_boxed_slice:
+                weight = _OPINION_OF_STROKES if is_drawn else _OPINION_OF_CLICKS
+                look = look.shifted(weight * self._of_classical(look.roi, progress))
         return look
+
+    def _with_level_sets(self, look: Look, maps: PromptMaps) -> Look:
+        """Return `look`, of a box, shifted by the image's level sets, and by what the network makes of the best one."""
+        roi, box = look.roi, Extent.of_mask(maps.box > 0)
+        found = filling_of(maps.image[box.slices], expit(look.logits[box.slices])) if box is not None else None
+        if box is None or found is None:
+            return look
+        self._cancel.check()
+        opinion, best = np.zeros((2, *roi.shape_kji), dtype=np.float32)
+        opinion[box.slices], best[box.slices] = 2 * found.likelihood - 1, found.best
+        again = self._scene.logits(replace(maps, previous=best))
+        return look.shifted(_OPINION_OF_LEVEL_SETS * opinion + _ON_SECOND_THOUGHT * (again - look.logits))
+
+    def _of_classical(self, roi: Roi, progress: Progress) -> Float32Array:
+        """Return -1 to 1 on the working grid: what the classical predictor makes of all prompts at once."""
+        image, anew = self._scene.image, replace(self._state, mask=None)
+        opinion = np.zeros(roi.shape_kji, dtype=np.float32)
+        for prediction in ClassicalPredictor().predict(image, anew, self._cancel, progress):
+            patch = prediction.patches[self._state.target]
+            mask = BitMask(image.grid.shape_kji)
+            mask.write(patch.extent, patch.mask_kji)
+            opinion = 2 * roi.read_mask(mask) - 1
+        return opinion
 
     def settled(self, look: Look, maps: PromptMaps) -> tuple[Float32Array, BoolArray]:
         """Return how surely each working voxel belongs to the structure, -1 to 1, and where the mask follows that."""

@@ -29,6 +29,10 @@ class Look:
         total = float(probability.sum() + mask.sum())
         return 2 * float(probability[mask].sum()) / total if total > 0 else 0.0
 
+    def shifted(self, logits: Float32Array) -> Look:
+        """Return this with `logits` : (k, j, i), added to its own."""
+        return Look(self.roi, (self.logits + logits).astype(np.float32))
+
     def dice_with(self, other: Look) -> float:
         """Return the Dice of the masks of both, which are of the same image."""
         finer, coarser = sorted((self, other), key=lambda look: look.roi.step_kji)

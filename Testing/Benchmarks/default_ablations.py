@@ -139,8 +139,8 @@ def not_refined(logits, image, positive, negative, allowed):
     return certainty.astype(np.float32)
 
 
-def first_opinion(question, look, progress):
-    return look  # as `_with_second_opinion` without one
+def first_opinion(question, look, maps, progress):
+    return look  # as `_with_other_opinions` without any
 
 
 SIDES = {2: (96, 128, 192), 3: (48, 64)}
@@ -149,7 +149,7 @@ USES = {
     "full": {},
     "doubtful voxels not refined": {"without": (f"{PREDICTOR}.refined", not_refined)},
     "no hint of the size": {"without": (f"{PREDICTOR}.ExpectedSize.brought_to", as_it_is)},
-    "no second opinion": {"without": (f"{PREDICTOR}._Question._with_second_opinion", first_opinion)},
+    "no other opinions": {"without": (f"{PREDICTOR}._Question._with_other_opinions", first_opinion)},
     "field of view not told": {"has_view": False},
 }
 
