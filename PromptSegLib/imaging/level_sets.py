@@ -40,58 +40,40 @@ def filling_of(image: Float32Array, probability: Float32Array) -> Filling | None
     wide-baseline stereo from maximally stable extremal regions", 2004, look for structures among the same), without
     holes; they are weighed and averaged. None when there is none that fills the box.
     """
-    axes = [axis for axis in range(3) if image.shape[axis] > 1]
-    sigma = np.array([n > 1 for n in image.shape])
-    smooth = ndimage.gaussian_filter(image, _SMOOTH * sigma)
-    edges = ndimage.gaussian_gradient_magnitude(image, _EDGE_SMOOTH * sigma)
+    if image.size < _LEAST_VOXELS:
+        return None
+    shape, image, probability = image.shape, image.squeeze(), probability.squeeze()
+    smooth = ndimage.gaussian_filter(image, _SMOOTH)
+    edges = ndimage.gaussian_gradient_magnitude(image, _EDGE_SMOOTH)
     best, highest = None, 0.0
     total, weights = np.zeros(image.shape, dtype=np.float32), 0.0
-    for candidate in _candidates(smooth, axes):
-        rim = candidate & ~_eroded(candidate, axes)
+    for candidate in _candidates(smooth):
+        rim = candidate & ~ndimage.binary_erosion(candidate, border_value=1)  # beyond the box it is taken to go on
         if not rim.any():  # all of the box
             continue
         agreement = 2 * float(probability[candidate].sum()) / (float(probability.sum()) + float(candidate.sum()))
-        spread = np.mean([candidate.take(face, axis).mean() for axis in axes for face in (0, -1)])
+        spread = np.mean([candidate.take(face, axis).mean() for axis in range(image.ndim) for face in (0, -1)])
         edge = float(edges[rim].mean()) / max(float(edges.mean()), 1e-9)
         weight = float(_sides(candidate).prod() * edge * agreement**_AGREEMENT * np.exp(-_SPREAD * spread))
         total += np.float32(weight) * candidate
         weights += weight
         if weight > highest:
             best, highest = candidate, weight
-    return None if best is None else Filling(total / np.float32(weights), best)
+    return None if best is None else Filling((total / np.float32(weights)).reshape(shape), best.reshape(shape))
 
 
-def _candidates(smooth: Float32Array, axes: list[int]) -> Iterator[BoolArray]:
+def _candidates(smooth: Float32Array) -> Iterator[BoolArray]:
     for sign in (1, -1):
         for level in np.unique(np.quantile(smooth, _LEVELS)):
             parts, count = ndimage.label(sign * smooth > sign * level)
             sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
             for number in 1 + np.argsort(-sizes, kind="stable")[:_PARTS]:
                 part = parts == number
-                if sizes[number - 1] >= _LEAST_VOXELS and (_sides(part)[axes] >= _LEAST_SIDE).all():
-                    yield _filled(part, axes)
+                if sizes[number - 1] >= _LEAST_VOXELS and (_sides(part) >= _LEAST_SIDE).all():
+                    yield ndimage.binary_fill_holes(part)
 
 
 def _sides(mask: BoolArray) -> FloatArray:
-    """Return the parts of the box's sides that `mask` reaches over: (3,), k, j, i."""
-    others = [tuple(axis for axis in range(3) if axis != along) for along in range(3)]
-    reached = [np.flatnonzero(mask.any(axis=along)) for along in others]
-    lengths = [ends[-1] + 1 - ends[0] if len(ends) else 0 for ends in reached]
-    return np.asarray(np.array(lengths) / np.array(mask.shape))
-
-
-def _filled(mask: BoolArray, axes: list[int]) -> BoolArray:
-    filled: BoolArray = ndimage.binary_fill_holes(mask, _cross(axes))
-    return filled
-
-
-def _eroded(mask: BoolArray, axes: list[int]) -> BoolArray:
-    """Return what is inside of `mask`; beyond the box it is taken to go on."""
-    eroded: BoolArray = ndimage.binary_erosion(mask, _cross(axes), border_value=1)
-    return eroded
-
-
-def _cross(axes: list[int]) -> BoolArray:
-    """Return a voxel and its neighbours along `axes`."""
-    cross = ndimage.generate_binary_structure(len(axes), 1)
-    return np.expand_dims(cross, [axis for axis in range(3) if axis not in axes])
+    """Return the parts of the box's sides that `mask`, of one voxel at least, reaches over: one value an axis."""
+    reached = [np.ptp(indices) + 1 for indices in np.nonzero(mask)]
+    return np.asarray(np.array(reached) / np.array(mask.shape))

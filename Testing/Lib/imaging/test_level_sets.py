@@ -68,3 +68,12 @@ def test_it_turns_with_the_image():
     turned = filling_of(image.transpose(2, 0, 1)[::-1], network.transpose(2, 0, 1)[::-1])
     np.testing.assert_array_equal(turned.best, found.best.transpose(2, 0, 1)[::-1])
     np.testing.assert_allclose(turned.likelihood, found.likelihood.transpose(2, 0, 1)[::-1], atol=1e-4)
+
+
+@pytest.mark.parametrize("kept", [slice(None), slice(15, 16)], ids=["volume", "slice"])
+def test_only_differences_of_brightness_count(kept):
+    rod = (abs(J - 35 * I / 39) < 6)[kept]
+    image, network = rendered(rod), ellipsoid(rod.shape)
+    found, brighter = (filling_of(image + shift, network) for shift in (0, np.float32(0.5)))
+    np.testing.assert_array_equal(brighter.best, found.best)
+    np.testing.assert_allclose(brighter.likelihood, found.likelihood, atol=1e-3)
