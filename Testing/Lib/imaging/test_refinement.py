@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from PromptSegLib.imaging.refinement import refined
+from PromptSegLib.imaging.refinement import nearer_strokes, refined
 
 SHAPE = (1, 40, 50)
 COLUMN = np.indices(SHAPE)[2]
@@ -59,3 +59,15 @@ def test_a_network_of_one_opinion_is_left_with_it(level):
     result = refined(np.full(SHAPE, level, dtype=np.float32), STEP, NOTHING, NOTHING, EVERYWHERE)
     assert np.isfinite(result).all()
     np.testing.assert_allclose(result, np.tanh(level / 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 40), (12, 40, 40)])
+def test_strokes_win_what_is_on_their_side_of_an_edge_however_near_the_others_are(shape):
+    left = np.indices(shape)[2] < 30
+    image = np.where(left, 0.7, 0.3).astype(np.float32)
+    yes, no = np.zeros((2, *shape), dtype=bool)
+    yes[0, 20, 2] = no[0, 20, 33] = True
+    nearer = nearer_strokes(image, yes, no)
+    assert (nearer[left] > 0).all()
+    assert (nearer[~left] < 0).all()
+    assert np.abs(nearer).max() <= 1

@@ -1,0 +1,103 @@
+"""What looks like what was stroked: a classifier of voxels, learnt from the strokes while the user waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations_with_replacement
+
+import numpy as np
+from scipy import ndimage
+from scipy.special import expit
+
+from PromptSegLib.bitmask import BoolArray
+from PromptSegLib.geometry import Extent, FloatArray
+from PromptSegLib.imaging.roi import Float32Array
+
+# Surroundings that are looked at, as standard deviations of Gaussians in working voxels.
+_SCALES, _CURVED_SCALES = (1, 2, 4, 8), (1, 2)
+# A network's probabilities beyond these are examples, too, those of the surroundings no farther from the structure than
+# this part of its longest side; at most so many of each sign.
+_SURE, _AROUND, _MOST_EXAMPLES = 0.9, 0.5, 1500
+# All strokes of a sign count as much as so many examples, however long they are; so do all examples of the network.
+_EXAMPLES = 40.0
+_STEPS = 12
+
+
+def appearance_of(
+    image: Float32Array, positive: BoolArray, negative: BoolArray, probability: Float32Array
+) -> Float32Array:
+    """Return how much each voxel looks like what was stroked as the structure, not as its surroundings: 0 to 1.
+
+    image: 0 black to 1 white. positive, negative: stroked voxels, some of both. probability: what a network thinks, 0
+    to 1; what it is sure of are examples beside the strokes. All (k, j, i), as the result, float32; axes of one voxel
+    are left out. Places do not count, only how they look: a logistic regression with a Gaussian prior on brightness,
+    differences of Gaussians, curvature, gradient and roughness, and their squares. Interactive classifiers of pixels
+    work like this (Berg et al., "ilastik: interactive machine learning for (bio)image analysis", 2019).
+    """
+    features = np.stack(list(_features(image.squeeze())), axis=-1).reshape(*image.shape, -1)
+    free = ~positive & ~negative
+    around = np.zeros(image.shape, dtype=bool)
+    bounds = Extent.of_mask(positive | (probability > 0.5))
+    if bounds is not None:
+        padded = bounds.padded(round(_AROUND * max(bounds.shape_kji)))
+        around[padded.intersection(Extent.of_shape(image.shape)).slices] = True
+    examples = [
+        (_some(features, positive), 1.0),
+        (_some(features, negative), 0.0),
+        (_some(features, free & (probability > _SURE)), 1.0),
+        (_some(features, free & around & (probability < 1 - _SURE)), 0.0),
+    ]
+    stroked = np.concatenate([rows for rows, _ in examples[:2]])
+    mean, spread = stroked.mean(axis=0), stroked.std(axis=0) + 1e-3
+
+    def with_squares(rows: Float32Array) -> FloatArray:
+        scaled = np.clip((rows - mean) / spread, -4, 4)
+        return np.concatenate([np.ones((*rows.shape[:-1], 1)), scaled, scaled**2 - 1], axis=-1)
+
+    counts = [len(rows) for rows, _ in examples]
+    weights = np.repeat([_EXAMPLES / max(count, 1) for count in counts], counts)
+    answers = np.repeat([answer for _, answer in examples], counts)
+    known = with_squares(np.concatenate([rows for rows, _ in examples]))
+    odds = with_squares(features) @ _logistic_regression(known, answers, weights)
+    return np.asarray(expit(odds), dtype=np.float32)
+
+
+def _features(image: Float32Array) -> Iterator[Float32Array]:
+    """Yield what a voxel looks like, (*S) each: of an image without axes of one voxel."""
+    smooth = {scale: ndimage.gaussian_filter(image, scale) for scale in _SCALES}
+    yield image
+    yield from (smooth[scale] for scale in _SCALES[:-1])
+    yield image - smooth[2]
+    yield smooth[1] - smooth[4]
+    yield smooth[2] - smooth[8]
+    for scale in _CURVED_SCALES:
+        hessian = np.zeros((*image.shape, image.ndim, image.ndim), dtype=np.float32)
+        for a, b in combinations_with_replacement(range(image.ndim), 2):
+            order = [int(axis == a) + int(axis == b) for axis in range(image.ndim)]
+            hessian[..., a, b] = hessian[..., b, a] = ndimage.gaussian_filter(image, scale, order=order)
+        yield from np.moveaxis(np.linalg.eigvalsh(hessian), -1, 0)
+        yield ndimage.gaussian_gradient_magnitude(image, scale)
+    variance = ndimage.gaussian_filter(image * image, 2) - smooth[2] ** 2
+    yield np.sqrt(np.maximum(variance, 0))
+
+
+def _some(features: Float32Array, where: BoolArray) -> Float32Array:
+    """Return the features of voxels `where`, (n, feature), evenly chosen among them if they are many."""
+    rows = features[where]
+    return rows[:: max(1, -(-len(rows) // _MOST_EXAMPLES))]
+
+
+def _logistic_regression(rows: FloatArray, answers: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the coefficients (feature,) for answers 0 and 1, by Newton's method; the first row is the constant."""
+    prior = np.ones(rows.shape[1])
+    prior[0] = 1e-3
+    coefficients = np.zeros(rows.shape[1])
+    for _ in range(_STEPS):
+        expected = expit(rows @ coefficients)
+        slope = rows.T @ (weights * (expected - answers)) + prior * coefficients
+        curvature = (rows * (weights * expected * (1 - expected))[:, None]).T @ rows + np.diag(prior)
+        step = np.linalg.solve(curvature, slope)
+        coefficients -= step
+        if np.abs(step).max() < 1e-3:
+            break
+    return coefficients
