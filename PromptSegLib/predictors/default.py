@@ -57,16 +57,16 @@ _OPINION_OF_CLICKS, _OPINION_OF_STROKES = 0.7, 1.0
 # by a part of the difference. With twice the weight of either, boxes on synthetic images have 0.01 less Dice; with
 # neither, those in slices have 0.02 less.
 _OPINION_OF_LEVEL_SETS, _ON_SECOND_THOUGHT = 1.0, 0.33
-# Strokes of both signs in a slice shift the odds by what looks like them, by what is nearer to them over the edges, and
-# by half of what the network says otherwise when it forgets the mask so far. Without all that such strokes have 0.02
-# less Dice on synthetic images.
+# With the first stroke of the other sign in a slice, the odds are shifted by what looks like the strokes, by what is
+# nearer to them over the edges, and by half of what the network says otherwise when it forgets the mask so far. Without
+# all that such strokes have 0.02 less Dice on synthetic images; with it for later ones, too, those have 0.01 less.
 _OPINION_OF_LOOKS, _OPINION_OF_PLACES, _ANEW = 5.0, 2.0, 0.5
 # Looked at again is a structure that needs more than _ROOM of the region's side, or less than _CLOSE_IN of it; one that
 # reaches the border, in a region larger by _STRIDE.
 _ROOM, _CLOSE_IN, _STRIDE = 1.1, 0.75, 1.6
 # How far from the newest prompt changes may begin that it asks for, and how far others may lie, in parts of the mask's
-# longest side; a stroke in a slice says more than a click.
-_REACH, _CONTRARY_REACH, _STROKE_REACH = 0.5, 0.25, 2
+# longest side. The first stroke of the other sign in a slice says more than a click, so many times as far.
+_REACH, _CONTRARY_REACH, _CONTRAST_REACH = 0.5, 0.25, 2
 # A network that expects no better Dice than this in the view that was clicked in is shown other regions, too.
 _SURE = 0.48
 
@@ -200,6 +200,10 @@ class _Question:
         newest = evidence.newest_kji
         self._bounds = self._evidence.bounds.union(box_around(newest) if len(newest) else None)
         self._is_drawn = any(isinstance(prompt, Scribble | VoxelScribble | Lasso) for prompt in state.prompts[-1:])
+        signs = [is_positive for _, is_positive in evidence.said]
+        # The first stroke of the other sign, in a slice: later ones correct.
+        is_new_sign = len(signs) > 1 and signs[-1] not in signs[:-1]
+        self._is_contrast = scene.dims == 2 and self._is_drawn and is_new_sign and evidence.limit is None
         self._expected_size = self._expectation()
 
     def timed(self, stage: str) -> _Timed:
@@ -221,15 +225,16 @@ class _Question:
         """Return `look` with the odds shifted towards what others make of the prompts, where that has shown to help."""
         if self._is_apart:
             return look
-        network, is_drawn, is_slice = look, self._is_drawn, self._scene.dims == 2
+        network, is_drawn = look, self._is_drawn
         is_first, is_boxed = self._state.mask is None, self._evidence.limit is not None
+        is_boxed_slice = is_boxed and self._scene.dims == 2
         with self.timed("other opinions"):
             if is_first and is_boxed:
                 look = self._with_level_sets(look, maps)
-            if (is_first or is_drawn) and not (is_boxed and is_slice):
+            if (is_first or is_drawn) and not is_boxed_slice:
                 weight = _OPINION_OF_STROKES if is_drawn else _OPINION_OF_CLICKS
                 look = look.shifted(weight * self._of_classical(look.roi, progress))
-            if is_drawn and is_slice and not is_boxed and maps.positive.any() and maps.negative.any():
+            if self._is_contrast and maps.positive.any() and maps.negative.any():
                 look = self._with_strokes(look, network, maps)
         return look
 
@@ -371,8 +376,8 @@ class _Question:
         if bounds is None or not newest.any():
             return np.ones(roi.shape_kji, dtype=bool)
         distance, size = ndimage.distance_transform_edt(~newest), max(bounds.shape_kji)
-        if self._is_drawn and self._scene.dims == 2:
-            size *= _STROKE_REACH
+        if self._is_contrast:
+            size *= _CONTRAST_REACH
         more, less = new & ~old, old & ~new
         meant, contrary = (more, less) if self._evidence.newest_is_positive else (less, more)
         parts, count = ndimage.label(meant, np.ones((3, 3, 3)))
