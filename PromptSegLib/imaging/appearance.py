@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import combinations_with_replacement
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, optimize
 from scipy.special import expit
 
 from PromptSegLib.bitmask import BoolArray
@@ -20,7 +20,6 @@ _SCALES, _CURVED_SCALES = (1, 2, 4, 8), (1, 2)
 _SURE, _AROUND, _MOST_EXAMPLES = 0.9, 0.5, 1500
 # All strokes of a sign count as much as so many examples, however long they are; so do all examples of the network.
 _EXAMPLES = 40.0
-_STEPS = 12
 
 
 def appearance_of(
@@ -88,16 +87,15 @@ def _some(features: Float32Array, where: BoolArray) -> Float32Array:
 
 
 def _logistic_regression(rows: FloatArray, answers: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return the coefficients (feature,) for answers 0 and 1, by Newton's method; the first row is the constant."""
+    """Return the coefficients (feature,) for answers 0 and 1; the first feature is the constant."""
     prior = np.ones(rows.shape[1])
     prior[0] = 1e-3
-    coefficients = np.zeros(rows.shape[1])
-    for _ in range(_STEPS):
-        expected = expit(rows @ coefficients)
-        slope = rows.T @ (weights * (expected - answers)) + prior * coefficients
-        curvature = (rows * (weights * expected * (1 - expected))[:, None]).T @ rows + np.diag(prior)
-        step = np.linalg.solve(curvature, slope)
-        coefficients -= step
-        if np.abs(step).max() < 1e-3:
-            break
-    return coefficients
+    signs = 2 * answers - 1
+
+    def loss(coefficients: FloatArray) -> tuple[float, FloatArray]:
+        margins = signs * (rows @ coefficients)
+        slope = rows.T @ (-weights * signs * expit(-margins)) + prior * coefficients
+        return float(weights @ np.logaddexp(0, -margins) + prior @ coefficients**2 / 2), slope
+
+    best: FloatArray = optimize.minimize(loss, np.zeros(rows.shape[1]), jac=True, method="L-BFGS-B").x
+    return best

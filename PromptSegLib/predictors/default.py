@@ -225,14 +225,14 @@ class _Question:
         """Return `look` with the odds shifted towards what others make of the prompts, where that has shown to help."""
         if self._is_apart:
             return look
-        network, is_drawn = look, self._is_drawn
+        network = look
         is_first, is_boxed = self._state.mask is None, self._evidence.limit is not None
         is_boxed_slice = is_boxed and self._scene.dims == 2
         with self.timed("other opinions"):
             if is_first and is_boxed:
                 look = self._with_level_sets(look, maps)
-            if (is_first or is_drawn) and not is_boxed_slice:
-                weight = _OPINION_OF_STROKES if is_drawn else _OPINION_OF_CLICKS
+            if (is_first or self._is_drawn) and not is_boxed_slice:
+                weight = _OPINION_OF_STROKES if self._is_drawn else _OPINION_OF_CLICKS
                 look = look.shifted(weight * self._of_classical(look.roi, progress))
             if self._is_contrast and maps.positive.any() and maps.negative.any():
                 look = self._with_strokes(look, network, maps)

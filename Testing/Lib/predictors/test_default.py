@@ -22,6 +22,7 @@ from PromptSegLib.cancel import CancelToken
 from PromptSegLib.errors import Cancelled, VolumeError, WeightsError
 from PromptSegLib.evaluation.phantom import make_abdomen
 from PromptSegLib.geometry import Extent, Grid, flip_axes
+from PromptSegLib.imaging.appearance import appearance_of
 from PromptSegLib.networks.prompt_unet import PromptUNet
 from PromptSegLib.networks.prompt_unet_numpy import NumpyPromptUNet
 from PromptSegLib.predictors.default import DefaultPredictor
@@ -215,6 +216,29 @@ def test_strokes_of_both_signs_in_a_slice_tell_a_texture_from_another_of_the_sam
 
     yes, no = stroke(True, (60, 60, 0), (75, 100, 0)), stroke(False, (125, 20, 0), (125, 140, 0))
     assert iou(clicked(volume, yes, no), truth) > 0.64  # 0.57 when only edges and places count
+
+
+@pytest.mark.parametrize("layers", [1, 20])
+def test_only_the_first_stroke_of_the_other_sign_in_a_slice_tells_by_its_looks(monkeypatch, layers):
+    grid = Grid((layers, 64, 64), affine())
+    volume = grey(grid, ball(grid, middle_ras(grid), 13))
+    told = []
+
+    def spied(*maps):
+        told.append(maps)
+        return appearance_of(*maps)
+
+    monkeypatch.setattr("PromptSegLib.predictors.default.appearance_of", spied)
+
+    def stroke(row, positive):
+        ends = (tuple(map(float, grid.to_ras((column, row, layers // 2)))) for column in (26, 38))
+        return Scribble(tuple(ends), 1.0, positive)
+
+    session = Session(volume, DEFAULT)
+    session.add_target("ball")
+    for number, (row, positive) in enumerate([(30, True), (34, True), (10, False), (54, False), (32, True)]):
+        session.add(stroke(row, positive))
+        assert len(told) == int(layers == 1 and number >= 2)
 
 
 def test_outlines_of_both_signs_are_honoured():
