@@ -30,7 +30,7 @@ from PromptSegLib.imaging.roi import Float32Array, Roi
 from PromptSegLib.imaging.windowing import is_ct
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.predictors.classical import ClassicalPredictor
-from PromptSegLib.predictors.evidence import Evidence, box_around
+from PromptSegLib.predictors.evidence import Evidence
 from PromptSegLib.predictors.expected_size import ExpectedSize
 from PromptSegLib.predictors.prompt_maps import PromptMaps, prompt_maps
 from PromptSegLib.predictors.prompt_network import PromptNetwork, load_network
@@ -42,8 +42,9 @@ from PromptSegLib.volume import Image
 _MOST_LOOKS = 3
 # A region's side as a multiple of what is known of the structure; the network was trained with 1.15 to 3.2.
 _MARGIN = 1.5
-# The smallest working voxel, in voxels of the image.
-_FINEST = 0.3
+# The smallest working voxel, in voxels of the image. With as fine ones, the first stroke of the other sign has 0.005
+# less Dice on synthetic images.
+_FINEST, _FINEST_OF_CONTRAST = 0.3, 0.5
 # Regions tried when nobody said how large the structure is, and their working voxels a side.
 _SCALES, _SCALE_SIDE = {2: 6, 3: 4}, {2: 96, 3: 48}
 # Working voxels a side until there is a mask to correct or a stroke to follow: on phantoms the first click in a slice
@@ -149,10 +150,10 @@ class Scene:
     def longest_mm(self) -> float:
         return float((np.array(self.grid.shape_kji) * self.grid.spacing_kji_mm).max())
 
-    def side_mm(self, bounds: Extent) -> float:
+    def side_mm(self, bounds: Extent, finest: float = _FINEST) -> float:
         """Return the side of a region in which what is in `bounds` has the room that the network is used to."""
         longest_mm = float((np.array(bounds.shape_kji) * self.grid.spacing_kji_mm).max())
-        finest_mm = _FINEST * self.network.side * float(self.grid.spacing_mm.min())
+        finest_mm = finest * self.network.side * float(self.grid.spacing_mm.min())
         return max(_MARGIN * longest_mm, finest_mm)
 
     def region(self, middle_kji: FloatArray, side_mm: float, side: int) -> Roi:
@@ -197,8 +198,7 @@ class _Question:
         # Another part of the structure is found for itself.
         self._evidence = evidence.without_earlier() if self._is_apart else evidence
         self._mask = None if self._is_apart else state.mask
-        newest = evidence.newest_kji
-        self._bounds = self._evidence.bounds.union(box_around(newest) if len(newest) else None)
+        self._bounds = self._evidence.bounds_with_newest(scene.grid)
         self._is_drawn = any(isinstance(prompt, Scribble | VoxelScribble | Lasso) for prompt in state.prompts[-1:])
         signs = [is_positive for _, is_positive in evidence.said]
         # The first stroke of the other sign, in a slice: later ones correct.
@@ -312,7 +312,8 @@ class _Question:
     def _first_look(self) -> tuple[Look, PromptMaps, bool]:
         """Return the first answer worth going on with, and whether to look again from nearer by."""
         scene, view = self._scene, self._state.view
-        side_mm, longest_mm = scene.side_mm(self._bounds), scene.longest_mm
+        finest = _FINEST_OF_CONTRAST if self._is_contrast else _FINEST
+        side_mm, longest_mm = scene.side_mm(self._bounds, finest), scene.longest_mm
         if self._mask is not None or self._evidence.limit is not None:
             return *self._look(self._region(side_mm)), False
         looks = []

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from PromptSegLib.bitmask import BoolArray, Patch
-from PromptSegLib.geometry import Extent, Grid, IntArray
+from PromptSegLib.geometry import Extent, FloatArray, Grid, IntArray
 from PromptSegLib.imaging.rasterize import rasterize
 from PromptSegLib.imaging.roi import Float32Array, Roi
 from PromptSegLib.predictors.base import TargetState
@@ -69,10 +69,22 @@ class Evidence:
         bounds = state.mask.bounds() if state.mask is not None else None
         if bounds is None or not len(self.newest_kji) or not self.newest_is_positive:
             return False
-        spacing = grid.spacing_kji_mm
+        nearest_mm = self._newest_mm_beyond(bounds, grid).min()
+        return bool(nearest_mm > (np.array(bounds.shape_kji) * grid.spacing_kji_mm).max() / 2)
+
+    def bounds_with_newest(self, grid: Grid) -> Extent:
+        """Return the box around `bounds` and the newest prompt; where what does not belong begins is enough of that."""
+        if not len(self.newest_kji):
+            return self.bounds
+        if self.newest_is_positive:
+            return box_around(self.newest_kji).union(self.bounds)
+        nearest = int(self._newest_mm_beyond(self.bounds, grid).argmin())
+        return box_around(self.newest_kji[[nearest]]).union(self.bounds)
+
+    def _newest_mm_beyond(self, bounds: Extent, grid: Grid) -> FloatArray:
+        """Return how far the newest prompt's voxels are from a box, 0 within it: (n,), mm."""
         beyond = np.maximum(bounds.start_kji - self.newest_kji, self.newest_kji - np.array(bounds.stop_kji) + 1)
-        distance_mm = np.linalg.norm(np.maximum(beyond, 0) * spacing, axis=1).min()
-        return bool(distance_mm > (np.array(bounds.shape_kji) * spacing).max() / 2)
+        return np.asarray(np.linalg.norm(np.maximum(beyond, 0) * grid.spacing_kji_mm, axis=1))
 
     def pasted(self, field: Float32Array, speaks: BoolArray, roi: Roi, state: TargetState) -> Patch:
         """Return the mask of the image that is above 0 in `field`; what was clicked is what was clicked.

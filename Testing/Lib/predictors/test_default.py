@@ -241,6 +241,22 @@ def test_only_the_first_stroke_of_the_other_sign_in_a_slice_tells_by_its_looks(m
         assert len(told) == int(layers == 1 and number >= 2)
 
 
+def test_a_stroke_around_much_of_the_image_does_not_blur_a_small_structure():
+    grid = Grid((1, 256, 256), affine())
+    _, j, i = np.indices(grid.shape_kji)
+    star = np.hypot(j - 60, i - 60) < 9 + 3 * np.cos(5 * np.arctan2(j - 60, i - 60))
+    noise = np.random.default_rng(0).normal(0, 10, grid.shape_kji)
+    volume = Volume((100 + 50 * star + noise).astype(np.float32), grid.ijk_to_ras)
+
+    def stroke(positive, *points_ijk):
+        return Scribble(tuple(tuple(map(float, grid.to_ras(point))) for point in points_ijk), 1.0, positive)
+
+    ring = [(60 + 18 * np.cos(angle), 60 + 18 * np.sin(angle), 0) for angle in np.linspace(0, 6, 20)]
+    far = [(250, 20, 0), (250, 250, 0), (20, 250, 0)]
+    yes = stroke(True, (57, 60, 0), (63, 60, 0))
+    assert iou(clicked(volume, yes, stroke(False, *ring, *far)), star) > 0.9
+
+
 def test_outlines_of_both_signs_are_honoured():
     left, right, _, _ = two_balls()
     middle = middle_ras(SPACE)
@@ -337,6 +353,16 @@ def test_a_correction_leaves_the_far_end_of_a_structure_as_it_was():
     point = Point(tuple(grid.to_ras((370, 52, 0))), positive=True)
     mask = answered_at_once(grey(grid, bar), point, mask_kji=drawn)
     np.testing.assert_array_equal(mask[..., :100], drawn[..., :100])
+
+
+@pytest.mark.parametrize("shape", [(1, 200, 200), (40, 100, 100)])
+def test_what_does_not_belong_far_away_changes_nothing(shape):
+    grid = Grid(shape, affine())
+    truth = ball(grid, middle_ras(grid), 12)
+    drawn = truth & ball(grid, np.add(middle_ras(grid), (-5, 0, 0)), 12)  # what a network would make whole
+    corner = Point(tuple(grid.to_ras((1, 1, shape[0] // 2))), positive=False)
+    mask = answered_at_once(grey(grid, truth), corner, mask_kji=drawn)
+    np.testing.assert_array_equal(mask, drawn)
 
 
 # What the user sees, and waits for
