@@ -139,8 +139,9 @@ def not_refined(logits, image, positive, negative, allowed):
     return certainty.astype(np.float32)
 
 
-def first_opinion(question, look, maps, progress):
-    return look  # as `_with_other_opinions` without any
+def first_opinion(question, look, *_):
+    """What the default predictor's `_with_…` return when others have no say."""
+    return look
 
 
 SIDES = {2: (96, 128, 192), 3: (48, 64)}
@@ -150,6 +151,8 @@ USES = {
     "doubtful voxels not refined": {"without": (f"{PREDICTOR}.refined", not_refined)},
     "no hint of the size": {"without": (f"{PREDICTOR}.ExpectedSize.brought_to", as_it_is)},
     "no other opinions": {"without": (f"{PREDICTOR}._Question._with_other_opinions", first_opinion)},
+    "no level sets in boxes": {"without": (f"{PREDICTOR}._Question._with_level_sets", first_opinion)},
+    "no looks and places of strokes": {"without": (f"{PREDICTOR}._Question._with_strokes", first_opinion)},
     "field of view not told": {"has_view": False},
 }
 
