@@ -45,6 +45,10 @@ def answered_at_once(volume, *prompts, **options):
     return click_phantoms.answered_at_once(DEFAULT, volume, *prompts, **options)
 
 
+def stroke(grid, points_ijk, width_mm=1.0, positive=True):
+    return Scribble(tuple(tuple(map(float, grid.to_ras(point))) for point in points_ijk), width_mm, positive)
+
+
 def around(truth, margin=0):
     """Return the box around a structure of `SPACE`."""
     extent = Extent.of_mask(truth).padded(margin)
@@ -198,9 +202,9 @@ def test_strokes_of_both_signs_are_honoured():
     no = Scribble((tuple(np.add(middle, (4, 0, 0))), tuple(np.add(middle, (14, 0, 0)))), 2.0, positive=False)
     mask = clicked(grey(SPACE, left | right), yes, no)
     assert iou(mask, left) > 0.6
-    for stroke in (yes, no):
-        on_stroke = SPACE.nearest_kji(np.linspace(*stroke.points_ras, 20))
-        assert (mask[tuple(on_stroke.T)] == stroke.positive).all()
+    for drawn in (yes, no):
+        on_stroke = SPACE.nearest_kji(np.linspace(*drawn.points_ras, 20))
+        assert (mask[tuple(on_stroke.T)] == drawn.positive).all()
 
 
 def test_strokes_of_both_signs_in_a_slice_tell_a_texture_from_another_of_the_same_brightness():
@@ -209,12 +213,7 @@ def test_strokes_of_both_signs_in_a_slice_tell_a_texture_from_another_of_the_sam
     truth = np.hypot(j - 80, i - 70) < 40
     noise = np.random.default_rng(0).normal(0, 1, grid.shape_kji)
     volume = Volume((100 + np.where(truth, 20, 4) * noise).astype(np.float32), grid.ijk_to_ras)
-
-    def stroke(positive, *ends_ijk):
-        points = (tuple(float(x) for x in grid.to_ras(end)) for end in ends_ijk)
-        return Scribble(tuple(points), 1.5, positive)
-
-    yes, no = stroke(True, (60, 60, 0), (75, 100, 0)), stroke(False, (125, 20, 0), (125, 140, 0))
+    yes, no = stroke(grid, [(60, 60, 0), (75, 100, 0)], 1.5), stroke(grid, [(125, 20, 0), (125, 140, 0)], 1.5, False)
     assert iou(clicked(volume, yes, no), truth) > 0.64  # 0.57 when only edges and places count
 
 
@@ -229,15 +228,10 @@ def test_only_the_first_stroke_of_the_other_sign_in_a_slice_tells_by_its_looks(m
         return appearance_of(*maps)
 
     monkeypatch.setattr("PromptSegLib.predictors.default.appearance_of", spied)
-
-    def stroke(row, positive):
-        ends = (tuple(map(float, grid.to_ras((column, row, layers // 2)))) for column in (26, 38))
-        return Scribble(tuple(ends), 1.0, positive)
-
     session = Session(volume, DEFAULT)
     session.add_target("ball")
     for number, (row, positive) in enumerate([(30, True), (34, True), (10, False), (54, False), (32, True)]):
-        session.add(stroke(row, positive))
+        session.add(stroke(grid, [(column, row, layers // 2) for column in (26, 38)], positive=positive))
         assert len(told) == int(layers == 1 and number >= 2)
 
 
@@ -247,14 +241,10 @@ def test_a_stroke_around_much_of_the_image_does_not_blur_a_small_structure():
     star = np.hypot(j - 60, i - 60) < 9 + 3 * np.cos(5 * np.arctan2(j - 60, i - 60))
     noise = np.random.default_rng(0).normal(0, 10, grid.shape_kji)
     volume = Volume((100 + 50 * star + noise).astype(np.float32), grid.ijk_to_ras)
-
-    def stroke(positive, *points_ijk):
-        return Scribble(tuple(tuple(map(float, grid.to_ras(point))) for point in points_ijk), 1.0, positive)
-
     ring = [(60 + 18 * np.cos(angle), 60 + 18 * np.sin(angle), 0) for angle in np.linspace(0, 6, 20)]
     far = [(250, 20, 0), (250, 250, 0), (20, 250, 0)]
-    yes = stroke(True, (57, 60, 0), (63, 60, 0))
-    assert iou(clicked(volume, yes, stroke(False, *ring, *far)), star) > 0.9
+    yes, no = stroke(grid, [(57, 60, 0), (63, 60, 0)]), stroke(grid, [*ring, *far], positive=False)
+    assert iou(clicked(volume, yes, no), star) > 0.9
 
 
 def test_outlines_of_both_signs_are_honoured():
