@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.geometry import Extent
-from PromptSegLib.imaging.geodesic import travel_time
+from PromptSegLib.imaging.geodesic import travel_times
 from PromptSegLib.imaging.roi import Float32Array
 
 # Probabilities between these are in doubt.
@@ -50,7 +50,7 @@ def refined(
     box = found.padded(1).intersection(Extent.of_shape(doubtful.shape)).slices
     cost = _edges(image[box]) + np.float32(_STEP)
     ones = np.ones(3)
-    here, beyond = (travel_time(cost, seeds[box], ones, doubtful[box]) for seeds in (inside, outside))
+    here, beyond = travel_times(cost, (inside[box], outside[box]), ones, doubtful[box])
     opinion = np.where(heard[0], np.maximum(certainty, 0), np.where(heard[1], np.minimum(certainty, 0), certainty))
     result[box] = np.where(doubtful[box], (opinion[box] + _nearer(here, beyond)) / 2, result[box])
     return result.astype(np.float32)
@@ -62,17 +62,21 @@ def nearer_strokes(image: Float32Array, positive: BoolArray, negative: BoolArray
     All (k, j, i) on one isotropic grid, some voxels of each sign; image: 0 black to 1 white.
     """
     cost, ones = _edges(image) + np.float32(_STEP_FROM_STROKES), np.ones(3)
-    return _nearer(travel_time(cost, positive, ones), travel_time(cost, negative, ones))
+    return _nearer(*travel_times(cost, (positive, negative), ones))
 
 
 def _near_border(mask: BoolArray) -> BoolArray:
     """Return the voxels that are no farther from the mask's border than a part of the radius of an equal ball."""
     volume, dims = float(mask.sum()), sum(n > 1 for n in mask.shape)
-    if volume in (0, mask.size) or dims < 2:
+    bounds = Extent.of_mask(mask)
+    if bounds is None or volume == mask.size or dims < 2:
         return np.ones(mask.shape, dtype=bool)
     radius = np.sqrt(volume / np.pi) if dims == 2 else np.cbrt(0.75 * volume / np.pi)
-    distance = ndimage.distance_transform_edt(mask) + ndimage.distance_transform_edt(~mask)
-    near: BoolArray = distance <= max(_BAND * radius, _LEAST_BAND)
+    limit = max(_BAND * radius, _LEAST_BAND)
+    box = bounds.padded(int(limit) + 1).intersection(Extent.of_shape(mask.shape)).slices
+    distance = ndimage.distance_transform_edt(mask[box]) + ndimage.distance_transform_edt(~mask[box])
+    near = np.zeros(mask.shape, dtype=bool)
+    near[box] = distance <= limit
     return near
 
 

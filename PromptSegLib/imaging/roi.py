@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
 from PromptSegLib.bitmask import BitMask, BoolArray, Patch
 from PromptSegLib.geometry import Extent, FloatArray, Grid, IntArray, flip_axes
@@ -23,8 +24,8 @@ Triple = tuple[float, float, float]
 
 # Larger magnitudes are clipped, so that their squares still are float32.
 _LARGEST = 1e18
-# Voxels converted to float32 at a time: 16 MiB.
-_SLAB_VOXELS = 4 * 2**20
+# Voxels converted to float32 at a time: 4 MiB, and as much again to order them along an axis.
+_SLAB_VOXELS = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,12 +194,12 @@ class Roi:
             low, high = self.low_kji[axis], self._high_kji[axis]
             weights = _interpolation(self.shape_kji[axis], low, self.step_kji[axis], centres)
             weights[(centres < low) | (centres > high)] = 0
-            result = np.moveaxis(np.tensordot(weights, result, axes=(1, axis)), 0, axis)
+            result = _weighed(csr_array(weights), result, axis)
         return result
 
     def _interpolated(self, field: Float32Array, extent: Extent) -> Iterator[tuple[slice, Float32Array]]:
         along_k, along_j, along_i = (
-            _interpolation(count, low, step, np.arange(start, stop))
+            csr_array(_interpolation(count, low, step, np.arange(start, stop)))
             for count, low, step, start, stop in zip(
                 self.shape_kji, self.low_kji, self.step_kji, extent.start_kji, extent.stop_kji, strict=True
             )
@@ -206,10 +207,9 @@ class Roi:
         rows = max(1, _SLAB_VOXELS // max(1, extent.shape_kji[1] * extent.shape_kji[2]))
         for first in range(0, extent.shape_kji[0], rows):
             part = slice(first, min(first + rows, extent.shape_kji[0]))
-            slab = np.tensordot(along_k[part], field, axes=1)  # (part, nj, ni)
-            # One large product an axis: on a busy machine many small ones wait for one another.
-            slab = np.tensordot(slab, along_i, axes=(2, 1))  # (part, nj, i)
-            yield part, np.moveaxis(np.tensordot(along_j, slab, axes=(1, 1)), 1, 0)  # (part, j, i)
+            slab = _weighed(along_k[part], field, 0)  # (part, nj, ni)
+            slab = _weighed(along_i, slab, 2)  # (part, nj, i)
+            yield part, _weighed(along_j, slab, 1)  # (part, j, i)
 
     def _reductions(self, antialias: bool) -> list[_Reduction]:
         return [
@@ -228,7 +228,7 @@ class _Reduction:
     """
 
     used: slice
-    weights: Float32Array
+    weights: csr_array
 
 
 def _reduction(length: int, low: float, step: float, count: int, antialias: bool) -> _Reduction:
@@ -247,7 +247,7 @@ def _reduction(length: int, low: float, step: float, count: int, antialias: bool
     used = first + stride * np.arange(samples + 1)
     weights = np.maximum(0, 1 - np.abs(used - centres[:, None]) / max(scale, stride))
     weights /= weights.sum(axis=1, keepdims=True)
-    return _Reduction(slice(first, int(used[-1]) + 1, stride), weights.astype(np.float32))
+    return _Reduction(slice(first, int(used[-1]) + 1, stride), csr_array(weights.astype(np.float32)))
 
 
 def _interpolation(count: int, low: float, step: float, positions: NDArray[Any]) -> Float32Array:
@@ -260,15 +260,25 @@ def _interpolation(count: int, low: float, step: float, positions: NDArray[Any])
 def _reduced(
     read: Callable[[tuple[slice, slice, slice]], Float32Array], axes: list[_Reduction], rest: tuple[int, ...]
 ) -> Float32Array:
-    along_k, along_j, along_i = axes
-    shape = (len(along_k.weights), len(along_j.weights), len(along_i.weights), *rest)
-    result = np.zeros((shape[0], int(np.prod(shape[1:]))), dtype=np.float32)
+    along_k, along_j, along_i = (axis.weights for axis in axes)
+    result = np.zeros((along_k.shape[0], along_j.shape[0], along_i.shape[0], *rest), dtype=np.float32)
     for rows, slab in _slab_slices(axes):
         values = read(slab)  # (rows, j, i[, c])
-        values = np.moveaxis(np.tensordot(values, along_i.weights, axes=(2, 1)), -1, 2)  # (rows, j, ni[, c])
-        values = np.moveaxis(np.tensordot(values, along_j.weights, axes=(1, 1)), -1, 1)  # (rows, nj, ni[, c])
-        result += along_k.weights[:, rows] @ values.reshape(len(values), -1)  # (nk, nj * ni[* c])
-    return result.reshape(shape)
+        values = _weighed(along_i, values, 2)  # (rows, j, ni[, c])
+        values = _weighed(along_j, values, 1)  # (rows, nj, ni[, c])
+        result += _weighed(along_k[:, rows], values, 0)  # (nk, nj, ni[, c])
+    return result
+
+
+def _weighed(weights: csr_array, values: Float32Array, axis: int) -> Float32Array:
+    """Return `values` with `axis` multiplied by `weights` : (new, old).
+
+    Sparse: few weights are not 0. And by one thread: those of a BLAS, once used, keep on asking for work for 0.1 s,
+    which on two cores made the network, whose turn is next, half as slow again.
+    """
+    moved = np.moveaxis(values, axis, 0)
+    flat = weights @ moved.reshape(len(moved), -1)
+    return np.moveaxis(flat.reshape(len(flat), *moved.shape[1:]), 0, axis)
 
 
 def _slab_slices(axes: list[_Reduction]) -> Iterator[tuple[slice, tuple[slice, slice, slice]]]:

@@ -25,6 +25,8 @@ class TorchPromptNetwork:
         state_dict = {key: torch.from_numpy(value).float() for key, value in weights.items()}
         check_state_dict({key: value.shape for key, value in network.state_dict().items()}, state_dict)
         network.load_state_dict(state_dict)
+        # In this order of the weights' axes a click on a CPU takes a tenth less.
+        network.to(memory_format=torch.channels_last if dims == 2 else torch.channels_last_3d)  # type: ignore[call-overload]
         self._network = network
         self._on_device = OnDevice(network, device)
         self.side = side
