@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from PromptSegLib.errors import WeightsError
 from PromptSegLib.networks.prompt_features import (
@@ -17,7 +18,7 @@ from PromptSegLib.networks.prompt_features import (
     neighboured,
     prompt_features,
 )
-from PromptSegLib.networks.prompt_unet import PromptUNet, depth_to_space, space_to_depth
+from PromptSegLib.networks.prompt_unet import HAS_ONEDNN, Convolution3d, PromptUNet, depth_to_space, space_to_depth
 from PromptSegLib.weights.npz import read_npz
 from PromptSegLib.weights.shipped import read_shipped, write_shipped
 
@@ -49,6 +50,25 @@ def a_network(dims):
 def test_logits_have_the_image_s_size(dims):
     image, empty = maps(dims, batch=2)
     assert a_network(dims).logits(image, *empty).shape == image.shape
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_is_the_usual_one(stride):
+    torch.manual_seed(0)
+    convolution, x = Convolution3d(8, 16, 3, stride, padding=1).eval(), torch.randn(1, 8, 6, 8, 10)
+    usual = functional.conv3d(x, convolution.weight, convolution.bias, stride, padding=1)
+    torch.testing.assert_close(convolution(x), usual, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.skipif(not HAS_ONEDNN, reason="torch was built without oneDNN")
+def test_no_grid_is_too_small_for_onednn():
+    image, empty = maps(3)
+    network = a_network(3)
+    with torch.inference_mode(), torch.profiler.profile() as profile:
+        network.logits(image, *empty)
+    operations = {event.key for event in profile.key_averages()}
+    assert "aten::mkldnn_convolution" in operations
+    assert not any("slow_conv" in name for name in operations)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
