@@ -274,7 +274,7 @@ def _weighed(weights: csr_array, values: Float32Array, axis: int) -> Float32Arra
     """Return `values` with `axis` multiplied by `weights` : (new, old).
 
     Sparse: few weights are not 0. And by one thread: those of a BLAS, once used, keep on asking for work for 0.1 s,
-    which on two cores made the network, whose turn is next, half as slow again.
+    which on two cores made the network, whose turn is next, a third slower.
     """
     moved = np.moveaxis(values, axis, 0)
     flat = weights @ moved.reshape(len(moved), -1)

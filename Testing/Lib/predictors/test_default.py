@@ -25,7 +25,7 @@ from PromptSegLib.geometry import Extent, Grid, flip_axes
 from PromptSegLib.imaging.appearance import appearance_of
 from PromptSegLib.networks.prompt_unet import PromptUNet
 from PromptSegLib.networks.prompt_unet_numpy import NumpyPromptUNet
-from PromptSegLib.predictors.default import DefaultPredictor
+from PromptSegLib.predictors.default import DefaultPredictor, Scene
 from PromptSegLib.predictors.prompt_network import NumpyPromptNetwork, load_network
 from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Scribble
 from PromptSegLib.session import Session
@@ -378,6 +378,19 @@ def test_the_view_says_how_large_a_structure_is_meant():
         found[size_mm] = clicked(volume, at(grid), view=view)
     assert iou(found[40.0], inner) > 0.75
     assert found[150.0].sum() >= found[40.0].sum()
+
+
+def test_only_the_first_region_of_a_first_click_in_a_volume_is_as_fine_as_those_of_corrections(monkeypatch):
+    grid = Grid((64, 128, 128), affine())
+    session = Session(grey(grid, ball(grid, middle_ras(grid), 12)), DEFAULT)
+    sides, logits = [], Scene.logits
+    monkeypatch.setattr(Scene, "logits", lambda scene, maps: sides.append(max(maps.image.shape)) or logits(scene, maps))
+    view = View(tuple(middle_ras(grid)), (1, 0, 0), (0, 1, 0), (72.0, 72.0))
+    session.add(at(grid), view)
+    assert (sides[0], set(sides[1:])) == (64, {48})
+    sides.clear()
+    session.add(at(grid, (4, 0, 0)), view)
+    assert set(sides) == {64}
 
 
 def test_a_structure_larger_than_the_view_is_followed_beyond_it():
