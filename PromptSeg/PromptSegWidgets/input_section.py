@@ -38,6 +38,10 @@ class InputSection(Section):
         chosen = {self.channels[0]: self.parameters.volume, **others}
         return {name: volume for name, volume in chosen.items() if volume is not None}
 
+    def roles(self):
+        """Return the roles of the parameter node's references to what is chosen here."""
+        return ["volume", "segmentation", *(_CHANNEL + name for name in self.channels[1:])]
+
     def missingChannels(self):
         """Return the channels that no volume is chosen for."""
         return [name for name in self.channels if name not in self.volumes()]
@@ -82,6 +86,12 @@ class InputSection(Section):
         if self.parameters is not None and not self.panel.isShowing:
             self.parameters.parameterNode.SetNodeReferenceID(_CHANNEL + name, node.GetID() if node else None)
             self.panel.scheduleUpdate()
+
+    def forget(self, node):
+        """Choose nothing for the channels that `node` was chosen for."""
+        for selector in self._channelSelectors.values():
+            if selector.currentNode() is node:
+                selector.setCurrentNode(None)
 
     def onSegmentChosen(self):
         chosen = list(self.ui.segmentsTable.selectedSegmentIDs())

@@ -129,11 +129,10 @@ def test_closing_the_scene_stops_it(running, model, scene):
 
 
 def test_the_panel_can_go_while_it_runs(running, model):
-    running.widget.cleanup()
+    running.app.moduleManager().unload("PromptSeg")
     model.gate.set()
     running.look()
     assert running.widget.logic.session is None
-    running.app._widgets.clear()
 
 
 def test_an_error_is_one_message_and_the_segment_is_as_before(user, image, model, monkeypatch, caplog):
