@@ -14,11 +14,18 @@ class InputSection(Section):
     def connect(self):
         self._channelSelectors = {}
         self.ui.channelsFrame.setVisible(False)
+        for selector in (self.ui.volumeSelector, self.ui.segmentationSelector):
+            self._narrow(selector)
         table = self.ui.segmentsTable
         table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
         table.opacityColumnVisible = False
         table.statusColumnVisible = False
         table.connect("selectionChanged(QItemSelection,QItemSelection)", self.onSegmentChosen)
+
+    @staticmethod
+    def _narrow(selector):
+        """Let a node's name be longer than there is room for it."""
+        selector.sizeAdjustPolicy = qt.QComboBox.AdjustToMinimumContentsLengthWithIcon
 
     def actions(self):
         return {"addSegment": self.onAddSegment, "next": self.onNext}
@@ -72,6 +79,7 @@ class InputSection(Section):
             selector.noneEnabled = True
             selector.addEnabled = False
             selector.removeEnabled = False
+            self._narrow(selector)
             selector.setMRMLScene(slicer.mrmlScene)
             selector.toolTip = _("The {channel} image of the same patient, on any grid").format(channel=name)
             selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node, name=name: self.onChannel(name, node))

@@ -216,11 +216,11 @@ class PromptSegWidgetTest(unittest.TestCase):
     def test_theModuleGoesWhileAPredictionRuns(self):
         self.take("pointPlus")
         self.session.point_node(True).AddControlPoint(vtk.vtkVector3d(*BALL))
-        segmentationNode = self.session.segmentation_node
+        segmentation = self.session.segmentation_node
         self.closePanel()
         self.processEvents(0.1)
         self.volumeNode.Modified()
-        segmentationNode.Modified()
+        segmentation.Modified()
         self.processEvents()
         self.openPanel()
         self.assertEqual(self.ui.statusLabel.text, "")

@@ -37,7 +37,6 @@ class ctkCollapsibleButton(QtWidgets.QWidget, CppLike):
     def _title(self, text=None):
         text = self._header.text[2:] if text is None else text
         self._header.setText(f"{'▸' if self._is_collapsed else '▾'} {text}")
-        self.setMinimumWidth(self._header.minimumSizeHint().width())
 
     def _collapse(self, value):
         changed, self._is_collapsed = value != self._is_collapsed, value

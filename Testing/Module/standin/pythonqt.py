@@ -224,7 +224,7 @@ def _setattr(self, name, value):
 def _signal(self, signature):
     """Return the bound signal that `signature` names, or None."""
     signature = _OF_QT5.get(signature, signature)
-    name, _, arguments = signature.partition("(")
+    name = signature.partition("(")[0]
     bound = _qobject_getattribute(self, name) if hasattr(type(self), name) else None
     if type(bound) is not QtCore.SignalInstance:
         return None
