@@ -82,7 +82,7 @@ def prompts_from_json(text: str) -> dict[str, tuple[Prompt, ...]]:
         raise PromptError(f'expected a prompts file with "format": "{FORMAT}", got {str(content)[:60]}')
     for key, expected in {"version": VERSION, "frame": "RAS", "unit": "mm"}.items():
         if content.get(key) != expected:
-            raise PromptError(f"expected prompts with {key} {expected!r}, got {str(content.get(key))[:60]}")
+            raise PromptError(f"expected prompts with {key} {expected!r}, got {repr(content.get(key))[:60]}")
     targets: dict[str, tuple[Prompt, ...]] = {}
     room = MOST_MASK_VOXELS
     for target in _list(content, "targets"):
