@@ -13,7 +13,7 @@ import stat
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -70,29 +70,11 @@ def opened_zip(file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
         raise ArchiveError(f"it is no whole zip archive: {str(error) or type(error).__name__}") from error
 
 
-def check_entries(
-    entries: list[zipfile.ZipInfo], archive_bytes: int, most_bytes: int | None = None, most_entries: int = MOST_ENTRIES
-) -> int:
-    """Refuse an archive by its directory, see above; return the bytes that it unpacks to.
+def check_sizes(entries: Sequence[zipfile.ZipInfo], archive_bytes: int, most_bytes: int | None = None) -> int:
+    """Refuse an archive for the sizes in its directory; return the bytes that it unpacks to.
 
-    archive_bytes: size of the archive's file. most_bytes: what it may unpack to, by default as its size explains.
+    archive_bytes: size of the archive's file. most_bytes: what it may unpack to, by default what its size explains.
     """
-    if len(entries) > most_entries:
-        raise ArchiveError(f"it claims {len(entries):,} entries, at most {most_entries:,} are expected")
-    files, folders = set[str](), set[str]()
-    for entry in entries:
-        _check_entry(entry)
-        # As file systems that fold case and accents see it.
-        name = unicodedata.normalize("NFC", entry.filename.rstrip("/")).casefold()
-        folders |= {name[:at] for at, letter in enumerate(name) if letter == "/"}
-        if entry.is_dir():
-            folders.add(name)
-        elif name in files:
-            raise ArchiveError(f"two of its entries are called {entry.filename!r}")
-        else:
-            files.add(name)
-    if both := sorted(files & folders):
-        raise ArchiveError(f"its entry {both[0]!r} is a file and a folder")
     claimed, packed = sum(entry.file_size for entry in entries), sum(entry.compress_size for entry in entries)
     if packed > archive_bytes:
         raise ArchiveError(f"its entries lie upon each other: they take {packed:,} of {archive_bytes:,} bytes")
@@ -114,7 +96,8 @@ def unpack(
     """
     with path.open("rb") as file, opened_zip(file) as archive:
         entries = archive.infolist()
-        claimed = check_entries(entries, path.stat().st_size, most_bytes)
+        _check_names(entries)
+        claimed = check_sizes(entries, path.stat().st_size, most_bytes)
         if (free := shutil.disk_usage(folder).free) < claimed + _RESERVE_BYTES:
             raise ArchiveError(f"it unpacks to {claimed:,} bytes, but the disk of {folder} has {free:,} left")
         unpacked = []
@@ -128,6 +111,25 @@ def unpack(
                 _copy(source, sink, entry, cancel)
             unpacked.append(target)
         return unpacked
+
+
+def _check_names(entries: Sequence[zipfile.ZipInfo]) -> None:
+    if len(entries) > MOST_ENTRIES:
+        raise ArchiveError(f"it claims {len(entries):,} entries, at most {MOST_ENTRIES:,} are unpacked")
+    files, folders = set[str](), set[str]()
+    for entry in entries:
+        _check_entry(entry)
+        # As file systems that fold case and accents see it.
+        name = unicodedata.normalize("NFC", entry.filename.rstrip("/")).casefold()
+        folders |= {name[:at] for at, letter in enumerate(name) if letter == "/"}
+        if entry.is_dir():
+            folders.add(name)
+        elif name in files:
+            raise ArchiveError(f"two of its entries are called {entry.filename!r}")
+        else:
+            files.add(name)
+    if both := sorted(files & folders):
+        raise ArchiveError(f"its entry {both[0]!r} is a file and a folder")
 
 
 def _copy(source: IO[bytes], sink: IO[bytes], entry: zipfile.ZipInfo, cancel: CancelToken | None) -> None:
