@@ -102,16 +102,24 @@ class WeightsStore:
         except KeyError:
             raise WeightsError(f"no weights are called {name!r}; there are {', '.join(self.catalogue)}") from None
 
-    @plain_errors()
     def status(self, name: str) -> Status:
-        """How a checkpoint stands; looks at names and sizes, hashes nothing."""
+        """How a checkpoint stands; looks at names and sizes, hashes nothing.
+
+        Missing, too, where a folder cannot be looked into: `path` says why, and a list of models is shown all the same.
+        """
         checkpoint = self.checkpoint(name)
+        try:
+            return self._status(checkpoint)
+        except OSError:
+            return Status(name, "missing", None, 0, None, tuple(file.path for file in checkpoint.files))
+
+    def _status(self, checkpoint: Checkpoint) -> Status:
         missing = tuple(file.path for file in self._places.missing(checkpoint))
         main = checkpoint.file()
         found = self._places.find(checkpoint, main)
         record = Record.read(self._places.record(checkpoint, main))
         return Status(
-            name=name,
+            name=checkpoint.name,
             state="ready" if not missing else "missing" if len(missing) == len(checkpoint.files) else "incomplete",
             place=None if found is None else "store" if found == self._places.here(checkpoint, main) else "offline",
             bytes=self._places.bytes_of(checkpoint),
@@ -376,6 +384,7 @@ class WeightsStore:
                 progress=report,
                 cancel=cancel,
                 timeout_s=self._timeout_s,
+                about_bytes=file.about_bytes,
             )
         except WeightsError as error:
             advice = how_to_get(checkpoint, [file], self.offline_folder, by_hand=True)
