@@ -194,8 +194,9 @@ class _Download:
                 self.part.write(chunk)
                 if self.part.size > most:
                     self.part.discard()
-                    expected = f"expected {total}" if total is not None else f"expected at most {most}"
-                    raise TransferError(f"{expected} bytes, the server sends more", again=False)
+                    if total is None:
+                        raise TransferError(f"it does not end: stopped at {most:,} bytes, before the disk is full", False)
+                    raise TransferError(f"expected {total} bytes, the server sends more", again=False)
                 unsynced += len(chunk)
                 if unsynced >= _SYNC_BYTES:
                     unsynced = 0
