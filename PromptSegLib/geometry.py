@@ -27,6 +27,9 @@ IntArray = NDArray[np.int64]
 LPS_FROM_RAS: FloatArray = np.diag([-1.0, -1.0, 1.0, 1.0])
 LPS_FROM_RAS.setflags(write=False)
 
+SMALLEST_MM, LARGEST_MM = 1e-12, 1e12
+"""Spacings below, and numbers above, describe no image, and the products of computing with them overflow."""
+
 
 def flip_axes(triples: ArrayLike) -> NDArray[Any]:
     """Reverse the last axis of `triples` : (..., 3): IJK order to KJI order, and back."""
@@ -67,15 +70,20 @@ def checked_affine(matrix: ArrayLike) -> FloatArray:
 
     Raises GeometryError when it is not 4x4, not finite, not affine, or maps space onto a plane.
     """
-    affine = np.array(matrix, dtype=np.float64) + 0.0  # makes -0.0 to 0.0: equal affines hash alike
+    try:
+        affine = np.array(matrix, dtype=np.float64) + 0.0  # makes -0.0 to 0.0: equal affines hash alike
+    except (TypeError, ValueError, OverflowError) as error:
+        raise GeometryError(f"expected a 4x4 affine from IJK to RAS, got what is no array of numbers: {error}") from error
     if affine.shape != (4, 4):
         raise GeometryError(f"expected a 4x4 affine from IJK to RAS, got an array of shape {affine.shape}")
     if not np.isfinite(affine).all():
         raise GeometryError(f"expected a finite affine from IJK to RAS, got\n{affine}")
     if not np.array_equal(affine[3], [0.0, 0.0, 0.0, 1.0]):
         raise GeometryError(f"expected [0, 0, 0, 1] as the last row of the affine, got {affine[3].tolist()}")
+    if np.abs(affine).max() > LARGEST_MM:
+        raise GeometryError(f"expected an affine of numbers up to {LARGEST_MM:.0e} mm, got\n{affine}")
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if (lengths == 0).any() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
+    if (lengths < SMALLEST_MM).any() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
         raise GeometryError(f"expected three independent axes of non-zero spacing, got the affine\n{affine}")
     affine.setflags(write=False)
     return affine
@@ -270,7 +278,7 @@ class Grid:
         """Return the array index (..., 3) of the voxel that holds each of `points_ras` : (..., 3)."""
         # A point on the face between two voxels must not change sides by the last bit of its coordinates.
         index = np.floor(np.round(self.to_ijk(points_ras) + 0.5, 6))
-        return flip_axes(index).astype(np.int64)
+        return flip_axes(np.clip(index, -(2.0**62), 2.0**62)).astype(np.int64)
 
     def contains(self, points_ras: ArrayLike) -> NDArray[np.bool_]:
         """Tell for each of `points_ras` : (..., 3) whether it lies in a voxel, outer faces included."""

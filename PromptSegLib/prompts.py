@@ -6,7 +6,7 @@ tuples of floats, so that prompts compare, hash and survive JSON exactly; `np.as
 
 from __future__ import annotations
 
-import math
+import zlib
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import ClassVar
@@ -26,6 +26,12 @@ from PromptSegLib.geometry import (
 )
 
 Position = tuple[float, float, float]
+
+FARTHEST_MM = 1e9
+"""No coordinate and no length is larger: what is farther lies in no image, and its voxels' indices would overflow."""
+
+_AT_ONCE = 1 << 14  # Voxels whose positions are in memory at a time, 24 bytes each, and more on the way.
+_SHOWN = 120  # Characters of what was given that an error repeats.
 
 
 @dataclass(frozen=True)
@@ -150,8 +156,8 @@ class Scribble(Prompt):
 
     def __post_init__(self) -> None:
         width = self.width_mm
-        if not (isinstance(width, Real) and math.isfinite(width) and width >= 0):
-            raise PromptError(f"expected a brush width >= 0 mm, got {width!r}")
+        if not (isinstance(width, Real) and 0 <= width <= FARTHEST_MM):
+            raise PromptError(f"expected a brush width >= 0 mm and up to {FARTHEST_MM:.0e} mm, got {_shown(width)}")
         points = _positions(self.points_ras, 1, "a scribble")
         _set(self, points_ras=points, width_mm=float(width), positive=bool(self.positive))
 
@@ -223,14 +229,17 @@ class MaskPrompt(Prompt):
     kind: ClassVar[str] = "mask"
 
     def __post_init__(self) -> None:
-        mask = np.asarray(self.mask_kji) != 0
+        mask = np.asarray(self.mask_kji)
+        mask = mask if mask.dtype == bool else mask != 0
         if mask.ndim != 3:
             raise PromptError(f"expected a mask (k, j, i), got an array of shape {mask.shape}")
         grid = Grid(mask.shape, checked_affine(self.ijk_to_ras))
         extent = Extent.of_mask(mask)
         if extent is None:
             raise PromptError(f"expected a mask with at least one voxel set, got none in {mask.shape}")
-        cropped = np.ascontiguousarray(mask[extent.slices])
+        # An array that nobody can write to any more is kept as it is: half a gigabyte need not be there twice.
+        is_fixed = extent.size == mask.size and mask.base is None and not mask.flags.writeable
+        cropped = mask if is_fixed else mask[extent.slices].copy()
         cropped.setflags(write=False)
         _set(self, mask_kji=cropped, ijk_to_ras=grid.cropped(extent).ijk_to_ras)
 
@@ -242,7 +251,7 @@ class MaskPrompt(Prompt):
         )
 
     def __hash__(self) -> int:
-        return hash((self.mask_kji.tobytes(), self.ijk_to_ras.tobytes()))
+        return hash((self.mask_kji.shape, zlib.crc32(self.mask_kji), self.ijk_to_ras.tobytes()))
 
     @property
     def grid(self) -> Grid:
@@ -303,11 +312,12 @@ def _overlaps(positions_ras: FloatArray, grid: Grid) -> bool:
 
 
 def _mask_reaches(prompt: MaskPrompt, grid: Grid) -> bool:
-    """Tell whether a voxel of the mask has its centre in `grid`; looks at one slice at a time."""
-    source = prompt.grid
-    for k, layer in enumerate(prompt.mask_kji):
-        j, i = np.nonzero(layer)
-        if grid.contains(source.to_ras(np.stack([i, j, np.full_like(i, k)], axis=-1))).any():
+    """Tell whether a voxel of the mask has its centre in `grid`; looks at few voxels at a time."""
+    source, flat = prompt.grid, prompt.mask_kji.reshape(-1)
+    for start in range(0, flat.size, _AT_ONCE):
+        index = start + np.flatnonzero(flat[start : start + _AT_ONCE])
+        k, j, i = np.unravel_index(index, prompt.mask_kji.shape)
+        if grid.contains(source.to_ras(np.stack([i, j, k], axis=-1))).any():
             return True
     return False
 
@@ -327,28 +337,49 @@ def _text(values: ArrayLike) -> str:
 
 
 def _position(values: ArrayLike, what: str) -> Position:
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise PromptError(f"expected three numbers for {what}, got {values!r}") from error
-    if array.shape != (3,) or not np.isfinite(array).all():
-        raise PromptError(f"expected three finite numbers for {what}, got {values!r}")
+    array = _numbers(values)
+    if array is None or array.shape != (3,):
+        raise PromptError(f"expected three finite numbers for {what}, got {_shown(values)}")
+    _check_reach(array, what)
     return _tuple(array)
 
 
 def _positions(values: ArrayLike, at_least: int, what: str) -> tuple[Position, ...]:
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise PromptError(f"expected positions (n, 3) for {what}, got {values!r}") from error
-    if array.ndim != 2 or array.shape[1:] != (3,) or len(array) < at_least or not np.isfinite(array).all():
+    array = _numbers(values)
+    if array is None:
+        raise PromptError(f"expected finite positions (n, 3) for {what}, got {_shown(values)}")
+    if array.ndim != 2 or array.shape[1:] != (3,) or len(array) < at_least:
         raise PromptError(
             f"expected at least {at_least} finite positions (n, 3) for {what}, got an array of shape {array.shape}"
         )
+    _check_reach(array, what)
     return tuple((float(x), float(y), float(z)) for x, y, z in array)
+
+
+def _numbers(values: ArrayLike) -> FloatArray | None:
+    """Return `values` as an array, None when they are no finite numbers."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return array if np.isfinite(array).all() else None
+
+
+def _check_reach(array: FloatArray, what: str) -> None:
+    if array.size and (farthest := np.abs(array).max()) > FARTHEST_MM:
+        raise PromptError(f"expected {what} within {FARTHEST_MM:.0e} mm, got {farthest:.4g} mm")
+
+
+def _shown(value: object) -> str:
+    """Return what an error shows of `value`; Python does not write out numbers of thousands of digits."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number too large to be written out"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _words(text: str, what: str) -> str:
     if not isinstance(text, str) or not text.strip():
-        raise PromptError(f"expected {what} of at least one letter, got {text!r}")
+        raise PromptError(f"expected {what} of at least one letter, got {_shown(text)}")
     return " ".join(text.split())

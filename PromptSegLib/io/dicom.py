@@ -13,8 +13,10 @@ import SimpleITK as sitk
 
 from PromptSegLib.errors import VolumeError
 from PromptSegLib.geometry import FloatArray
+from PromptSegLib.io.compression import check_claim
+from PromptSegLib.io.dicom_structure import check_structure
 from PromptSegLib.io.image_file import ImageFile
-from PromptSegLib.io.itk import affine_of, open_itk, read_array, read_header
+from PromptSegLib.io.itk import affine_of, claimed_bytes, open_itk, read_array, read_header
 from PromptSegLib.volume import Volume
 
 _MODALITY, _DESCRIPTION, _INSTANCE, _CLASS = "0008|0060", "0008|103e", "0020|0013", "0008|0016"
@@ -43,6 +45,9 @@ def is_dicom(path: Path) -> bool:
 
 def open_series(folder: Path, series: str | None) -> ImageFile:
     """Read the headers of a series in `folder`, see `read_volume`. Raises VolumeError."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            check_structure(path)
     uids = sorted(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
     if not uids:
         raise VolumeError(f"expected a folder with DICOM files, got {folder}: none of its files can be read as DICOM")
@@ -130,6 +135,8 @@ def _check_even(stack: list[_Slice], folder: Path) -> None:
 
 def _read(stacks: list[list[_Slice]], time_point: int) -> Volume:
     stack = stacks[time_point]
+    claimed = len(stack) * claimed_bytes(read_header(stack[0].path))
+    check_claim(stack[0].path.parent, claimed, sum(one.path.stat().st_size for one in stack))
     array = np.stack([read_array(read_header(one.path), one.path, "DICOM")[0] for one in stack])
     matrix = stack[0].ijk_to_ras.copy()
     if len(stack) > 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from numpy.typing import NDArray
 
 from PromptSegLib.errors import VolumeError
 from PromptSegLib.geometry import LPS_FROM_RAS, FloatArray, affine_from_parts
+from PromptSegLib.io.compression import check_claim
+from PromptSegLib.io.dicom_structure import check_structure
 from PromptSegLib.io.image_file import ImageFile
 from PromptSegLib.volume import Volume
 
@@ -50,6 +54,8 @@ def open_itk(path: Path, suffix: str) -> ImageFile:
 
 def read_header(path: Path, kind: str = "DICOM", reader_name: str = "GDCMImageIO") -> sitk.ImageFileReader:
     """Return a reader that has read the header of `path`. Raises VolumeError."""
+    if kind == "DICOM":
+        check_structure(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(reader_name)
     reader.SetFileName(str(path))
@@ -57,7 +63,27 @@ def read_header(path: Path, kind: str = "DICOM", reader_name: str = "GDCMImageIO
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise _unreadable(path, kind, error) from error
+    check_claim(path, claimed_bytes(reader), _stored_bytes(path))
     return reader
+
+
+def claimed_bytes(reader: sitk.ImageFileReader) -> int:
+    """Return how many bytes of voxels the header claims that `reader` has read."""
+    kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    bits = re.search(r"(\d+)-bit", kind)
+    pixel_bytes = (int(bits[1]) if bits else 64) // 8 * reader.GetNumberOfComponents()
+    return math.prod(reader.GetSize()) * pixel_bytes * (2 if "complex" in kind else 1)
+
+
+def _stored_bytes(path: Path) -> int:
+    """Return the bytes of an image's file; of a header with its data elsewhere, those of all files beside it, too."""
+    if path.suffix.lower() not in (".nhdr", ".mhd"):
+        return path.stat().st_size
+    with path.open("rb") as file:
+        named = re.search(rb"(?:data ?file:|ElementDataFile\s*=)\s*([^\r\n]+)", file.read(1 << 16), re.IGNORECASE)
+    data = path.parent / (named[1].decode("utf-8", "replace").strip() if named else "")
+    beside = sum(other.stat().st_size for other in path.parent.iterdir() if other.is_file())
+    return max(beside, data.stat().st_size if data.is_file() else 0)
 
 
 def affine_of(reader: sitk.ImageFileReader) -> FloatArray:

@@ -194,12 +194,17 @@ def _qform(header: np.void) -> FloatArray:
 
 
 def _check_size(path: Path, layout: _Layout) -> None:
+    file_bytes = path.stat().st_size
     needed = layout.offset + layout.volume_bytes * layout.time_points * layout.components
-    size = path.stat().st_size
+    size = file_bytes
     if path.name.lower().endswith(".gz"):
         size *= _BEST_COMPRESSION
     if size < needed:
         raise VolumeError(f"expected {needed} bytes in {path}, got {size}: the file was cut, or its header is wrong")
+    loaded = layout.volume_bytes * layout.components
+    if layout.scale != (1.0, 0.0) and layout.pixel == 1:
+        loaded = math.prod(layout.shape_kji) * layout.components * (4 if layout.dtype.itemsize <= 2 else 8)
+    compression.check_claim(path, loaded, file_bytes)
 
 
 def _read(path: Path, layout: _Layout, time_point: int) -> Volume:
@@ -221,7 +226,8 @@ def _read(path: Path, layout: _Layout, time_point: int) -> Volume:
     if (slope, inter) != (1.0, 0.0) and layout.pixel == 1:
         is_small = array.dtype.itemsize <= 2 or array.dtype == np.float32
         array = array.astype(np.float32 if is_small else np.float64)
-        array = array * slope + inter
+        array *= slope
+        array += inter
     return Volume(array, layout.ijk_to_ras)
 
 
