@@ -22,7 +22,9 @@ def rasterize(prompt: Prompt, grid: Grid) -> Patch:
 
     Point, scribble: the voxels that hold their positions, a scribble's brush around them. Box: voxels whose centre
     is inside; a 2D box marks one slice, and `Box.flattened` makes one of what may lie between two. Lasso: voxels whose
-    centre it surrounds, one slice thick. Mask: see `mask_on_grid`. What lies outside of the grid is left out. Raises PromptError for prompts without a place.
+    centre it surrounds, one slice thick. Mask: see `mask_on_grid`. What lies outside of the grid is left out.
+
+    Raises PromptError for prompts without a place.
     """
     if isinstance(prompt, Point | VoxelScribble):
         return _voxels_at(prompt.positions_ras(), grid)

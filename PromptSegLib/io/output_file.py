@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import platform
@@ -23,6 +24,8 @@ def check_can_be_written(path: Path) -> None:
         folder = target.parent
         missing = [target.name]
         while not folder.exists():
+            if folder.is_symlink():
+                raise OSError(errno.ENOENT, f"the link {folder.name} leads nowhere")
             missing.append(folder.name)
             folder = folder.parent
         for name in missing:
@@ -63,7 +66,10 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 def _followed(path: Path) -> Path:
     """Return what a symbolic link leads to, which need not exist; other paths as they are."""
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return target
 
 
 def _beginning(target: Path) -> str:
