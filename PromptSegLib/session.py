@@ -35,7 +35,7 @@ from PromptSegLib.predictors.registry import (
     create_predictor,
     target_named,
 )
-from PromptSegLib.prompts import ClassPrompt, MaskPrompt, Prompt, TextPrompt, check_inside
+from PromptSegLib.prompts import ClassPrompt, MaskPrompt, Prompt, TextPrompt, check_inside, checked_mask
 from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
 from PromptSegLib.volume import Image, Volume, as_image
@@ -265,9 +265,10 @@ class Session:
     def set_mask(self, mask_kji: ArrayLike) -> None:
         """Set the mask of the selected target by hand, to go on from it: (k, j, i) on the image's grid.
 
-        Raises PromptError when its shape is not the image's.
+        Set are bools, labels that are not 0, or probabilities of at least 0.5. Raises PromptError when its shape is
+        not the image's, or its values are none of these.
         """
-        mask = np.asarray(mask_kji) != 0
+        mask = checked_mask(mask_kji)
         if mask.shape != self.image.grid.shape_kji:
             raise PromptError(f"expected a mask of shape {self.image.grid.shape_kji} (k, j, i), got {mask.shape}")
         self.cancel()

@@ -99,7 +99,7 @@ def draw_picture(outcome: Outcome, path: Path) -> None:
             center_ras = scene.clicks[0].positions_ras()[0]
             draw_slices(path, scene.volume, center_ras, outcome.prompts, [outcome.segment], scene.window)
             say(str(path))
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         warn(f"no picture without {error.name}: pip install 'promptseg[plot]'")
 
 
@@ -107,7 +107,7 @@ def leave_scene(outcome: Outcome, folder: Path) -> None:
     """Leave a scene that Slicer opens, and a picture of its views, where slicer-core is there."""
     try:
         from PromptSegLib.command.demo_nodes import write_scene
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         warn(f"no scene without {error.name}: pip install 'promptseg[mrml]'")
         return
     with _timed("scene") as say:

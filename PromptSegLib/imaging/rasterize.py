@@ -15,14 +15,18 @@ from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Prompt, Scribble
 
 _MOST_POINTS = 20_000  # of a scribble or a lasso: a mouse that draws for a minute makes some 4,000
 _MOST_TESTS = 500_000_000  # of voxels against pieces of a scribble, or edges of a lasso: 5 s
+# What lies beyond a face by less than this part of a voxel is on it, but for the last bits of its coordinates.
+_NEARLY = 1e-6
 
 
 def rasterize(prompt: Prompt, grid: Grid) -> Patch:
     """Return the voxels of `grid` that `prompt` marks, in a box that holds them all.
 
     Point, scribble: the voxels that hold their positions, a scribble's brush around them. Box: voxels whose centre
-    is inside; a 2D box marks one slice. Lasso: voxels whose centre it surrounds, one slice thick. Mask: see
-    `mask_on_grid`. What lies outside of the grid is left out. Raises PromptError for prompts without a place.
+    is inside; a 2D box marks one slice, and `Box.flattened` makes one of what may lie between two. Lasso: voxels whose
+    centre it surrounds, one slice thick. Mask: see `mask_on_grid`. What lies outside of the grid is left out.
+
+    Raises PromptError for prompts without a place.
     """
     if isinstance(prompt, Point | VoxelScribble):
         return _voxels_at(prompt.positions_ras(), grid)
@@ -79,6 +83,7 @@ def _stroke(scribble: Scribble, grid: Grid) -> Patch:
     extent = _clipped(_brush_extent(points, radius, grid), grid)
     mask = np.zeros(extent.shape_kji, dtype=bool)
     mask[line.extent.slices_within(extent)] = line.mask_kji
+    slack = _NEARLY * float(grid.spacing_mm.min())
     reach = grid.extent.padded(_brush_margin(radius, grid))
     pieces = [piece for segment in segments for piece in _pieces(*segment, radius, reach, grid)]
     boxes = [_brush_extent(np.stack(piece), radius, grid).intersection(extent) for piece in pieces]
@@ -90,7 +95,7 @@ def _stroke(scribble: Scribble, grid: Grid) -> Patch:
     for piece, box in zip(pieces, boxes, strict=True):
         marked = mask[box.slices_within(extent)]
         if not marked.all():
-            _mark_near(marked, box, *piece, radius + 1e-6, grid)
+            _mark_near(marked, box, *piece, radius + slack, grid)
     return Patch(extent, mask)
 
 
@@ -191,11 +196,10 @@ def _brush_extent(points: FloatArray, radius: float, grid: Grid) -> Extent:
 
 def _box(box: Box, grid: Grid) -> Patch:
     local_from_ras = np.linalg.inv(box.box_to_ras)
-    size = np.array(box.size_mm)
     # A side of 0 mm marks one layer of voxels; the half-open rule there leaves no tie between two of them.
-    layer = np.abs(np.array(box.axes) @ grid.ijk_to_ras[:3, :3]).max(axis=1)
-    half = np.where(size == 0, layer, size) / 2
-    low, high = -half - 1e-6 * (size > 0) + 1e-6 * (size == 0), half + 1e-6
+    layer, is_flat = box.layer_mm(grid), np.array(box.size_mm) == 0
+    half, slack = np.where(is_flat, layer, box.size_mm) / 2, _NEARLY * layer
+    low, high = np.where(is_flat, slack, -slack) - half, half + slack
     corners = apply_affine(box.box_to_ras, _box_corners(np.stack([-half, half])))
     extent = _clipped(Extent.of_points(grid.to_ijk(corners)).padded(1), grid)
 
@@ -217,13 +221,14 @@ def _lasso(lasso: Lasso, grid: Grid) -> Patch:
     v = np.cross(normal, u)
     outline = np.stack([(points - centre) @ u, (points - centre) @ v], axis=1)
     half = np.abs(normal @ grid.ijk_to_ras[:3, :3]).max() / 2
+    slack = 2 * half * _NEARLY
     faces = np.concatenate([points - half * normal, points + half * normal])
     extent = _clipped(Extent.of_points(grid.to_ijk(faces)).padded(1), grid)
 
     def is_surrounded(centres_ras: FloatArray) -> BoolArray:
         offsets = centres_ras - centre
         depth = offsets @ normal
-        near = np.asarray((depth > -half + 1e-6) & (depth <= half + 1e-6))
+        near = np.asarray((depth > slack - half) & (depth <= half + slack))
         near[near] = _inside_polygon(np.stack([offsets[near] @ u, offsets[near] @ v], axis=1), outline)
         return near
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from PromptSegLib.errors import VolumeError
-from PromptSegLib.geometry import LPS_FROM_RAS, FloatArray, Grid, flip_axes
+from PromptSegLib.geometry import LPS_FROM_RAS, FloatArray, Grid, affine_from_parts, flip_axes, orthonormal_axes
 from PromptSegLib.io import compression
 from PromptSegLib.io.compression import voxel_chunks
 from PromptSegLib.io.image_file import ImageFile
@@ -80,6 +80,12 @@ _TYPES = {
 _CODES = {np.dtype(name): code for code, (name, components) in _TYPES.items() if components == 1}
 
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+
+MOST_VOXELS = 32767
+"""What the format can count along an axis."""
+
+# Axes that differ by less are at right angles, but for the last bits of single precision.
+_SAME_AXES = 1e-7
 
 # Deflate packs no more than 1032 bytes into one: a header that promises more is damaged.
 _BEST_COMPRESSION = 1032
@@ -266,15 +272,33 @@ def _header_of(array: NDArray[Any], grid: Grid) -> NDArray[np.void]:
     header["sform_code"] = 1
     header["srow"] = grid.ijk_to_ras[:3]
     header["magic"] = _MAGIC[348]
-    directions = grid.directions
-    if np.allclose(directions.T @ directions, np.eye(3), atol=1e-4):
-        # A quaternion only turns: a left-handed grid is a right-handed one with its last axis turned over.
-        handedness = float(np.sign(np.linalg.det(directions)))
-        header["qform_code"] = 1
-        header["pixdim"][0] = handedness
-        header["quatern"] = _quaternion(directions * (1.0, 1.0, handedness))
-        header["qoffset"] = grid.ijk_to_ras[:3, 3]
+    # ITK, and with it Slicer, opens no file whose sform shears, unless there is a qform to take instead.
+    turned = right_angled(grid)
+    # A quaternion only turns: a left-handed grid is a right-handed one with its last axis turned over.
+    handedness = float(np.sign(np.linalg.det(turned.directions)))
+    header["qform_code"] = 1
+    header["pixdim"][0] = handedness
+    header["quatern"] = _quaternion(turned.directions * (1.0, 1.0, handedness))
+    header["qoffset"] = turned.ijk_to_ras[:3, 3]
     return header
+
+
+def right_angled(grid: Grid) -> Grid:
+    """Return `grid` with the right angles nearest to its axes, and its middle and spacing as they are."""
+    middle_ijk = (flip_axes(grid.shape_kji) - 1) / 2
+    axes = orthonormal_axes(grid.directions).T
+    if np.abs(axes - grid.directions).max() < _SAME_AXES:
+        return grid
+    matrix = affine_from_parts(grid.spacing_mm, axes, np.zeros(3))
+    matrix[:3, 3] = grid.to_ras(middle_ijk) - matrix[:3, :3] @ middle_ijk
+    return Grid(grid.shape_kji, matrix)
+
+
+def off_by_qform_mm(grid: Grid) -> float:
+    """Return how far from its place a voxel of `grid` is at most for programs that read the qform, mm."""
+    corners_ijk = np.array(np.meshgrid(*((0, n - 1) for n in flip_axes(grid.shape_kji)))).reshape(3, -1).T
+    off = right_angled(grid).to_ras(corners_ijk) - grid.to_ras(corners_ijk)
+    return float(np.linalg.norm(off, axis=1).max())
 
 
 def _quaternion(rotation: FloatArray) -> FloatArray:

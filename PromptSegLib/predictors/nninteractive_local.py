@@ -120,7 +120,7 @@ def _package() -> Any:
     """Import the package's session, which prints much; that goes to the log instead."""
     try:
         modules = [importlib.import_module(f"nnInteractive.{name}") for name in _PRINTING]
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise ModuleNotFoundError(
             f"nnInteractive is not installed here ({error.name} is missing): pip install nninteractive",
             name="nninteractive",
