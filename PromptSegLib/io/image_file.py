@@ -79,7 +79,7 @@ def open_image(path: Paths, series: str | None = None) -> ImageFile:
 
 def _open(path: Path, series: str | None) -> ImageFile:
     # Imported here: SimpleITK takes a moment to load, and `promptseg --help` can do without.
-    from PromptSegLib.io import dicom, itk, nifti
+    from PromptSegLib.io import dicom, itk, metaimage_reader, nifti, nrrd_reader
 
     if path.is_dir():
         return dicom.open_series(path, series)
@@ -91,6 +91,10 @@ def _open(path: Path, series: str | None) -> ImageFile:
         raise VolumeError(f"expected an image file, got {path}: it is a pipe or a device")
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return nifti.open_nifti(path)
+    if path.suffix.lower() in (".nrrd", ".nhdr"):
+        return nrrd_reader.open_nrrd(path)
+    if path.suffix.lower() in (".mha", ".mhd"):
+        return metaimage_reader.open_metaimage(path)
     if path.suffix.lower() in itk.FORMATS:
         return itk.open_itk(path, path.suffix.lower())
     if dicom.is_dicom(path):

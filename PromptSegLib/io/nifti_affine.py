@@ -37,7 +37,9 @@ def affine_of(header: np.void, shape_kji: tuple[int, int, int]) -> tuple[FloatAr
     elif qform is not None:
         matrix, other = qform, qform
         if sform is not None:
-            notes.append(_apart("its sform, which leads to another space than its qform, places", qform, sform, shape_kji))
+            notes.append(
+                _apart("its sform, which leads to another space than its qform, places", qform, sform, shape_kji)
+            )
     else:
         matrix = other = LPS_FROM_RAS @ np.diag([*spacing, 1.0])
     if not _is_same(matrix, other, shape_kji):
