@@ -77,15 +77,15 @@ def checked_affine(matrix: ArrayLike) -> FloatArray:
     if affine.shape != (4, 4):
         raise GeometryError(f"expected a 4x4 affine from IJK to RAS, got an array of shape {affine.shape}")
     if not np.isfinite(affine).all():
-        raise GeometryError(f"expected a finite affine from IJK to RAS, got\n{affine}")
+        raise GeometryError(f"expected a finite affine from IJK to RAS, got {affine.tolist()}")
     if not np.allclose(affine[3], [0.0, 0.0, 0.0, 1.0], rtol=0, atol=1e-9):  # an inverse may be off by the last bits
         raise GeometryError(f"expected [0, 0, 0, 1] as the last row of the affine, got {affine[3].tolist()}")
     if np.abs(affine).max() > LARGEST_MM:
-        raise GeometryError(f"expected an affine of numbers up to {LARGEST_MM:.0e} mm, got\n{affine}")
+        raise GeometryError(f"expected an affine of numbers up to {LARGEST_MM:.0e} mm, got {affine.tolist()}")
     affine[3] = [0.0, 0.0, 0.0, 1.0]
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if (lengths < SMALLEST_MM).any() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
-        raise GeometryError(f"expected three independent axes of non-zero spacing, got the affine\n{affine}")
+        raise GeometryError(f"expected three independent axes of non-zero spacing, got the affine {affine.tolist()}")
     affine.setflags(write=False)
     return affine
 

@@ -6,7 +6,6 @@ tuples of floats, so that prompts compare, hash and survive JSON exactly; `np.as
 
 from __future__ import annotations
 
-import math
 import zlib
 from dataclasses import dataclass, field, replace
 from numbers import Real
