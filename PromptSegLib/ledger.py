@@ -125,9 +125,7 @@ class Ledger:
             self._forget(target)
         if self.store.revision != self._revision:
             self._revision = self.store.revision
-            self.history.clear()
-            self._versions.clear()
-            self._first_version = self._new_version()
+            self._begin_anew()
         for target, delta in edits.items():
             record = self.record(target)
             step = self.push("edit", {target: replace(record, answer=None)})
@@ -230,6 +228,15 @@ class Ledger:
         if named is not None:
             named = replace(named, footprint=Footprint(target, self.version(target)))
         return replace(record, footprint=footprint, named=named)
+
+    def _begin_anew(self) -> None:
+        """Give up what was changed before; answers are on the image's grid, and stay as good as they were."""
+        self.history.clear()
+        current = [target for target in self.records if self.is_current(target)]
+        self._versions.clear()
+        self._first_version = self._new_version()
+        for target in current:
+            self.records[target] = replace(self.records[target], answered_version=self._first_version)
 
     def _forget(self, target: str) -> None:
         """Drop the prompts of a target that is gone, and what undo and redo would do to it."""

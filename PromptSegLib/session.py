@@ -246,10 +246,7 @@ class Session:
 
         What was there before the first prompt stays; so does what was edited by hand since.
         """
-        self._begin()
-        prompts = self._prompts_with(prompt)
-        prompts.remove(prompt)
-        self._start_over(f"remove {prompt.kind}{prompt.sign}", tuple(prompts))
+        self._remove([prompt])
 
     def reset(self) -> None:
         """Drop all prompts of the selected target, and what was predicted from them."""
@@ -485,6 +482,17 @@ class Session:
         """Select a target of a step about to be replayed: observers look at what is selected."""
         if step is not None and self._target not in step.targets and step.target in self.targets:
             self._target = step.target
+
+    def _remove(self, prompts: Sequence[Prompt]) -> None:
+        """Take `prompts`, at least one, back in a single step."""
+        self._begin()
+        left = list(self._ledger.record(self._target).prompts)
+        for prompt in prompts:
+            if prompt not in left:
+                raise PromptError(f"expected one of the {len(left)} prompts of {self._target!r}, got {prompt}")
+            left.remove(prompt)
+        more = f" and {len(prompts) - 1} more" if len(prompts) > 1 else ""
+        self._start_over(f"remove {prompts[0].kind}{prompts[0].sign}{more}", tuple(left))
 
     def _prompts_with(self, prompt: Prompt) -> list[Prompt]:
         prompts = list(self._ledger.record(self._target).prompts)

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class Lattices:
-    """Where `volume_node` lies in the lattices of `segmentation_node`, as of the last `update`.
+    """Where `volume_node` lies in the lattices of `segmentation_node`, as of the last `locate`.
 
     matrices: of the lattices of the layers, 4x4 to the segmentation's RAS. default: the one for segments that have no
     voxels yet.
@@ -37,18 +37,19 @@ class Lattices:
         self.default = self._default(matrices)
         self.placement(self.default)
 
-    def update(self, matrices: Sequence[FloatArray]) -> bool:
+    def locate(self) -> bool:
         """Ask where the nodes lie now, and return whether they moved against each other, or have another shape."""
         placed, self.grid = self._now()
         # Slicer keeps a matrix as spacing and directions: it comes back with another last bit.
-        is_moved = placed.shape_kji != self._placed.shape_kji or not _is_same(
-            placed.ijk_to_ras, self._placed.ijk_to_ras
-        )
-        if is_moved:
+        is_same = placed.shape_kji == self._placed.shape_kji and _is_same(placed.ijk_to_ras, self._placed.ijk_to_ras)
+        if not is_same:
             self._placed = placed
             self._placements.clear()
+        return not is_same
+
+    def choose(self, matrices: Sequence[FloatArray]) -> None:
+        """Choose `default` anew, for layers on these lattices."""
         self.default = self._default(matrices)
-        return is_moved
 
     def placement(self, ijk_to_ras: FloatArray) -> Placement:
         """Return how the volume lies in the lattice `ijk_to_ras`."""

@@ -47,11 +47,15 @@ class SegmentWriter:
     def __init__(self, segmentation_node: Any, editor_node: Any, history: Any = None) -> None:
         self._node = segmentation_node
         self._history = history
-        self._editor_node = editor_node
         self._editor = slicer.vtkSlicerSegmentEditorLogic()
         self._editor.SetMRMLScene(segmentation_node.GetScene())
-        self._editor.SetSegmentEditorNode(editor_node)
+        self.follow(editor_node)
         self._outdated_surfaces: set[str] = set()
+
+    def follow(self, editor_node: Any) -> None:
+        """Follow the rules of this vtkMRMLSegmentEditorNode from now on."""
+        self._editor_node = editor_node
+        self._editor.SetSegmentEditorNode(editor_node)
 
     @property
     def _segmentation(self) -> Any:

@@ -127,6 +127,9 @@ class SegmentMaskStore:
         return deltas
 
     def apply(self, key: str, delta: MaskDelta, revert: bool) -> None:
+        if self._segmentation.GetSegment(key) is None:
+            _log.warning("segment %s is no longer there: its undo step is passed over", key)
+            return
         lattice = self._lattice_to_write(key)
         self._seen(key, lattice)
         before = self._read_on(lattice, key, delta.extent)
@@ -137,10 +140,13 @@ class SegmentMaskStore:
         self._remember({key: change} if change else {})
 
     def foreign_edits(self) -> dict[str, MaskDelta]:
+        is_moved = self._lattices.locate()
         is_news = self._is_news()
         if is_news:
             self._matrices = self._take_stock()
-        if self._lattices.update(self._matrices) or not all(map(self._is_where_written, self._written if is_news else ())):
+        if is_news or is_moved:
+            self._lattices.choose(self._matrices)
+        if is_moved or not all(map(self._is_where_written, self._written if is_news else ())):
             self.revision += 1
             self._known.clear()
             self._written.clear()
