@@ -20,8 +20,8 @@ from PromptSegLib.measurement.table import as_csv, as_json, notes, record_of, ro
 
 _EPILOG = """\
 A diameter runs from outline to outline, along the middles of the voxels' outer faces; axial ones lie in the slices as
-they were taken. A segment's diameters are those of its longest part. Parts are what does not touch by a face, an edge or
-a corner. SUV is by body weight; PET in DICOM is measured in SUV when its header tells the factor. CASES.csv has the
+they were taken. A segment's diameters are those of its longest part. Parts are what does not touch by a face, an edge
+or a corner. SUV is by body weight; PET in DICOM is measured in SUV when its header tells the factor. CASES.csv has the
 column segmentation (or output, as for promptseg segment), and as need be image, case, unit and suv_factor.
 """
 

@@ -75,7 +75,8 @@ def suv_factor(header: Header) -> float:
 
     Weight times decay over dose, as the Quantitative Imaging Biomarkers Alliance computes it for values in Bq/mL that
     were corrected for decay to the start of the scan (DecayCorrection START) or to the injection (ADMIN). Values that
-    are SUV by body weight already (GML) have factor 1. Raises VolumeError that says what is missing: nothing is guessed.
+    are SUV by body weight already (GML) have factor 1. Raises VolumeError that says what is missing: nothing is
+    guessed.
     """
     first = header.files[0]
     _expect(header, "Modality", str(first.get("Modality", "")) == "PT", "PT", first.get("Modality"))

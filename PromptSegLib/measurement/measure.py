@@ -40,7 +40,7 @@ class Measurement:
     """What was measured of a segment, or of one part of it.
 
     part: 0 for the whole segment, 1 for its largest part. parts: those of a segment, the largest first, `MOST_PARTS` at
-    most; part_count counts all. volume_ml: voxels times the determinant of the grid's affine. extent: the box of voxels.
+    most; part_count counts all. volume_ml: voxels times the determinant of the grid's affine. extent: the box of them.
     touches_border: whether it reaches the image's border, where the volume is a lower bound; None when it is not known
     where that is. centroid_ras: mean of the voxels' centres, mm. axial, longest: of the part where it is longest.
     surface_mm2: see `surface`. intensity: in `unit`, "SUV" when `uptake` is there; empty when the unit is not known.
@@ -145,7 +145,8 @@ class Ruler:
             return replace(measured[0], part=0, parts=measured)
         whole = self._measured(name, 0, patch, shapes=False)
         if self._shapes:
-            whole = replace(whole, **_largest(measured, parts, self._grid), surface_mm2=self._surface(patch))
+            axial, longest = _longest_of(measured, parts, self._grid)
+            whole = replace(whole, axial=axial, longest=longest, surface_mm2=self._surface(patch))
         return replace(whole, part_count=len(parts), parts=measured)
 
     def _measured(self, name: str, number: int, patch: Patch, shapes: bool = True) -> Measurement:
@@ -209,7 +210,7 @@ def centroid_ras(patch: Patch, grid: Grid) -> tuple[float, float, float]:
     return r, a, s
 
 
-def _largest(measured: Sequence[Measurement], parts: Parts, grid: Grid) -> dict[str, AxialDiameters | Diameter | None]:
+def _longest_of(measured: Sequence[Measurement], parts: Parts, grid: Grid) -> tuple[AxialDiameters, Diameter]:
     """Return the diameters of the part that has the longest, those that were not measured yet among them."""
     axial = max((one.axial for one in measured if one.axial), key=lambda one: one.longest.length_mm)
     longest = max((one.longest for one in measured if one.longest), key=lambda one: one.length_mm)
@@ -223,7 +224,7 @@ def _largest(measured: Sequence[Measurement], parts: Parts, grid: Grid) -> dict[
         if other.longest.length_mm > axial.longest.length_mm:
             axial = replace(other, slice=other.slice + patch.extent.start_kji[other.axis])
         longest = max(longest, longest_diameter(patch.mask_kji, box), key=lambda one: one.length_mm)
-    return {"axial": axial, "longest": longest}
+    return axial, longest
 
 
 def _diagonal_mm(slices: tuple[slice, ...], grid: Grid) -> float:

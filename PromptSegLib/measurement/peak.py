@@ -63,7 +63,7 @@ def _ball_sums(
     total = np.zeros(shape_kji)
     depth, height, width = shape_kji
     for row in rows:
-        k, j, first, stop = (int(n) for n in row + (*reach_kji, reach_kji[2]))
+        k, j, first, stop = (int(n) for n in np.add(row, (*reach_kji, reach_kji[2])))
         layer = sums[k : k + depth, j : j + height]
         total += layer[:, :, stop : stop + width]
         total -= layer[:, :, first : first + width]
@@ -71,7 +71,7 @@ def _ball_sums(
 
 
 def _rows_of_ball(grid: Grid) -> IntArray:
-    """Return the ball around a voxel as rows along i : (n, 4), each dk, dj, the first di, and the one after the last."""
+    """Return the ball around a voxel as rows along i : (n, 4), each dk, dj, its first di and the one after its last."""
     reach = np.ceil(RADIUS_MM * np.linalg.norm(grid.ras_to_ijk[:3, :3], axis=1)).astype(int)  # along i, j, k
     k, j, i = (np.arange(-n, n + 1) for n in flip_axes(reach))
     offsets = np.stack(np.meshgrid(k, j, i, indexing="ij"), axis=-1)

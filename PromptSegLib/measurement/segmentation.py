@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from PromptSegLib.bitmask import Patch
 from PromptSegLib.errors import GeometryError, PromptError, VolumeError
-from PromptSegLib.geometry import Extent, FloatArray, Grid
+from PromptSegLib.geometry import AxisMap, Extent, FloatArray, Grid
 from PromptSegLib.volume import Volume
 
 LARGEST_LABEL = 65535
@@ -153,8 +153,6 @@ def _extent(slices: tuple[slice, ...]) -> Extent:
 
 def reference_box(grid: Grid, reference: Grid, tolerance: float = 1e-3) -> Extent | None:
     """Return the box of `reference` in voxels of `grid`; None when its voxels are not those of `grid`."""
-    from PromptSegLib.geometry import AxisMap
-
     axis_map = AxisMap.between(reference, grid.ijk_to_ras, tolerance)
     return axis_map.extent(reference.extent) if axis_map else None
 

@@ -14,6 +14,8 @@ from PromptSegLib.measurement.diameters import Diameter
 from PromptSegLib.measurement.intensity import PERCENTILES
 from PromptSegLib.measurement.measure import Measurement
 
+_ALWAYS = ("segment", "note")
+
 Cell = str | int | float | bool | None
 
 
@@ -109,7 +111,7 @@ def table(rows: Sequence[Measurement], cases: Sequence[str] | None = None) -> tu
     titles, columns = [], []
     for column in COLUMNS:
         cells = [column.value(row) for row in rows]
-        if any(cell is not None for cell in cells) or column.unit == "" and column.name in ("segment", "note"):
+        if any(cell is not None for cell in cells) or column.name in _ALWAYS:
             titles.append(column.title(unit))
             columns.append(cells)
     if cases is not None:
@@ -118,7 +120,7 @@ def table(rows: Sequence[Measurement], cases: Sequence[str] | None = None) -> tu
 
 
 def as_csv(rows: Sequence[Measurement], cases: Sequence[str] | None = None) -> str:
-    """Return the table as CSV: numbers with a point and seven digits, "yes" and "no", nothing where nothing is known."""
+    """Return the table as CSV: numbers with a point and seven digits, "yes" and "no", nothing for what is not known."""
     titles, lines = table(rows, cases)
     return csv_text(titles, lines)
 

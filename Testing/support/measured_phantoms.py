@@ -30,11 +30,11 @@ def voxel_centres_ras(grid):
 
 
 def grid_around(kind, reach_mm):
-    """Return a grid of one of `AXES` around a ball of the radius `reach_mm` with room to spare, and its centre in RAS."""
+    """Return a grid of one of `AXES` around a ball of the radius `reach_mm`, and that ball's centre in RAS."""
     inverse = np.linalg.inv(AXES[kind])
     half = np.ceil(reach_mm * np.linalg.norm(inverse, axis=1)).astype(int) + 2
     grid = grid_of(kind, flip_axes(2 * half + 1))
-    return grid, grid.to_ras(half + (0.2, 0.37, 0.11))
+    return grid, grid.to_ras(half + np.array([0.2, 0.37, 0.11]))
 
 
 def ellipsoid(grid, centre_ras, radii_mm, turned=None):
@@ -85,7 +85,7 @@ def outline_pieces(mask_ab):
 
 
 def longest_across(pieces_mm, along):
-    """Return the longest line at a right angle to `along` : (2,) from outline to outline, through any of its corners."""
+    """Return the longest line across `along` : (2,) from outline to outline, through any of its corners."""
     along = along / np.linalg.norm(along)
     frame = np.stack([along, (-along[1], along[0])])
     turned = pieces_mm @ frame.T
