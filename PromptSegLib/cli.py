@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from PromptSegLib.command import benchmark, demo, info, measure, models, propagate, segment, train_default
+from PromptSegLib.command import benchmark, demo, follow_up, info, measure, models, propagate, segment, train_default
 from PromptSegLib.command.arguments import Parser, with_values_attached
 from PromptSegLib.errors import PromptSegError
 from PromptSegLib.weights import command as weights
@@ -51,6 +51,6 @@ def _parser() -> Parser:
         epilog="Exit status: 0 done, 1 weights could not be had, 2 bad input, 130 interrupted.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (segment, propagate, measure, models, info, demo, benchmark, train_default, weights):
+    for command in (segment, propagate, measure, follow_up, models, info, demo, benchmark, train_default, weights):
         command.add_parser(commands)
     return parser

@@ -49,9 +49,7 @@ def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument("--image", type=Path, metavar="IMAGE", help="the image that was segmented, on the same grid")
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="the table to write: .csv or .json")
     parser.add_argument("--list", type=Path, dest="cases", metavar="CASES.csv", help="measure each row into one table")
-    parser.add_argument(
-        "--segment", action="append", type=parsing.text, metavar="NAME", help="measure this one; repeatable"
-    )
+    parser.add_argument("--segment", action="append", metavar="NAME", help="measure this one; repeatable")
     parser.add_argument(
         "--label", action="append", default=[], type=parsing.label, metavar="NAME=VALUE", help="names in a labelmap"
     )

@@ -149,6 +149,10 @@ class Ruler:
             whole = replace(whole, axial=axial, longest=longest, surface_mm2=self._surface(patch))
         return replace(whole, part_count=len(parts), parts=measured)
 
+    def part(self, name: str, number: int, patch: Patch) -> Measurement:
+        """Measure one part of a segment alone. patch: its voxels, on the segmentation's grid."""
+        return self._measured(name, number, patch)
+
     def _measured(self, name: str, number: int, patch: Patch, shapes: bool = True) -> Measurement:
         voxels = int(np.count_nonzero(patch.mask_kji))
         volume_ml = voxels * self._grid.voxel_mm3 / 1000

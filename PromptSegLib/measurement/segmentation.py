@@ -139,7 +139,7 @@ def checked_labels(volume: Volume) -> NDArray[Any]:
 def _present(labels: NDArray[Any]) -> NDArray[Any]:
     """Return the values other than 0, layer by layer: sorting a whole volume at once takes its memory twice."""
     if labels.dtype == bool:
-        return np.flatnonzero([False, labels.any()])
+        return np.ones(int(labels.any()), dtype=np.int64)
     counts = np.zeros(LARGEST_LABEL + 1, dtype=bool)
     for layer in labels:
         counts[layer.ravel()] = True
