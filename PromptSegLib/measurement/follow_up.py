@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -44,7 +45,8 @@ class TimePoint:
 class Moment:
     """A lesion at one time point, all of its parts.
 
-    event: "baseline", "same", "new", "gone", "merged", "split", "back" when it had been gone, or "absent" before it is seen.
+    event: "baseline", "same", "new", "gone", "merged", "split", "merged and split", "back" when it had been gone, or
+    "absent" until it is seen.
     """
 
     event: str
@@ -152,10 +154,13 @@ class _Thread:
     """Follows lesions from time point to time point.
 
     steps: for each, its lesions with their roots: numbers of the lesions, first seen then or before, that they came of.
+    merged, split: for each, those that came of several lesions, and those that came of one beside others.
     """
 
     def __init__(self, distance_mm: float, least_mm: float) -> None:
         self.steps: list[list[tuple[Lesion, frozenset[int]]]] = []
+        self.merged: list[list[Lesion]] = []
+        self.split: list[list[Lesion]] = []
         self.left_out: list[int] = []
         self._distance_mm = distance_mm
         self._least_mm = least_mm
@@ -166,6 +171,9 @@ class _Thread:
         """Take the lesions of the next time point."""
         pairs = matches([one for one, _ in self._last], lesions, self._distance_mm)
         step, left_out = [], 0
+        before, after = Counter(n for n, _ in pairs), Counter(m for _, m in pairs)
+        self.merged.append([lesions[m] for m, count in after.items() if count > 1])
+        self.split.append([lesions[m] for n, m in pairs if before[n] > 1])
         for index, lesion in enumerate(lesions):
             roots = frozenset[int]().union(*(self._last[n][1] for n, m in pairs if m == index))
             if not roots:
@@ -196,25 +204,25 @@ def _tracks(thread: _Thread, nodes: set[str], targets: set[int], count: int) -> 
     for number, group in enumerate(thread.groups(), start=1):
         parts = [tuple(one for one, roots in step if roots & group) for step in thread.steps]
         segment = next(one.segment for step in parts for one in step)
-        moments = tuple(Moment(_event(parts[: time + 1]), parts[time]) for time in range(count))
+        moments = tuple(Moment(_event(thread, parts[: time + 1]), parts[time]) for time in range(count))
         tracks.append(Track(number, segment, organ_of(segment), segment in nodes, bool(group & targets), moments))
     return tuple(tracks)
 
 
-def _event(parts: Sequence[tuple[Lesion, ...]]) -> str:
+def _event(thread: _Thread, parts: Sequence[tuple[Lesion, ...]]) -> str:
     """Say what happened to a lesion by the last of the time points given."""
-    now, before = len(parts[-1]), [len(step) for step in parts[:-1] if step]
-    if len(parts) == 1:
+    time, now = len(parts) - 1, parts[-1]
+    if time == 0:
         return "baseline" if now else "absent"
-    if not before:
+    if not any(parts[:-1]):
         return "new" if now else "absent"
     if not now:
         return "gone"
     if not parts[-2]:
         return "back"
-    if now == before[-1]:
-        return "same"
-    return "merged" if now < before[-1] else "split"
+    events = {"merged": thread.merged[time], "split": thread.split[time]}
+    happened = [event for event, lesions in events.items() if any(one is other for one in lesions for other in now)]
+    return " and ".join(happened) or "same"
 
 
 def organ_of(segment: str) -> str:
