@@ -17,6 +17,7 @@ from PromptSegLib.measurement.image_unit import read_measured_image
 from PromptSegLib.measurement.measure import Measurement, measure
 from PromptSegLib.measurement.segmentation_file import read_segmentation
 from PromptSegLib.measurement.table import as_csv, as_json, notes, record_of, rows_of
+from PromptSegLib.measurement.texts import axial_text, mean_text, part_text, volume_text
 
 _EPILOG = """\
 A diameter runs from outline to outline, along the middles of the voxels' outer faces; axial ones lie in the slices as
@@ -208,19 +209,9 @@ def _print(measured: list[tuple[Task, tuple[Measurement, ...]]]) -> None:
 
 
 def _line(row: Measurement) -> tuple[str, ...]:
-    axial = f"{row.axial.longest.length_mm:.1f} x {row.axial.perpendicular.length_mm:.1f} mm" if row.axial else ""
-    values = row.intensity
-    unit = f" {row.unit}" if row.unit else ""
-    spread = f" ± {values.sd:.4g}" if values and values.sd is not None else ""
-    return (
-        row.segment,
-        str(row.part) if row.part else "all",
-        f"{row.volume_ml:.4g} mL",
-        axial,
-        f"{row.longest.length_mm:.1f} mm" if row.longest else "",
-        f"{values.mean:.4g}{spread}{unit}" if values else "",
-        "; ".join(notes(row)),
-    )
+    longest = f"{row.longest.length_mm:.1f} mm" if row.longest else ""
+    cells = (part_text(row), volume_text(row.volume_ml), axial_text(row), longest, mean_text(row))
+    return (row.segment, *cells, "; ".join(notes(row)))
 
 
 def _factor(text: str) -> float:

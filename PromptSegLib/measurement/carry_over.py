@@ -46,14 +46,19 @@ class CarryOver:
     def confirmed(self) -> Mapping[str, tuple[Prompt, ...]]:
         return MappingProxyType(self._confirmed)
 
+    def waiting_at(self, click: Point, near_mm: float = 0.0) -> str | None:
+        """Return which mask a click is on, or the nearest one no farther than `near_mm`; None when there is none."""
+        distances = {name: _distance_mm(mask, click) for name, mask in self._pending.items()}
+        name = min(distances, key=lambda one: distances[one], default=None)
+        return name if name is not None and distances[name] <= near_mm else None
+
     def confirm(self, click: Point) -> str:
         """Take a click for one of the masks: the nearest one that it is in, or no more than `NEAR_MM` beside.
 
         Returns its name. Raises PromptError, and nothing is confirmed, when there is none.
         """
-        distances = {name: _distance_mm(mask, click) for name, mask in self._pending.items()}
-        name = min(distances, key=lambda one: distances[one], default="")
-        if not name or distances[name] > NEAR_MM:
+        name = self.waiting_at(click, NEAR_MM)
+        if name is None:
             waiting = ", ".join(self._pending) or "none"
             position = ", ".join(f"{value:g}" for value in click.position_ras)
             raise PromptError(f"expected a click on a mask that waits ({waiting}), got ({position}), on none of them")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -45,12 +46,20 @@ class Header:
 def read_header(path: Paths, series: str | None = None) -> Header | None:
     """Read the header of a DICOM file, or of a series in a folder; None when the file is not DICOM.
 
-    Raises VolumeError when there is DICOM and pydicom is not, or the series is not there.
+    Raises VolumeError when there is DICOM and pydicom is not, or a file cannot be read.
+    """
+    source = Path(path)
+    files = _files(source, series) if source.is_dir() else [source]
+    return read_header_of_files(files, source)
+
+
+def read_header_of_files(files: Sequence[Path], source: Paths) -> Header | None:
+    """Read the header of the files of a series; None when there is none, or they are not DICOM.
+
+    source: what to call them in messages. Raises VolumeError as `read_header`.
     """
     from PromptSegLib.io.dicom import is_dicom
 
-    source = Path(path)
-    files = _files(source, series) if source.is_dir() else [source]
     if not files or not files[0].is_file() or not is_dicom(files[0]):
         return None
     try:
@@ -64,7 +73,8 @@ def read_header(path: Paths, series: str | None = None) -> Header | None:
     ]  # fmt: skip
     try:
         return Header(
-            source, tuple(pydicom.dcmread(one, stop_before_pixels=True, specific_tags=list(tags)) for one in files)
+            Path(source),
+            tuple(pydicom.dcmread(one, stop_before_pixels=True, specific_tags=list(tags)) for one in files),
         )
     except (OSError, pydicom.errors.InvalidDicomError) as error:
         raise VolumeError(f"expected a readable DICOM header, got {source}: {error}") from error
