@@ -39,9 +39,11 @@ from PromptSegLib.process_executor import ProcessExecutor
 from PromptSegLib.session import SessionObserver
 from PromptSegLib.shared_executor import SharedExecutor
 from PromptSegWidgets.enabling import Enabling
+from PromptSegWidgets.follow_up_section import FollowUpSection
 from PromptSegWidgets.input_section import InputSection
 from PromptSegWidgets.installation import install
 from PromptSegWidgets.look_ahead import LookAhead
+from PromptSegWidgets.measure_section import MeasureSection
 from PromptSegWidgets.model_section import ModelSection
 from PromptSegWidgets.names_section import NamesSection
 from PromptSegWidgets.panel_observer import PanelObserver
@@ -172,7 +174,8 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.statusLabel.setVisible(False)
         self.model, self.prompts, self.settings = ModelSection(self), PromptsSection(self), SettingsSection(self)
         self.input, others = InputSection(self), (NamesSection(self), ResultSection(self), WorklistSection(self))
-        self._sections = (self.input, self.model, self.prompts, self.settings, *others)
+        self.measure, self.followUp = MeasureSection(self), FollowUpSection(self)
+        self._sections = (self.input, self.model, self.prompts, self.settings, *others, self.measure, self.followUp)
         self._enabling, self._lookAhead = Enabling(self), LookAhead(self)
         for section in self._sections:
             for control, action in section.actions().items():

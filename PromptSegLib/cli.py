@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from PromptSegLib.command import benchmark, demo, info, models, propagate, segment, train_default
+from PromptSegLib.command import benchmark, demo, follow_up, info, measure, models, propagate, segment, train_default
 from PromptSegLib.command.arguments import Parser, with_values_attached
 from PromptSegLib.errors import PromptSegError
 from PromptSegLib.weights import command as weights
@@ -74,6 +74,6 @@ def _parser() -> Parser:
         "130 interrupted, 143 terminated.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (segment, propagate, models, info, demo, benchmark, train_default, weights):
+    for command in (segment, propagate, measure, follow_up, models, info, demo, benchmark, train_default, weights):
         command.add_parser(commands)
     return parser

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from itertools import zip_longest
 from typing import Any
 
+import numpy as np
 import slicer
 import vtk
 
@@ -15,6 +16,8 @@ from PromptSegLib.errors import PromptError, PromptSegError, SceneError
 from PromptSegLib.executor import Executor
 from PromptSegLib.geometry import Extent
 from PromptSegLib.history import TargetRecord
+from PromptSegLib.imaging.rasterize import mask_on_grid
+from PromptSegLib.measurement.carry_over import CarryOver
 from PromptSegLib.mrml.certainty_overlay import CertaintyOverlay
 from PromptSegLib.mrml.channel_nodes import ChannelNodes, checked_node
 from PromptSegLib.mrml.layers import BINARY_LABELMAP, CLOSED_SURFACE
@@ -27,7 +30,7 @@ from PromptSegLib.mrml.state_node import StateNode
 from PromptSegLib.mrml.transforms import world_to_node
 from PromptSegLib.observer import SessionObserver
 from PromptSegLib.predictors.base import Predictor
-from PromptSegLib.prompts import Point, Prompt
+from PromptSegLib.prompts import Point, Prompt, check_inside
 from PromptSegLib.session import Session
 from PromptSegLib.view import View, Window
 
@@ -89,6 +92,7 @@ class SceneSession(Session):
             self._later = later
             self._view_now = view_now
             self._refresh_is_due = False
+            self._carry: CarryOver | None = None
             self._markups: PromptMarkups | None = None
             self._overlay: CertaintyOverlay | None = None
             self._observations = Observations()
@@ -114,6 +118,31 @@ class SceneSession(Session):
             self._observe_nodes()
 
     # What a scene adds to a session
+
+    def carry_over(self, carry: CarryOver | None) -> None:
+        """Let a positive point on a mask that waits in `carry` make a segment of it, which the point then corrects."""
+        self._carry = carry
+
+    def add(self, prompt: Prompt, view: View | None = None) -> None:
+        if self._carry is not None and isinstance(prompt, Point) and prompt.positive:
+            name = self._carry.waiting_at(prompt)
+            if name is not None:
+                check_inside(prompt, self.image.grid)
+                self._take_carried(name, prompt)
+        super().add(prompt, view)
+
+    def _take_carried(self, name: str, click: Point) -> None:
+        assert self._carry is not None
+        mask = self._carry.pending[name]
+        self.add_target(name)
+        if self.capabilities.takes(mask):
+            super().add(mask)
+        else:
+            patch = mask_on_grid(mask, self.image.grid)
+            placed = np.zeros(self.image.grid.shape_kji, dtype=bool)
+            placed[patch.extent.slices] = patch.mask_kji
+            self.set_mask(placed)
+        self._carry.confirm(click)
 
     def add_world(self, position_world: Any, positive: bool = True, view: View | None = None) -> None:
         """Add a point at `position_world` : (3,), mm, in world RAS, as views show it."""
