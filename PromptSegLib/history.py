@@ -35,11 +35,15 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class TargetRecord:
-    """The prompts of a target, and the newest answer to them. is_answered: whether the mask reflects them all."""
+    """The prompts of a target, and the newest answer to them. is_answered: whether the mask reflects them all.
+
+    maker: the name of the predictor that drew all of the mask, from nothing; empty when some of it came from elsewhere.
+    """
 
     prompts: tuple[Prompt, ...] = ()
     answer: Answer | None = None
     is_answered: bool = True
+    maker: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -57,6 +58,7 @@ class Ledger:
     def replace_mask(self, step: Step, patch: Patch) -> None:
         """Make `patch`, and nothing outside of it, the mask of the step's target: the user said so."""
         step.is_edit = True
+        self.set_records(step, {step.target: replace(step.after[step.target], maker="")})
         self.write(step, {step.target: patch}, replaces=True)
 
     def take_back_predictions(self, step: Step, until: Step | None = None) -> None:

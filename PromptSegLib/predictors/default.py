@@ -30,12 +30,13 @@ from PromptSegLib.imaging.roi import Float32Array, Roi
 from PromptSegLib.imaging.windowing import is_ct
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.predictors.classical import ClassicalPredictor
-from PromptSegLib.predictors.evidence import Evidence
+from PromptSegLib.predictors.correction import correction_of
+from PromptSegLib.predictors.evidence import Evidence, corrected
 from PromptSegLib.predictors.expected_size import ExpectedSize
 from PromptSegLib.predictors.prompt_maps import PromptMaps, prompt_maps
 from PromptSegLib.predictors.prompt_network import PromptNetwork, load_network
 from PromptSegLib.predictors.scale_choice import Look, most_agreed
-from PromptSegLib.prompts import Lasso, Scribble, VoxelScribble
+from PromptSegLib.prompts import Box, Lasso, Scribble, VoxelScribble
 from PromptSegLib.view import View
 from PromptSegLib.volume import Image
 
@@ -116,6 +117,9 @@ class DefaultPredictor:
         if evidence.is_empty:
             return
         question = _Question(encoding, state, evidence, cancel)
+        if question.is_correction:
+            yield question.correction()
+            return
         look, maps = question.answered(progress)
         with question.timed("refine"):
             values, speaks = question.settled(look, maps)
@@ -210,6 +214,49 @@ class _Question:
         self._first_side, self._next_side = (
             scene.network.side if is_fine else min(scene.network.side, side[scene.dims])
             for side in (_FIRST_SIDE, _NEXT_SIDE)
+        )
+
+    @property
+    def is_correction(self) -> bool:
+        """Whether the newest prompt is about an error in a mask that came from elsewhere."""
+        state, evidence = self._state, self._evidence
+        is_of_given = state.mask is not None and state.mask_is_given and not state.redraw
+        is_box = any(isinstance(prompt, Box) for prompt in state.prompts[-1:])
+        return is_of_given and bool(len(evidence.newest_kji)) and not self._is_apart and not is_box
+
+    def correction(self) -> Prediction:
+        """Return the given mask with those errors put right that prompts lie in; all else stays."""
+        state, evidence, network = self._state, self._evidence, self._scene.network
+        assert state.mask is not None
+        look, maps, _ = self._first_look()
+        with self.timed("correct"):
+            mask, probability = maps.previous > 0.5, expit(look.logits)
+            changes = []
+            for number in evidence.unanswered(state.mask):
+                self._cancel.check()
+                voxels, value = evidence.said[number]
+                prompted = look.roi.mark(voxels)
+                kept = (maps.negative if value else maps.positive) > 0
+                if not prompted.any():  # beyond the region, or of no voxel
+                    continue
+                found = correction_of(maps.image, mask, look.logits, prompted, value, kept)
+                changes.append((found.changed, mask == value, voxels, value))
+                wrong = expit(found.odds)
+                probability = np.where(mask == value, probability, wrong if value else 1 - wrong)
+                mask = np.where(found.changed, value, mask)
+        with self.timed("paste"):
+            patch = corrected(state.mask, look.roi, changes)
+            around = patch.extent.padded(2).intersection(look.roi.extent)
+            # As sure of what is there now as the mask it came from, at least.
+            sure = np.where(mask, np.maximum(probability, 0.5), np.minimum(probability, 0.5)).astype(np.float32)
+            certainty = Certainty.of(around, look.roi.to_source(sure, around))
+        return Prediction(
+            {state.target: patch},
+            look.expected_dice,
+            self.timings_ms,
+            network.note,
+            device=network.device,
+            certainty=certainty,
         )
 
     def timed(self, stage: str) -> _Timed:
