@@ -381,7 +381,7 @@ class Session:
         before, device_before = self._engine, self._device
         self.use(predictor, device)
         try:
-            self._start(None, view, label=f"hand over to {capabilities.name}")
+            self._start(None, view, label=f"hand over to {capabilities.name}", redraw=True)
         except PromptSegError:
             self._engine, self._device = before, device_before
             raise
@@ -543,10 +543,10 @@ class Session:
             redraw=redraw or self.redraw,
         )
         self.error = None
+        # What is handed over comes from elsewhere whatever becomes of it.
+        is_own = not state.mask_is_given or (state.redraw and not label)
         label = label or ("predict" if span is None else "propagate")
-        if state.mask_is_given and not state.redraw:
-            maker = ""
-        run = self._running = _Run(self, (target, *others), step, view, label, maker)
+        run = self._running = _Run(self, (target, *others), step, view, label, maker if is_own else "")
         self.observer.busy_changed(True)
         self._executor.submit(self._engine, state, run)
         if isinstance(self._executor, ImmediateExecutor) and self.error is not None:

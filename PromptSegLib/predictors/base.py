@@ -54,6 +54,9 @@ class Capabilities:
     classes: names it knows. tasks: names of those that are asked for together, by what they are called together.
     weights: entries of the weights catalogue that it needs.
     devices: where it can run, best first.
+    corrects: whether a click on a mask that came from elsewhere changes only what it is about, by the predictor's own
+    way. Of the answers of others, what does not hang together with the click is left out, see
+    `PromptSegLib.predictors.locality`.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Capabilities:
     devices: tuple[str, ...] = ("cpu",)
     citation: str = ""
     experimental: bool = False
+    corrects: bool = False
 
     def __post_init__(self) -> None:
         if unknown := self.prompts - set(PROMPT_FEATURES):

@@ -49,6 +49,7 @@ class ClassicalPredictor:
         )
         | {"mask"},
         code_license="Apache-2.0",
+        corrects=True,
         devices=("cpu",),
     )
 

@@ -45,11 +45,13 @@ def correction_of(
     prompted: BoolArray,
     is_positive: bool,
     kept: BoolArray,
+    usual_depth: float,
 ) -> Correction:
     """Return what a prompt changes in `mask`.
 
     image: 0 black to 1 white. logits: of a network that saw the prompt. prompted: its voxels, some. kept: voxels that
-    must not change. All (k, j, i) on one isotropic grid, but for axes of one voxel.
+    must not change. usual_depth: how deep the mask is, in voxels, where none of it is here. All (k, j, i) on one isotropic
+    grid, but for axes of one voxel.
     """
     domain = (~mask if is_positive else mask) & ~kept
     domain |= prompted
@@ -64,13 +66,18 @@ def correction_of(
     odds = odds.astype(np.float32)
     if not is_positive:
         return Correction(_connected((odds > 0) & domain | heard, prompted), odds)
-    own = float(_depth(mask).max())
+    own = deepest(mask) or usual_depth
     for least in _ODDS:
         changed = _connected((odds > least) & domain | heard, prompted)
         if _thickest(mask, changed) <= _THICK * own + 1:
             return Correction(changed, odds)
     near = (odds > 0) & domain & (far <= own)
     return Correction(_connected(near | heard, prompted), odds)
+
+
+def deepest(mask: BoolArray) -> float:
+    """Return how far the voxel of `mask` farthest from its border is from it, in voxels; 0 when it is empty."""
+    return float(_depth(mask).max())
 
 
 def _thickest(mask: BoolArray, added: BoolArray) -> float:

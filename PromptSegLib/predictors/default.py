@@ -30,8 +30,8 @@ from PromptSegLib.imaging.roi import Float32Array, Roi
 from PromptSegLib.imaging.windowing import is_ct
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.predictors.classical import ClassicalPredictor
-from PromptSegLib.predictors.correction import correction_of
-from PromptSegLib.predictors.evidence import Evidence, corrected
+from PromptSegLib.predictors.correction import correction_of, deepest
+from PromptSegLib.predictors.evidence import Evidence, box_around, corrected
 from PromptSegLib.predictors.expected_size import ExpectedSize
 from PromptSegLib.predictors.prompt_maps import PromptMaps, prompt_maps
 from PromptSegLib.predictors.prompt_network import PromptNetwork, load_network
@@ -70,6 +70,9 @@ _ROOM, _CLOSE_IN, _STRIDE = 1.1, 0.75, 1.6
 # How far from the newest prompt changes may begin that it asks for, and how far others may lie, in parts of the mask's
 # longest side. The first stroke of the other sign in a slice says more than a click, so many times as far.
 _REACH, _CONTRARY_REACH, _CONTRAST_REACH = 0.5, 0.25, 2
+# A mask is corrected in a region in which it is so many working voxels deep; the smallest of these, in voxels of the
+# image. On synthetic volumes trees lose by corrections when all of them is looked at.
+_DEEP_ENOUGH, _FINEST_CORRECTED = 3.0, 0.75
 # A network that expects no better Dice than this in the view that was clicked in is shown other regions, too.
 _SURE = 0.48
 
@@ -90,6 +93,7 @@ class DefaultPredictor:
         )
         | {"mask"},
         code_license="Apache-2.0",
+        corrects=True,
         weights_license="Apache-2.0",
         devices=("cuda", "mps", "cpu"),
     )
@@ -228,7 +232,8 @@ class _Question:
         """Return the given mask with those errors put right that prompts lie in; all else stays."""
         state, evidence, network = self._state, self._evidence, self._scene.network
         assert state.mask is not None
-        look, maps, _ = self._first_look()
+        roi, usual_depth = self._region_to_correct(state.mask)
+        look, maps = self._look(roi)
         with self.timed("correct"):
             mask, probability = maps.previous > 0.5, expit(look.logits)
             changes = []
@@ -237,9 +242,11 @@ class _Question:
                 voxels, value = evidence.said[number]
                 prompted = look.roi.mark(voxels)
                 kept = (maps.negative if value else maps.positive) > 0
-                if not prompted.any():  # beyond the region, or of no voxel
+                if not prompted.any():  # beyond the region
+                    nothing = np.zeros(mask.shape, dtype=bool)
+                    changes.append((nothing, nothing, voxels, value))
                     continue
-                found = correction_of(maps.image, mask, look.logits, prompted, value, kept)
+                found = correction_of(maps.image, mask, look.logits, prompted, value, kept, usual_depth)
                 changes.append((found.changed, mask == value, voxels, value))
                 wrong = expit(found.odds)
                 probability = np.where(mask == value, probability, wrong if value else 1 - wrong)
@@ -258,6 +265,23 @@ class _Question:
             device=network.device,
             certainty=certainty,
         )
+
+    def _region_to_correct(self, mask: BitMask) -> tuple[Roi, float]:
+        """Return the region for a correction, and how deep the mask is there, in its voxels.
+
+        All of the structure, if its mask is so deep there that it can be seen; else so much around the newest prompt.
+        """
+        side_mm = self._scene.side_mm(self._bounds)
+        whole = self._region(side_mm, self._first_side)
+        depth = deepest(whole.read_mask(mask) > 0.5)
+        if depth >= _DEEP_ENOUGH:
+            return whole, depth
+        finest_mm = _FINEST_CORRECTED * self._first_side * float(self._scene.grid.spacing_mm.min())
+        closer = max(depth, 0.5) / _DEEP_ENOUGH
+        around = box_around(self._evidence.newest_kji)
+        newest_mm = float((np.array(around.shape_kji) * self._scene.grid.spacing_kji_mm).max())
+        near_mm = min(side_mm, max(closer * side_mm, finest_mm, _MARGIN * newest_mm))
+        return self._region(near_mm, self._first_side, around), max(depth, 0.5) * side_mm / near_mm
 
     def timed(self, stage: str) -> _Timed:
         return _Timed(self.timings_ms, stage)
