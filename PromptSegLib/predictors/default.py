@@ -30,13 +30,13 @@ from PromptSegLib.imaging.roi import Float32Array, Roi
 from PromptSegLib.imaging.windowing import is_ct
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.predictors.classical import ClassicalPredictor
-from PromptSegLib.predictors.correction import correction_of, deepest
-from PromptSegLib.predictors.evidence import Evidence, box_around, corrected
+from PromptSegLib.predictors.correction import closer_by, corrected, is_correction
+from PromptSegLib.predictors.evidence import Evidence, box_around
 from PromptSegLib.predictors.expected_size import ExpectedSize
 from PromptSegLib.predictors.prompt_maps import PromptMaps, prompt_maps
 from PromptSegLib.predictors.prompt_network import PromptNetwork, load_network
 from PromptSegLib.predictors.scale_choice import Look, most_agreed
-from PromptSegLib.prompts import Box, Lasso, Scribble, VoxelScribble
+from PromptSegLib.prompts import Lasso, Scribble, VoxelScribble
 from PromptSegLib.view import View
 from PromptSegLib.volume import Image
 
@@ -70,9 +70,8 @@ _ROOM, _CLOSE_IN, _STRIDE = 1.1, 0.75, 1.6
 # How far from the newest prompt changes may begin that it asks for, and how far others may lie, in parts of the mask's
 # longest side. The first stroke of the other sign in a slice says more than a click, so many times as far.
 _REACH, _CONTRARY_REACH, _CONTRAST_REACH = 0.5, 0.25, 2
-# A mask is corrected in a region in which it is so many working voxels deep; the smallest of these, in voxels of the
-# image. On synthetic volumes trees lose by corrections when all of them is looked at.
-_DEEP_ENOUGH, _FINEST_CORRECTED = 3.0, 0.75
+# The smallest working voxel of a correction, in voxels of the image.
+_FINEST_CORRECTED = 0.75
 # A network that expects no better Dice than this in the view that was clicked in is shown other regions, too.
 _SURE = 0.48
 
@@ -121,7 +120,7 @@ class DefaultPredictor:
         if evidence.is_empty:
             return
         question = _Question(encoding, state, evidence, cancel)
-        if question.is_correction:
+        if is_correction(state, evidence, encoding.grid):
             yield question.correction()
             return
         look, maps = question.answered(progress)
@@ -220,43 +219,14 @@ class _Question:
             for side in (_FIRST_SIDE, _NEXT_SIDE)
         )
 
-    @property
-    def is_correction(self) -> bool:
-        """Whether the newest prompt is about an error in a mask that came from elsewhere."""
-        state, evidence = self._state, self._evidence
-        is_of_given = state.mask is not None and state.mask_is_given and not state.redraw
-        is_box = any(isinstance(prompt, Box) for prompt in state.prompts[-1:])
-        return is_of_given and bool(len(evidence.newest_kji)) and not self._is_apart and not is_box
-
     def correction(self) -> Prediction:
-        """Return the given mask with those errors put right that prompts lie in; all else stays."""
-        state, evidence, network = self._state, self._evidence, self._scene.network
+        """Return the given mask with those errors put right that prompts lie in; see `is_correction`."""
+        state, network = self._state, self._scene.network
         assert state.mask is not None
         roi, usual_depth = self._region_to_correct(state.mask)
         look, maps = self._look(roi)
         with self.timed("correct"):
-            mask, probability = maps.previous > 0.5, expit(look.logits)
-            changes = []
-            for number in evidence.unanswered(state.mask):
-                self._cancel.check()
-                voxels, value = evidence.said[number]
-                prompted = look.roi.mark(voxels)
-                kept = (maps.negative if value else maps.positive) > 0
-                if not prompted.any():  # beyond the region
-                    nothing = np.zeros(mask.shape, dtype=bool)
-                    changes.append((nothing, nothing, voxels, value))
-                    continue
-                found = correction_of(maps.image, mask, look.logits, prompted, value, kept, usual_depth)
-                changes.append((found.changed, mask == value, voxels, value))
-                wrong = expit(found.odds)
-                probability = np.where(mask == value, probability, wrong if value else 1 - wrong)
-                mask = np.where(found.changed, value, mask)
-        with self.timed("paste"):
-            patch = corrected(state.mask, look.roi, changes)
-            around = patch.extent.padded(2).intersection(look.roi.extent)
-            # As sure of what is there now as the mask it came from, at least.
-            sure = np.where(mask, np.maximum(probability, 0.5), np.minimum(probability, 0.5)).astype(np.float32)
-            certainty = Certainty.of(around, look.roi.to_source(sure, around))
+            patch, certainty = corrected(state, self._evidence, look, maps, usual_depth)
         return Prediction(
             {state.target: patch},
             look.expected_dice,
@@ -267,21 +237,17 @@ class _Question:
         )
 
     def _region_to_correct(self, mask: BitMask) -> tuple[Roi, float]:
-        """Return the region for a correction, and how deep the mask is there, in its voxels.
-
-        All of the structure, if its mask is so deep there that it can be seen; else so much around the newest prompt.
-        """
-        side_mm = self._scene.side_mm(self._bounds)
+        """Return the region for a correction, around all of the mask or the newest prompt, and how deep it is there."""
+        scene, side_mm = self._scene, self._scene.side_mm(self._bounds)
         whole = self._region(side_mm, self._first_side)
-        depth = deepest(whole.read_mask(mask) > 0.5)
-        if depth >= _DEEP_ENOUGH:
+        part, depth = closer_by(whole, mask)
+        if part == 1:
             return whole, depth
-        finest_mm = _FINEST_CORRECTED * self._first_side * float(self._scene.grid.spacing_mm.min())
-        closer = max(depth, 0.5) / _DEEP_ENOUGH
         around = box_around(self._evidence.newest_kji)
-        newest_mm = float((np.array(around.shape_kji) * self._scene.grid.spacing_kji_mm).max())
-        near_mm = min(side_mm, max(closer * side_mm, finest_mm, _MARGIN * newest_mm))
-        return self._region(near_mm, self._first_side, around), max(depth, 0.5) * side_mm / near_mm
+        newest_mm = float((np.array(around.shape_kji) * scene.grid.spacing_kji_mm).max())
+        finest_mm = _FINEST_CORRECTED * self._first_side * float(scene.grid.spacing_mm.min())
+        near_mm = min(side_mm, max(part * side_mm, finest_mm, _MARGIN * newest_mm))
+        return self._region(near_mm, self._first_side, around), depth * part * side_mm / near_mm
 
     def timed(self, stage: str) -> _Timed:
         return _Timed(self.timings_ms, stage)

@@ -128,7 +128,7 @@ class Evidence:
         )
 
 
-def corrected(
+def with_changes(
     mask: BitMask, roi: Roi, changes: Sequence[tuple[BoolArray, BoolArray, IntArray, bool]]
 ) -> Patch:
     """Return what corrections, one after the other, make of `mask`: a patch around what they change.
