@@ -49,6 +49,7 @@ class TargetRecord:
     is_answered: whether the mask reflects them all. answered_version: of the mask, as the answer left it.
     footprint: what a start-over takes back, None when nothing was predicted since the mask was last set otherwise.
     named: the newest answer by name, for a start-over that keeps it; None without any.
+    maker: the name of the predictor that drew all of the mask, from nothing; empty when some of it came from elsewhere.
     """
 
     prompts: tuple[Prompt, ...] = ()
@@ -57,6 +58,7 @@ class TargetRecord:
     answered_version: int = -1
     footprint: Footprint | None = field(default=None, repr=False)
     named: Named | None = field(default=None, repr=False)
+    maker: str = ""
 
     @property
     def footprints(self) -> tuple[Footprint, ...]:

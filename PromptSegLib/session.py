@@ -51,6 +51,7 @@ class Session:
     executor: where predictions run; at once in this thread by default. store: where masks live.
     auto: predict after every change of the prompts; otherwise when `predict` is called.
     window: the intensities that matter, for predictors that can use it.
+    redraw: let predictors draw a mask that came from elsewhere anew, where a prompt would only correct it.
 
     A session belongs to one thread. Raises PromptSegError subclasses that say what was expected and what came.
     """
@@ -66,11 +67,13 @@ class Session:
         observer: SessionObserver | None = None,
         auto: bool = True,
         window: Window | None = None,
+        redraw: bool = False,
         history_budget_bytes: int = 256 * 2**20,
     ) -> None:
         self.image = as_image(image)
         self.auto = auto
         self.window = window
+        self.redraw = redraw
         self.observer = observer or SessionObserver()
         self.error: PromptSegError | None = None
         self._executor = executor or ImmediateExecutor()
@@ -350,11 +353,11 @@ class Session:
         """Whether a prediction runs."""
         return self._running is not None
 
-    def predict(self, view: View | None = None, targets: Sequence[str] = ()) -> None:
+    def predict(self, view: View | None = None, targets: Sequence[str] = (), *, redraw: bool = False) -> None:
         """Answer the prompts of the selected target as they are now, or those of several `targets` in one run.
 
         Without prompts its mask is refined, by predictors that take masks; on the slice of `view` by those that work
-        slice by slice.
+        slice by slice. redraw: this once, as of a session.
         """
         self._sync()
         targets = tuple(targets) or (self._target,)
@@ -366,7 +369,7 @@ class Session:
                 raise PromptError(
                     f"expected at least one prompt for {target!r} that {self.capabilities.name!r} takes, got {got}"
                 )
-        self._start(None, view, targets)
+        self._start(None, view, targets, redraw=redraw)
 
     def hand_over(self, predictor: str | Predictor, view: View | None = None, device: str | None = None) -> None:
         """Go on with another predictor from the selected target's mask, in a single step.
@@ -389,7 +392,7 @@ class Session:
         before, device_before = self._engine, self._device
         self.use(predictor, device)
         try:
-            self._start(None, view, label=f"hand over to {capabilities.name}")
+            self._start(None, view, label=f"hand over to {capabilities.name}", redraw=True)
         except PromptSegError:
             self._engine, self._device = before, device_before
             raise
@@ -558,24 +561,30 @@ class Session:
         targets: tuple[str, ...] = (),
         span: Span | None = None,
         label: str = "",
+        redraw: bool = False,
     ) -> None:
         self.cancel()
         target, *others = targets or (self._target,)
         prompts = self._heard(self._ledger.record(target).prompts)
+        mask, maker = self._ledger.store.snapshot(target), self.capabilities.name
         state = TargetState(
             target,
             prompts,
-            mask=self._ledger.store.snapshot(target),
+            mask=mask,
             feedback=self._ledger.feedback(target, self.capabilities.name),
             window=self.window,
             view=view,
             views={prompt: self._views[prompt] for prompt in prompts if prompt in self._views},
             span=span,
             others={other: self._ledger.record(other).prompts for other in others},
+            mask_is_given=mask is not None and self._ledger.record(target).maker != maker,
+            redraw=redraw or self.redraw,
         )
         self.error = None
+        # What is handed over comes from elsewhere whatever becomes of it.
+        is_own = not state.mask_is_given or (state.redraw and not label)
         label = label or ("predict" if span is None else "propagate")
-        run = self._running = _Run(self, (target, *others), step, view, label)
+        run = self._running = _Run(self, (target, *others), step, view, label, maker if is_own else "")
         self.observer.busy_changed(True)
         self._executor.submit(self._engine, state, run)
         if isinstance(self._executor, ImmediateExecutor) and self.error is not None:
@@ -598,7 +607,13 @@ class _Run:
     """The listener of one job: lays its answers over the masks, unless something newer took its place."""
 
     def __init__(
-        self, session: Session, targets: tuple[str, ...], step: Step | None, view: View | None, label: str
+        self,
+        session: Session,
+        targets: tuple[str, ...],
+        step: Step | None,
+        view: View | None,
+        label: str,
+        maker: str,
     ) -> None:
         self.job: Job | None = None
         self._session = session
@@ -607,6 +622,7 @@ class _Run:
         self._step = step
         self._view = view
         self._label = label
+        self._maker = maker
         self._started = time.perf_counter()
         self._predictor = session.capabilities.name
         self._by_name = session.capabilities.takes_names
@@ -692,7 +708,7 @@ class _Run:
         # Of a run for several targets, each answer is for those that it names.
         spoken_of = [target for target in step.targets if target in patches] or [step.target]
         answers = {target: answer if target == certain else uncertain for target in spoken_of}
-        ledger.set_answers(step, answers, self._by_name)
+        ledger.set_answers(step, answers, self._by_name, self._maker)
         self._versions = self._versions_now()
 
 

@@ -182,7 +182,8 @@ def _work(work: _Work) -> list[Record]:
         for name in settings.protocols
         for repetition in range(PROTOCOLS[name].repetitions_of(loaded))
     ]
-    records = [{**about, **run_trial(trial, loaded, session)} for trial in trials]
+    done = [run_trial(trial, loaded, session) for trial in trials]
+    records = [{**about, **record} for record in done if record is not None]
     peak = peak_memory_mib()
     return [{**record, "peak_mib": None if peak is None else round(peak)} for record in records]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage
 
-from PromptSegLib.bitmask import BoolArray, Patch
+from PromptSegLib.bitmask import BitMask, BoolArray, Patch
 from PromptSegLib.geometry import Extent, FloatArray, Grid, IntArray
 from PromptSegLib.imaging.rasterize import rasterize
 from PromptSegLib.imaging.roi import Float32Array, Roi
@@ -117,6 +117,47 @@ class Evidence:
         for voxels, value in self.said:
             mask[tuple((voxels - extent.start_kji).T)] = value
         return Patch(extent, mask)
+
+    def unanswered(self, mask: BitMask) -> tuple[int, ...]:
+        """Return which of `said` the mask does not follow, and the newest, by number: what is to be corrected."""
+        last = len(self.said) - 1
+        return tuple(
+            number
+            for number, (voxels, value) in enumerate(self.said)
+            if number == last or (len(voxels) and not _follows(mask, voxels, value))
+        )
+
+
+def with_changes(mask: BitMask, roi: Roi, changes: Sequence[tuple[BoolArray, BoolArray, IntArray, bool]]) -> Patch:
+    """Return what corrections, one after the other, make of `mask`: a patch around what they change.
+
+    changes: of each the working voxels of `roi` that it changes, (k, j, i); those that are as they shall be already;
+    voxels of the image, (n, 3), that change in any case; and whether they come to belong to the mask.
+    """
+    extent: Extent | None = None
+    for changed, _, voxels, _ in changes:
+        found = Extent.of_mask(changed)
+        around = box_around(voxels) if len(voxels) else Extent((0, 0, 0), (0, 0, 0))
+        extent = around.union(extent)
+        if found is not None:
+            extent = roi.source_extent(found.padded(1)).union(extent)
+    assert extent is not None
+    part = mask.read(extent)
+    common = extent.intersection(roi.extent)
+    for changed, right, voxels, value in changes:
+        if common.size:
+            # Between both lie voxels of the image that a working voxel had only in part.
+            closed = changed | (right & ndimage.binary_dilation(changed, np.ones((3, 3, 3))))
+            near = roi.to_source(ndimage.binary_dilation(changed).astype(np.float32), common) > 0.5
+            moved = near & (roi.to_source(closed.astype(np.float32), common) > 0.5)
+            part[common.slices_within(extent)][moved] = value
+        part[tuple((voxels - extent.start_kji).T)] = value
+    return Patch(extent, part)
+
+
+def _follows(mask: BitMask, voxels_kji: IntArray, value: bool) -> bool:
+    box = box_around(voxels_kji)
+    return bool((mask.read(box)[tuple((voxels_kji - box.start_kji).T)] == value).all())
 
 
 def prompts_on(grid: Grid, state: TargetState) -> list[Prompt]:
