@@ -49,7 +49,6 @@ def main(folder: Path) -> None:
         volume_node.SetName("CT abdomen")
         volume_node.GetDisplayNode().SetAutoWindowLevel(False)
         volume_node.GetDisplayNode().SetWindowLevel(400, 40)
-        user.ui.volumeSelector.setMRMLScene(app.host.scene)  # under its new name
         user.show(volume_node)
         grab(user, folder / "panel-idle.png")
 
