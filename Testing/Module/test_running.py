@@ -1,6 +1,5 @@
 """While a prediction runs, and when something goes wrong: nothing blocks, nothing lands in the wrong place."""
 
-import functools
 import json
 import os
 import subprocess
