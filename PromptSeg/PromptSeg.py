@@ -47,7 +47,7 @@ from PromptSegWidgets.measure_section import MeasureSection
 from PromptSegWidgets.model_section import ModelSection
 from PromptSegWidgets.names_section import NamesSection
 from PromptSegWidgets.panel_observer import PanelObserver
-from PromptSegWidgets.parameter_binding import ParameterBinding
+from PromptSegWidgets.parameter_binding import KeptParameters, ParameterBinding
 from PromptSegWidgets.prompts_section import TOOL_BUTTONS, PromptsSection
 from PromptSegWidgets.result_section import ResultSection
 from PromptSegWidgets.sample_data import registerSampleData
@@ -116,7 +116,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.isShowing = False
         self.logic = None
         self._binding = None  # of the parameters to the controls
-        self._chosen = {}  # nodes by role before a scene was put in this one, whose parameters may choose none
+        self._before = None  # the parameters as they were before another scene was put in this one
         self._refused = None  # what was chosen when the session that is saved could not be opened
         self._isEntered = False
         self._updateIsDue = False
@@ -216,12 +216,10 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         node = self.logic.getParameterNode()
         if self.parameters is not None and self.parameters.parameterNode is node:
             return
-        parameters = PromptSegParameterNode(node)  # sets what it lacks, references too
-        for role, chosen in self._chosen.items():
-            if node.GetNodeReference(role) is None and slicer.mrmlScene.IsNodePresent(chosen):
-                node.SetNodeReferenceID(role, chosen.GetID())
-        self._chosen = {}
-        self.setParameterNode(parameters)
+        if self._before is not None:
+            self._before.restore(node)
+            self._before = None
+        self.setParameterNode(PromptSegParameterNode(node))
         if self.parameters.volume is None:
             self.parameters.volume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
 
@@ -240,8 +238,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _onSceneStartImport(self, caller, event):
         if self.parameters is not None:
-            node = self.parameters.parameterNode
-            self._chosen = {role: node.GetNodeReference(role) for role in self.input.roles()}
+            self._before = KeptParameters(self.parameters.parameterNode, self.input.roles())
         self._onSceneStartClose(caller, event)
 
     def _onSceneReplaced(self, caller, event):

@@ -1,5 +1,6 @@
-"""The parameters and the controls that show them, following each other."""
+"""The parameters and the controls that show them, following each other; and what outlives an import."""
 
+import slicer
 import vtk
 
 
@@ -34,3 +35,24 @@ class ParameterBinding:
         self._parameters.disconnectGui(self._guiTag)
         for tag in self._observerTags:
             self._parameters.parameterNode.RemoveObserver(tag)
+
+
+class KeptParameters:
+    """What a parameter node holds: an import overwrites it with what the scene's own panel was set to.
+
+    roles: of the node's references.
+    """
+
+    def __init__(self, node, roles):
+        self._values = {name: node.GetParameter(name) for name in node.GetParameterNames()}
+        self._nodes = {role: node.GetNodeReference(role) for role in roles}
+
+    def restore(self, node):
+        """Set the node as it was, unless the import brought a volume that is chosen."""
+        if node.GetNodeReference("volume") is not None:
+            return
+        for name, value in self._values.items():
+            node.SetParameter(name, value)
+        for role, chosen in self._nodes.items():
+            isThere = slicer.mrmlScene.IsNodePresent(chosen)
+            node.SetNodeReferenceID(role, chosen.GetID() if isThere else None)

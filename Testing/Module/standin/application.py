@@ -50,6 +50,7 @@ class Application(QtCore.QObject):
         self._layout_manager = LayoutManager()
         self._main_window = MainWindow()
         self._module_manager = ModuleManager()
+        self._modules = _reloaded_modules()
         self.is_testing = True
         self._install()
 
@@ -69,6 +70,9 @@ class Application(QtCore.QObject):
         self._qt_app.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
         self._host.close()
         self._settings_folder.cleanup()
+        for name in _reloaded_modules():
+            del sys.modules[name]
+        sys.modules.update(self._modules)
         for name in ("app", "mrmlScene", "modules"):
             delattr(slicer, name)
 
@@ -278,6 +282,12 @@ class DicomExportDialog:
     def execDialog(self, item=0):
         assert self._scene is not None
         self.opened.append(item)
+
+
+def _reloaded_modules() -> dict[str, types.ModuleType]:
+    """Return what the module's Reload imports anew, by name, and what tests made of it."""
+    packages = ("PromptSegLib", "PromptSegWidgets", "fakes", "shape_model")
+    return {name: module for name, module in sys.modules.items() if name.partition(".")[0] in packages}
 
 
 def _install_packages() -> None:

@@ -49,7 +49,10 @@ class ctkCollapsibleButton(QtWidgets.QWidget, CppLike):
         self._is_arranging = True
         for child in self.children():
             if child.isWidgetType() and child is not self._header:
-                child.setVisible(not self._is_collapsed and self._shown.get(id(child), True))
+                is_wanted = self._shown.get(id(child), True)
+                child.setVisible(not self._is_collapsed and is_wanted)
+                if is_wanted:  # so that Qt tells when it is hidden while it cannot be seen
+                    child.setAttribute(QtCore.Qt.WidgetAttribute.WA_WState_ExplicitShowHide, False)
         self._is_arranging = False
         if self.layout() is not None:
             self.layout().setContentsMargins(6, _HEADER_PX + 6, 6, 6 if not self._is_collapsed else 0)

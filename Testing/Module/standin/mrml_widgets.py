@@ -146,6 +146,11 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox, CppLike):
     def _add_row(self, node):
         if self._is_offered(node):
             self.addItem(node.GetName(), node.GetID())
+            self._observed.append((node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._node_modified)))
+
+    def _node_modified(self, node, event):
+        if shiboken6.isValid(self) and self.findData(node.GetID()) >= 0:
+            self.setItemText(self.findData(node.GetID()), node.GetName())
 
     def _remake(self):
         """Take all nodes out, which leaves none chosen, and put those that are there now in."""

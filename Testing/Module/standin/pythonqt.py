@@ -214,7 +214,7 @@ def _setattr(self, name, value):
         raise AttributeError(f"{cls.__name__} has no attribute named {name!r}")
     found = inspect.getattr_static(cls, name, None)
     if isinstance(found, QtCore.Property):
-        self.setProperty(name, value)
+        self.setProperty(name, list(value) if isinstance(value, tuple) else _converted(value))
     elif hasattr(type(found), "__set__"):
         found.__set__(self, value)
     else:
