@@ -1,6 +1,6 @@
 # make demo [IMAGE=… POSITIVE=X,Y,Z]  segment by clicks; leaves demo/
 # make test                           all tests
-# make test-bare                      those that need no torch, where there is none
+# make test-bare [TESTS=…]            those that need no torch, where there is none
 # make lint                           style and types
 # Each makes its environment, .venv or .venv-bare, first when it is missing.
 
@@ -20,7 +20,7 @@ test: $(READY)
 	@$(VENV)/bin/python -m pytest -n 2
 
 test-bare: $(BARE)/.ready
-	@$(BARE)/bin/python -m pytest -n 2 --without-torch
+	@$(BARE)/bin/python -m pytest -n 2 --without-torch $(TESTS)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check

@@ -1,5 +1,6 @@
 """Settings of all tests: the same examples on every run, however slow the machine; and tests without torch."""
 
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -8,6 +9,15 @@ from without_torch import FileWithoutTorch
 
 settings.register_profile("promptseg", derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile("promptseg")
+
+if sys.platform != "linux":
+
+    @pytest.fixture(autouse=True)
+    def a_home_of_its_own(monkeypatch, tmp_path_factory):
+        """XDG_CACHE_HOME, which tests set, says where caches are on Linux only."""
+        home = str(tmp_path_factory.mktemp("home"))
+        for name in ("HOME", "USERPROFILE", "LOCALAPPDATA"):
+            monkeypatch.setenv(name, home)
 
 
 def pytest_addoption(parser):

@@ -173,6 +173,7 @@ def test_an_initial_mask_is_what_the_model_goes_on_from(promptseg, image, tmp_pa
 
 
 def test_an_initial_mask_needs_no_prompt_where_the_model_refines_masks(promptseg, tmp_path):
+    pytest.importorskip("torch")
     inside = np.zeros(GRID.shape_kji, dtype=bool)
     inside[2:-2, 2:-2, 2:-2] = True
     write_with_itk(tmp_path / "bright.nrrd", (100 * inside).astype(np.int16), GRID.ijk_to_ras)

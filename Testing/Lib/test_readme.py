@@ -48,7 +48,7 @@ def test_the_command_line_examples_run(in_a_folder_with_a_ct, promptseg, phantom
     picture[40:80, 60:100] = 200
     write_with_itk(Path("photo.png"), picture)
     write_prompts("liver.json", {"liver": [phantom.clicks["liver"]]})
-    Path("cases.csv").write_text("image,prompts,output\nct.nii.gz,liver.json,out/ct.nii.gz\n")
+    Path("cases.csv").write_text("image,prompts,output\nct.nii.gz,liver.json,out/ct.nii.gz\n", encoding="utf-8")
     for line in block("console").splitlines():
         outcome = promptseg(*shlex.split(line.removeprefix("promptseg ")))
         assert outcome.status == 0, f"{line}: {outcome.err}"
