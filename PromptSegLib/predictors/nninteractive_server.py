@@ -96,7 +96,7 @@ class _Connection:
     def opened(self) -> OfficialSession:
         """Return a new session of the server's."""
         self.close()
-        client = guarded(_client().nnInteractiveRemoteInferenceSession)
+        client: Any = guarded(_client().nnInteractiveRemoteInferenceSession)
         self._session = client.__new__(client)
         try:
             self._session.__init__(self.access.address, self.access.api_key, read_timeout=self._timeout_s)
@@ -147,7 +147,9 @@ class _Connection:
         except (client.ServerAtCapacityError, client.SessionExpiredError) as error:
             raise self._told(f"{address} takes no further user now: {error}", error) from error
         except _NO_ANSWER as error:
-            what = f"expected an answer of nnInteractive from {address}, got what is none: {type(error).__name__} {error}"
+            what = (
+                f"expected an answer of nnInteractive from {address}, got what is none: {type(error).__name__} {error}"
+            )
             raise self._told(what, error) from error
 
     def _told(self, what: str, error: BaseException) -> PredictionError:
