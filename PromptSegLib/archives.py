@@ -61,7 +61,7 @@ def opened_zip(file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
     """Open the archive in `file`, whose directory has a bounded size; what zipfile raises becomes ArchiveError."""
     wary = _WaryFile(file)
     try:
-        with zipfile.ZipFile(wary) as archive:  # type: ignore[arg-type]
+        with zipfile.ZipFile(wary) as archive:
             wary.is_wary = False
             yield archive
     except ArchiveError:
@@ -84,9 +84,7 @@ def check_sizes(entries: Sequence[zipfile.ZipInfo], archive_bytes: int, most_byt
     return claimed
 
 
-def unpack(
-    path: Path, folder: Path, *, most_bytes: int | None = None, cancel: CancelToken | None = None
-) -> list[Path]:
+def unpack(path: Path, folder: Path, *, most_bytes: int | None = None, cancel: CancelToken | None = None) -> list[Path]:
     """Unpack the zip archive `path` into `folder`, an empty one of the caller's own; return the files.
 
     most_bytes: what it may unpack to, by default what its size explains.

@@ -73,7 +73,9 @@ def checked_affine(matrix: ArrayLike) -> FloatArray:
     try:
         affine = np.array(matrix, dtype=np.float64) + 0.0  # makes -0.0 to 0.0: equal affines hash alike
     except (TypeError, ValueError, OverflowError) as error:
-        raise GeometryError(f"expected a 4x4 affine from IJK to RAS, got what is no array of numbers: {error}") from error
+        raise GeometryError(
+            f"expected a 4x4 affine from IJK to RAS, got what is no array of numbers: {error}"
+        ) from error
     if affine.shape != (4, 4):
         raise GeometryError(f"expected a 4x4 affine from IJK to RAS, got an array of shape {affine.shape}")
     if not np.isfinite(affine).all():
@@ -114,10 +116,10 @@ class Extent:
         bounds = []
         for axis in range(3):
             others = tuple(a for a in range(3) if a != axis)
-            hits = np.flatnonzero(mask_kji.any(axis=others))
-            if hits.size == 0:
+            hits = np.asarray(mask_kji.any(axis=others))
+            if not hits.any():
                 return None
-            low, high = int(hits[0]), int(hits[-1]) + 1
+            low, high = int(hits.argmax()), len(hits) - int(hits[::-1].argmax())
             bounds.append((low, high))
             # The next axis only has to look where this one found something: a third of the time for a small box.
             mask_kji = mask_kji[(slice(None),) * axis + (slice(low, high),)]

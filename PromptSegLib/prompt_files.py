@@ -39,8 +39,8 @@ VERSION = 1
 
 MOST_BYTES = 32 << 20
 """Of a prompts file; Python's lists of numbers take up to 24 times that."""
-MOST_MASK_VOXELS = 400_000_000
-"""Of all mask prompts of a file together, a byte each in memory: 512 x 512 x 1500."""
+MOST_MASK_VOXELS = 1 << 28
+"""Of all mask prompts of a file together, a byte each in memory, and one more on the way: 512 x 512 x 1024."""
 
 _TYPES: dict[str, type[Prompt]] = {
     "point": Point,

@@ -32,6 +32,7 @@ FARTHEST_MM = 1e9
 """No coordinate and no length is larger: what is farther lies in no image, and its voxels' indices would overflow."""
 
 _AT_ONCE = 1 << 14  # Voxels whose positions are in memory at a time, 24 bytes each, and more on the way.
+_MOST_POSITIONS = 1 << 20  # Of a mask, 24 bytes each; those of 400 million voxels would take 10 GB.
 _SHOWN = 120  # Characters of what was given that an error repeats.
 
 
@@ -265,7 +266,7 @@ class MaskPrompt(Prompt):
         )
 
     def __hash__(self) -> int:
-        return hash((self.mask_kji.shape, zlib.crc32(self.mask_kji), self.ijk_to_ras.tobytes()))
+        return hash((self.mask_kji.shape, zlib.crc32(self.mask_kji.data), self.ijk_to_ras.tobytes()))
 
     @property
     def grid(self) -> Grid:
@@ -273,7 +274,14 @@ class MaskPrompt(Prompt):
         return Grid((k, j, i), self.ijk_to_ras)
 
     def positions_ras(self) -> FloatArray:
-        k, j, i = np.nonzero(self.mask_kji)
+        """(n, 3) centres of what is set, mm; of a large mask a million of them, spread evenly."""
+        flat = self.mask_kji.reshape(-1)
+        step, left_out, found = -(-int(np.count_nonzero(flat)) // _MOST_POSITIONS), 0, []
+        for start in range(0, flat.size, _MOST_POSITIONS):
+            index = start + np.flatnonzero(flat[start : start + _MOST_POSITIONS])
+            found.append(index[-left_out % step :: step])
+            left_out = (left_out + len(index)) % step
+        k, j, i = np.unravel_index(np.concatenate(found), self.mask_kji.shape)
         return self.grid.to_ras(np.stack([i, j, k], axis=-1))
 
 

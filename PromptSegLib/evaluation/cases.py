@@ -18,6 +18,7 @@ from PromptSegLib.label_values import as_labels, described_range, set_voxels
 from PromptSegLib.prompts import VoxelScribble
 from PromptSegLib.view import Window
 from PromptSegLib.volume import Volume
+from PromptSegLib.weights.npz import read_npz
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,8 @@ def _read_scribbles(path: Path, volume: Volume) -> tuple[tuple[VoxelScribble, ..
 @lru_cache(maxsize=2)
 def _arrays(path: Path, written: int) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except (OSError, ValueError) as error:
+        arrays = read_npz(path)
+    except OSError as error:  # WeightsError is one
         raise VolumeError(f"expected a readable .npz file, got {path}: {error}") from error
     if missing := {"image", "mask"} - set(arrays):
         raise VolumeError(f"expected arrays image and mask in {path}, got {', '.join(arrays)}: {missing} missing")

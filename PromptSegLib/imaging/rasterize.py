@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from PromptSegLib.bitmask import BoolArray, Patch
 from PromptSegLib.errors import PromptError
-from PromptSegLib.geometry import Extent, FloatArray, Grid, apply_affine, flip_axes
+from PromptSegLib.geometry import Extent, FloatArray, Grid, IntArray, apply_affine, flip_axes
 from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Prompt, Scribble, VoxelScribble
 
-_MOST_POINTS = 20_000  # of a scribble or a lasso: a mouse that draws for a minute makes some 4,000
-_MOST_TESTS = 500_000_000  # of voxels against pieces of a scribble, or edges of a lasso: 5 s
+_MOST_POINTS = 10_000  # of a scribble or a lasso: a mouse that draws for a minute makes some 4,000
+_MOST_PASSED = 1_000_000  # voxels that a scribble's line passes
+_MOST_PIECES = 20_000  # of a scribble's line: 2 s
+_MOST_TESTS = 200_000_000  # of voxels against pieces of a scribble, or edges of a lasso: 2 s
 # What lies beyond a face by less than this part of a voxel is on it, but for the last bits of its coordinates.
 _NEARLY = 1e-6
 
@@ -73,9 +73,10 @@ def _voxels_at(positions_ras: FloatArray, grid: Grid) -> Patch:
 def _stroke(scribble: Scribble, grid: Grid) -> Patch:
     points = _without_repeats(scribble.positions_ras())
     _check_count(points, "scribble")
-    segments = list(itertools.pairwise(points)) or [(points[0], points[0])]
-    inside = [part for part in (_part_within(*segment, grid.extent, grid) for segment in segments) if part is not None]
-    passed = [points, *(_within_voxels(start, end, grid) for start, end in inside)]
+    starts, ends = (points[:-1], points[1:]) if len(points) > 1 else (points, points)
+    inside = _parts_within(starts, ends, grid.extent, grid)
+    _check_work(scribble, float(np.abs((inside[1] - inside[0]) @ grid.ras_to_ijk[:3, :3].T).sum()), _MOST_PASSED)
+    passed = [points, *(_within_voxels(start, end, grid) for start, end in zip(*inside, strict=True))]
     line = _voxels_at(np.concatenate(passed), grid)
     radius = scribble.width_mm / 2
     if radius == 0:
@@ -84,24 +85,30 @@ def _stroke(scribble: Scribble, grid: Grid) -> Patch:
     mask = np.zeros(extent.shape_kji, dtype=bool)
     mask[line.extent.slices_within(extent)] = line.mask_kji
     slack = _NEARLY * float(grid.spacing_mm.min())
-    reach = grid.extent.padded(_brush_margin(radius, grid))
-    pieces = [piece for segment in segments for piece in _pieces(*segment, radius, reach, grid)]
-    boxes = [_brush_extent(np.stack(piece), radius, grid).intersection(extent) for piece in pieces]
-    if (tests := sum(box.size for box in boxes)) > _MOST_TESTS:
-        raise PromptError(
-            f"expected a scribble of fewer points or with a narrower brush, got {len(points)} points and "
-            f"{scribble.width_mm:g} mm: {tests:.1e} voxels were to be compared with it"
-        )
-    for piece, box in zip(pieces, boxes, strict=True):
+    margin = _brush_margin(radius, grid)
+    starts, ends = _pieces(*_parts_within(starts, ends, grid.extent.padded(margin), grid), radius, scribble, grid)
+    low, high = _boxes_near(starts, ends, margin, extent, grid)
+    _check_work(scribble, float(np.prod(high - low, axis=1, dtype=np.float64).sum()), _MOST_TESTS)
+    for start, end, a, b in zip(starts, ends, low.tolist(), high.tolist(), strict=True):
+        box = Extent(tuple(a), tuple(b))
         marked = mask[box.slices_within(extent)]
         if not marked.all():
-            _mark_near(marked, box, *piece, radius + slack, grid)
+            _mark_near(marked, box, start, end, radius + slack, grid)
     return Patch(extent, mask)
+
+
+def _check_work(scribble: Scribble, work: float, most: int) -> None:
+    if work > most:
+        raise PromptError(
+            f"expected a scribble of fewer points, shorter lines or with a narrower brush, got "
+            f"{len(scribble.points_ras)} points and {scribble.width_mm:g} mm: {work:.1e} steps of at most {most:.0e}"
+        )
 
 
 def _without_repeats(points: FloatArray) -> FloatArray:
     """Leave out of `points` : (n, 3) what repeats the one before: the mouse stood still."""
-    return points[np.append(True, (np.diff(points, axis=0) != 0).any(axis=1))]
+    kept: FloatArray = points[np.append(True, (np.diff(points, axis=0) != 0).any(axis=1))]
+    return kept
 
 
 def _check_count(points: FloatArray, kind: str) -> None:
@@ -109,26 +116,25 @@ def _check_count(points: FloatArray, kind: str) -> None:
         raise PromptError(f"expected a {kind} of at most {_MOST_POINTS} points, got {len(points)}")
 
 
-def _part_within(
-    start: FloatArray, end: FloatArray, extent: Extent, grid: Grid
-) -> tuple[FloatArray, FloatArray] | None:
-    """Return the part of a segment that lies in the box `extent` of `grid`, outer faces included; None for none.
+def _parts_within(starts: FloatArray, ends: FloatArray, extent: Extent, grid: Grid) -> tuple[FloatArray, FloatArray]:
+    """Return starts and ends : (m, 3), mm, of what segments have in the box `extent` of `grid`, outer faces included.
 
     A segment that ends far outside is thus never walked along: to 1e8 mm that took 5 GB.
     """
-    (start_ijk, end_ijk), first, last = grid.to_ijk(np.stack([start, end])), 0.0, 1.0
-    faces = zip(flip_axes(extent.start_kji) - 0.5, flip_axes(extent.stop_kji) - 0.5, strict=True)
-    for a, b, (low, high) in zip(start_ijk, end_ijk, faces, strict=True):
-        if a == b:
-            if not low <= a <= high:
-                return None
-            continue
-        enters, leaves = sorted([(low - a) / (b - a), (high - a) / (b - a)])
-        first, last = max(first, enters), min(last, leaves)
-    if first > last:
-        return None
-    direction = end - start
-    return (start + first * direction if first > 0 else start), (start + last * direction if last < 1 else end)
+    starts_ijk, ends_ijk = grid.to_ijk(starts), grid.to_ijk(ends)
+    low, high = flip_axes(extent.start_kji) - 0.5, flip_axes(extent.stop_kji) - 0.5
+    way = ends_ijk - starts_ijk
+    moves = way != 0
+    safe = np.where(moves, way, 1.0)
+    at_low, at_high = (low - starts_ijk) / safe, (high - starts_ijk) / safe
+    is_beside = ~moves & ((starts_ijk < low) | (starts_ijk > high))
+    first = np.where(moves, np.minimum(at_low, at_high), 0.0).max(axis=1).clip(0.0)[:, None]
+    last = np.where(moves, np.maximum(at_low, at_high), 1.0).min(axis=1).clip(max=1.0)[:, None]
+    meets = (first <= last)[:, 0] & ~is_beside.any(axis=1)
+    direction = ends - starts
+    inner_starts = np.where(first > 0, starts + first * direction, starts)
+    inner_ends = np.where(last < 1, starts + last * direction, ends)
+    return inner_starts[meets], inner_ends[meets]
 
 
 def _within_voxels(start: FloatArray, end: FloatArray, grid: Grid) -> FloatArray:
@@ -145,22 +151,31 @@ def _within_voxels(start: FloatArray, end: FloatArray, grid: Grid) -> FloatArray
 
 
 def _pieces(
-    start: FloatArray, end: FloatArray, radius: float, reach: Extent, grid: Grid
-) -> list[tuple[FloatArray, FloatArray]]:
-    """Cut what a segment has in `reach` into pieces: the boxes around them hold little beside the brush's way."""
-    part = _part_within(start, end, reach, grid)
-    if part is None:
-        return []
-    voxels = float(np.abs(grid.ras_to_ijk[:3, :3] @ (part[1] - part[0])).max())
+    starts: FloatArray, ends: FloatArray, radius: float, scribble: Scribble, grid: Grid
+) -> tuple[FloatArray, FloatArray]:
+    """Cut segments : (m, 3) starts and ends, mm, so short that the boxes around them hold little beside the brush."""
+    voxels = np.abs((ends - starts) @ grid.ras_to_ijk[:3, :3].T).max(axis=1, initial=0)
     brush = float((2 * radius * np.linalg.norm(grid.ras_to_ijk[:3, :3], axis=1)).min())
-    count = max(1, math.ceil(voxels / max(16.0, brush)))
-    ends = part[0] + (part[1] - part[0]) * np.linspace(0, 1, count + 1)[:, None]
-    return list(itertools.pairwise(ends))
+    counts = np.maximum(1, np.ceil(voxels / max(16.0, brush))).astype(int)
+    _check_work(scribble, float(counts.sum()), _MOST_PIECES)
+    segment = np.repeat(np.arange(len(counts)), counts)
+    number = np.arange(len(segment)) - np.repeat(np.cumsum(counts) - counts, counts)
+    way, count = (ends - starts)[segment], counts[segment][:, None]
+    first = starts[segment] + way * (number[:, None] / count)
+    return first, starts[segment] + way * ((number[:, None] + 1) / count)
 
 
-def _mark_near(
-    marked: BoolArray, box: Extent, start: FloatArray, end: FloatArray, radius: float, grid: Grid
-) -> None:
+def _boxes_near(
+    starts: FloatArray, ends: FloatArray, margin_kji: Sequence[int], extent: Extent, grid: Grid
+) -> tuple[IntArray, IntArray]:
+    """Return, (m, 3) each, where the boxes begin and stop that hold what lies within a margin of segments."""
+    corners = flip_axes(np.floor(np.stack([grid.to_ijk(starts), grid.to_ijk(ends)]) + 0.5))
+    low = np.maximum(corners.min(axis=0) - margin_kji, extent.start_kji)
+    high = np.minimum(corners.max(axis=0) + 1 + np.asarray(margin_kji), extent.stop_kji)
+    return low.astype(np.int64), np.maximum(low, high).astype(np.int64)
+
+
+def _mark_near(marked: BoolArray, box: Extent, start: FloatArray, end: FloatArray, radius: float, grid: Grid) -> None:
     """Set in `marked`, the voxels of `box`, those whose centre is no farther than `radius` from the segment.
 
     The squared distance is a polynomial of k, j and i, put together from its axes: a tenth of the time that it
@@ -173,8 +188,9 @@ def _mark_near(
         starts = (box.start_kji[0] + first, *box.start_kji[1:])
         stops = (min(starts[0] + layers, box.stop_kji[0]), *box.stop_kji[1:])
         k, j, i = np.ogrid[tuple(slice(a, b) for a, b in zip(starts, stops, strict=True))]
+        rows = zip(grid.ijk_to_ras[:3], start, strict=True)
         # (k, j, i) offsets of the centres from `start`, along R, A and S.
-        offsets = [row[0] * i + row[1] * j + row[2] * k + (row[3] - at) for row, at in zip(grid.ijk_to_ras, start)]
+        offsets = [row[0] * i + row[1] * j + row[2] * k + (row[3] - at) for row, at in rows]
         distance_2 = sum(offset * offset for offset in offsets)
         if length_2 > 0:
             along = sum(offset * (way / length_2) for offset, way in zip(offsets, direction, strict=True))
@@ -246,7 +262,7 @@ def _inside_polygon(points: FloatArray, corners: FloatArray) -> BoolArray:
     low, high = np.minimum(starts[:, 1], ends[:, 1]), np.maximum(starts[:, 1], ends[:, 1])
     firsts, lasts = np.searchsorted(y, low, side="left"), np.searchsorted(y, high, side="left")
     if (tests := int((lasts - firsts).sum())) > _MOST_TESTS:
-        raise PromptError(f"expected a lasso that goes to and fro less often, got {len(corners)} points: {tests:.1e} tests")
+        raise PromptError(f"expected a lasso that goes to and fro less, got {len(corners)} points: {tests:.1e} tests")
     inside = np.zeros(len(points), dtype=bool)
     for (x0, y0), (x1, y1), a, b in zip(starts, ends, firsts, lasts, strict=True):
         if a < b:

@@ -72,7 +72,7 @@ def claimed_bytes(reader: sitk.ImageFileReader) -> int:
     kind = sitk.GetPixelIDValueAsString(reader.GetPixelID())
     bits = re.search(r"(\d+)-bit", kind)
     pixel_bytes = (int(bits[1]) if bits else 64) // 8 * reader.GetNumberOfComponents()
-    return math.prod(reader.GetSize()) * pixel_bytes * (2 if "complex" in kind else 1)
+    return int(math.prod(reader.GetSize()) * pixel_bytes * (2 if "complex" in kind else 1))
 
 
 def _stored_bytes(path: Path) -> int:

@@ -195,7 +195,9 @@ class _Download:
                 if self.part.size > most:
                     self.part.discard()
                     if total is None:
-                        raise TransferError(f"it does not end: stopped at {most:,} bytes, before the disk is full", False)
+                        raise TransferError(
+                            f"it does not end: stopped at {most:,} bytes, before the disk is full", False
+                        )
                     raise TransferError(f"expected {total} bytes, the server sends more", again=False)
                 unsynced += len(chunk)
                 if unsynced >= _SYNC_BYTES:

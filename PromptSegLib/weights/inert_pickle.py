@@ -163,7 +163,9 @@ class _Machine:
     def call(self, function: Any, arguments: Any) -> Any:
         """What a file wants called, see `_call`; costs what it is given."""
         if isinstance(arguments, tuple):
-            self.stream.spend(len(arguments) + sum(len(each) for each in arguments if isinstance(each, list | tuple | dict)))
+            self.stream.spend(
+                len(arguments) + sum(len(each) for each in arguments if isinstance(each, list | tuple | dict))
+            )
         return _call(function, arguments)
 
     def run(self) -> Any:

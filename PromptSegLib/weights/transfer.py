@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import queue
 import socket
+import ssl
 import threading
 import time
 import urllib.error
@@ -70,7 +71,7 @@ def _noting_handlers(connections: list[http.client.HTTPConnection]) -> list[urll
 
     class HTTPS(urllib.request.HTTPSHandler):
         def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-            return self.do_open(NotedHTTPS, req, context=self._context)
+            return self.do_open(NotedHTTPS, req, context=ssl.create_default_context())
 
     return [HTTP(), HTTPS()]
 
