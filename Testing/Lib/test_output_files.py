@@ -146,3 +146,17 @@ def test_what_the_body_raises_passes_and_leaves_nothing(tmp_path):
     with pytest.raises(VolumeError, match="holds no NUL"), replacing(tmp_path / "a\0b.nrrd"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", ["--json", "--report", "--picture"])
+def test_a_benchmark_s_output_that_cannot_be_written_is_found_out_at_once(promptseg, tmp_path, option):
+    (tmp_path / "file").touch()
+    (tmp_path / "data").mkdir()
+    error = promptseg.refuses("benchmark", tmp_path / "data", option, tmp_path / "file" / "out")
+    assert "expected a place where" in error
+
+
+def test_a_demo_s_folder_that_cannot_be_written_is_found_out_at_once(promptseg, image, tmp_path):
+    (tmp_path / "file").touch()
+    error = promptseg.refuses("demo", image, *CLICK, "-o", tmp_path / "file" / "demo")
+    assert "expected a place where" in error
