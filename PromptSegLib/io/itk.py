@@ -18,11 +18,6 @@ from PromptSegLib.volume import Volume
 # Suffix: what people call the format, ITK's reader of it. The reader is named, so that a file with the wrong suffix
 # is refused for what it is, and no other reader tries its luck with it.
 FORMATS = {
-    ".nrrd": ("NRRD", "NrrdImageIO"),
-    ".nhdr": ("NRRD", "NrrdImageIO"),
-    ".mha": ("MetaImage", "MetaImageIO"),
-    ".mhd": ("MetaImage", "MetaImageIO"),
-    ".dcm": ("DICOM", "GDCMImageIO"),
     ".png": ("PNG", "PNGImageIO"),
     ".jpg": ("JPEG", "JPEGImageIO"),
     ".jpeg": ("JPEG", "JPEGImageIO"),
