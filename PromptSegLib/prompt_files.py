@@ -68,7 +68,7 @@ def prompts_to_json(targets: Mapping[str, Sequence[Prompt]], indent: int | None 
 def prompts_from_json(text: str) -> dict[str, tuple[Prompt, ...]]:
     """Read what `prompts_to_json` wrote. Raises PromptError that says what is wrong, and where."""
     try:
-        content = json.loads(text)
+        content = json.loads(text.removeprefix("\ufeff"))  # editors on Windows put it there
     except (ValueError, RecursionError) as error:
         raise PromptError(f"expected prompts as JSON, got text that is not: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -94,7 +94,7 @@ def write_prompts(path: str | os.PathLike[str], targets: Mapping[str, Sequence[P
 def read_prompts(path: str | os.PathLike[str]) -> dict[str, tuple[Prompt, ...]]:
     """Read a prompts file. Raises PromptError when it cannot be read or is none."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(f"expected a readable prompts file, got {os.fspath(path)!r}: {error}") from error
     try:

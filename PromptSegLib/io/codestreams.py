@@ -28,6 +28,14 @@ def check_codestream(
         )
 
 
+def check_jpeg(content: bytes, error: Callable[[str], Exception]) -> None:
+    """Raise `error` when a JPEG file is cut or damaged, as far as that can be told; libjpeg would paint it grey."""
+    try:
+        _size_of_jpeg(content, "JPEG")
+    except (IndexError, ValueError, struct.error) as reason:
+        raise error(f"it is cut or damaged: {reason}") from reason
+
+
 def _size_of_jpeg(stream: bytes, family: str) -> tuple[int, int, int, int]:
     """Return rows, columns, components, bits. Raises ValueError unless segments follow each other to the end."""
     if stream[:2] != b"\xff\xd8":

@@ -34,7 +34,7 @@ _COMPRESSED = {
     "1.2.840.10008.1.2.4.91": "JPEG 2000",
 }
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-_ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+_ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 
 def read_stack(stack: Sequence[Frame]) -> NDArray[Any]:
@@ -118,6 +118,7 @@ class _Pixels:
         return [self._coloured(values) for values in decoded]
 
     def _native(self, element: PixelElement, indices: Sequence[int]) -> list[NDArray[Any]]:
+        dtype = self._dtype(element.name).newbyteorder("<" if self.file.is_little else ">")
         is_subsampled = self.photometric == "YBR_FULL_422"
         count = self.rows * self.columns * (2 if is_subsampled else self.samples)
         total_bytes = (count * self.bits * self.frames + 7) // 8
@@ -131,7 +132,6 @@ class _Pixels:
         read = self._reader(element)
         if self.bits == 1:
             return [self._bits(read, index, count) for index in indices]
-        dtype = self._dtype(element.name).newbyteorder("<" if self.file.is_little else ">")
         frames = []
         for index in indices:
             values = np.frombuffer(read(index * count * dtype.itemsize, count * dtype.itemsize), dtype)
@@ -167,6 +167,8 @@ class _Pixels:
     def _dtype(self, name: str) -> np.dtype[Any]:
         if name != "PixelData":
             return np.dtype(np.float32 if name == "FloatPixelData" else np.float64)
+        if self.bits == 1:
+            return np.dtype(np.uint8)
         if self.bits not in (8, 16, 32, 64):
             raise self.file.error(f"its pixels take {self.bits} bits; 1, 8, 16, 32 or 64 are needed")
         return np.dtype(f"{'i' if self.is_signed else 'u'}{self.bits // 8}")
@@ -189,7 +191,7 @@ class _Pixels:
             (length,) = struct.unpack_from("<I", content, at + 4)
             items.append(content[at + 8 : at + 8 + length])
             at += 8 + length
-        if content[at : at + 4] != _DELIMITER or len(items) < 2:
+        if content[at : at + 8] != _DELIMITER or len(items) < 2:
             raise self.file.error("its compressed pixel data are cut or damaged: their end is not where it should be")
         return items
 

@@ -70,7 +70,7 @@ class _Note:
     @classmethod
     def read(cls, path: Path) -> _Note | None:
         with suppress(OSError, ValueError, TypeError):
-            note = cls(**json.loads(path.read_text(encoding="utf-8")))
+            note = cls(**json.loads(path.read_text(encoding="utf-8-sig")))
             if isinstance(note.synced_bytes, int):
                 return note
         return None

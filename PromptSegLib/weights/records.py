@@ -38,7 +38,7 @@ class Record:
     def read(cls, record_path: Path) -> Record | None:
         """The record kept there, None when there is none that makes sense."""
         with suppress(OSError, ValueError, TypeError):
-            return cls(**json.loads(record_path.read_text(encoding="utf-8")))
+            return cls(**json.loads(record_path.read_text(encoding="utf-8-sig")))
         return None
 
     def write(self, record_path: Path) -> None:
