@@ -226,7 +226,7 @@ class _Notes:
         if self.path is None:
             return
         head = json.dumps({"settings": self.settings, "works": [_key(work) for work in self.works]})
-        lines = self.path.read_text(encoding="utf-8").split("\n") if self.path.exists() else []
+        lines = self.path.read_text(encoding="utf-8-sig").split("\n") if self.path.exists() else []
         # What comes after the last line's end was cut off by whatever stopped the benchmark.
         whole = lines[:-1]
         if whole[:1] == [head]:

@@ -97,6 +97,6 @@ def _open(path: Path, series: str | None) -> ImageFile:
         return metaimage_reader.open_metaimage(path)
     if path.suffix.lower() in itk.FORMATS:
         return itk.open_itk(path, path.suffix.lower())
-    if dicom.is_dicom(path):
-        return itk.open_itk(path, ".dcm")
+    if path.suffix.lower() == ".dcm" or dicom.is_dicom(path):
+        return dicom.open_file(path)
     raise VolumeError(f"expected an image file ({READABLE}), got {path}")

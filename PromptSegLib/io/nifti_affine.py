@@ -102,7 +102,7 @@ def _as_itk_shows(sform: FloatArray, qform: FloatArray | None, spacing: FloatArr
 
 def _is_same(one: FloatArray, other: FloatArray, shape_kji: tuple[int, int, int]) -> bool:
     sizes = np.linalg.norm(one[:3, :3], axis=0)
-    return _farthest(one, other, shape_kji) <= _SAME * sizes.min()
+    return _farthest(one, other, shape_kji) <= _SAME * float(sizes.min())
 
 
 def _apart(what: str, matrix: FloatArray, other: FloatArray, shape_kji: tuple[int, int, int]) -> str:

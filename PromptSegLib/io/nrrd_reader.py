@@ -278,7 +278,7 @@ def _affine(
     if directions is not None:
         steps = [step for axis in spatial if (step := directions[axis]) is not None]
         if len(steps) == 2:
-            normal = np.cross(*steps)
+            normal = np.cross(steps[0], steps[1])
             steps.append(normal / (np.linalg.norm(normal) or 1.0))
         matrix[:3, :3] = np.transpose(steps)
     else:
@@ -310,7 +310,7 @@ def _scaled(header: _Header, spatial: tuple[int, ...]) -> FloatArray:
         matrix[row, row] = step
         if begins and np.isfinite(begins[axis]):
             # Where the first voxel begins, unless samples are said to be nodes.
-            is_node = bool(centers) and centers[axis] == "node"
+            is_node = centers is not None and centers[axis] == "node"
             matrix[row, 3] = begins[axis] + (0.0 if is_node else step / 2)
     return matrix[:3]
 

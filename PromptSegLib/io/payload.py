@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from PromptSegLib.errors import VolumeError
+from PromptSegLib.io.compression import check_claim
 
 _PIECE_BYTES = 1 << 20
 
@@ -52,7 +53,7 @@ class Voxels:
         return math.prod(self.shape) * self.dtype.itemsize // len(self.files)
 
     def check_size(self) -> None:
-        """Raise VolumeError when a file is too short for what the header promises."""
+        """Raise VolumeError when a file is too short for what the header promises, or cannot unpack to as much."""
         if math.prod(self.shape) % len(self.files):
             raise self._error(f"{len(self.files)} files cannot share {self.shape} voxels", self.header)
         for path in self.files:
@@ -63,6 +64,7 @@ class Voxels:
             needed = max(least[self.packing], self.packed_bytes or 0)
             if there < needed:
                 raise self._error(f"{needed} bytes of voxels are needed, {max(there, 0)} are there; was it cut?", path)
+        check_claim(self.header, self.bytes_each * len(self.files), sum(path.stat().st_size for path in self.files))
 
     def read(self) -> NDArray[Any]:
         """Return the voxels, of `shape`, in the machine's byte order.

@@ -187,7 +187,7 @@ def _checked(folder: Path) -> TorchFile:
 
 def _check_plans(plans: Path) -> None:
     try:
-        configurations = json.loads(plans.read_text(encoding="utf-8"))["configurations"].values()
+        configurations = json.loads(plans.read_text(encoding="utf-8-sig"))["configurations"].values()
         architectures = [each["architecture"] for each in configurations if "architecture" in each]
         for architecture in architectures:
             kwargs = architecture["arch_kwargs"]
