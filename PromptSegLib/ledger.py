@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from PromptSegLib.bitmask import MaskDelta, Patch
-from PromptSegLib.geometry import Extent
 from PromptSegLib.footprint import Footprint
+from PromptSegLib.geometry import Extent
 from PromptSegLib.history import Answer, Change, History, Named, Step, TargetRecord
 from PromptSegLib.mask_store import MaskStore
 from PromptSegLib.observer import SessionObserver

@@ -20,7 +20,7 @@ from PromptSegLib.prompts import Box, Point, Prompt
 _THIN_MM = 1e-3
 
 Change = Callable[[Sequence[Prompt], Sequence[Prompt]], None]
-"""Called with prompts as they were and as they are now. None, some: placed. Some, none: deleted. Both: moved, in order."""
+"""Called with prompts as they were, and as they are now: none, some: placed; some, none: deleted; else moved."""
 
 
 class PromptMarkups:
@@ -115,9 +115,14 @@ class PromptMarkups:
             display_of(node).SetSelectedColor(POSITIVE_COLOR if positive else NEGATIVE_COLOR)
         if wanted == self._shown[positive] and self._is_as_seen(positive):
             return
-        missing, kept, unwanted = PointIndex(wanted), [], []
-        for index, point in self._placed_points(positive):
-            shown = missing.take(point)
+        placed = self._placed_points(positive)
+        # Most are the very objects that were shown before: only the others are sought by where they lie.
+        ids, held = {id(point) for point in wanted}, {id(point) for _, point in placed}
+        missing = PointIndex(point for point in wanted if id(point) not in held)
+        kept, unwanted = [], []
+        for index, point in placed:
+            shown = point if id(point) in ids else missing.take(point)
+            ids.discard(id(point))  # one that is given twice is shown twice
             unwanted += [index] if shown is None else []
             kept += [] if shown is None else [shown]
         for index in reversed(unwanted):
@@ -184,7 +189,7 @@ class PromptMarkups:
         self._seen[positive] = self._points[positive].GetMTime()
 
     def _is_as_seen(self, positive: bool) -> bool:
-        return self._seen.get(positive) == self._points[positive].GetMTime()
+        return bool(self._seen.get(positive) == self._points[positive].GetMTime())
 
     def _placed_points(self, positive: bool) -> list[tuple[int, Point]]:
         """Return the index of each control point placed, and the point it stands for."""
@@ -220,4 +225,3 @@ class PromptMarkups:
             yield
         finally:
             self._is_showing = before
-

@@ -66,7 +66,7 @@ def mark(node: Any, prompt: Prompt, is_highlighted: bool) -> None:
 
 
 def display_of(node: Any) -> Any:
-    """Return the display of a markups node of ours; made, and set as its kind is shown, when there is none (any more)."""
+    """Return the display of a markups node of ours; made, as its kind is shown, when there is none any more."""
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
