@@ -12,7 +12,7 @@ import numpy as np
 from PromptSegLib.mrml.markups import box_from_roi, defined_control_points
 from PromptSegLib.mrml.observations import Observations
 from PromptSegLib.mrml.point_index import PointIndex
-from PromptSegLib.mrml.state_node import StateNode
+from PromptSegLib.mrml.state_node import StateNode, remove_leftovers, remove_node
 from PromptSegLib.mrml.stroke_markups import NEGATIVE_COLOR, POSITIVE_COLOR, StrokeMarkups, display_of, mark
 from PromptSegLib.mrml.transforms import matrix_from_array, node_to_world, world_to_node
 from PromptSegLib.prompts import Box, Point, Prompt
@@ -81,14 +81,18 @@ class PromptMarkups:
         for index, (roi_node, box) in enumerate(self._boxes):
             if roi_node is node:
                 del self._boxes[index]
+                remove_leftovers(node, self._volume_node.GetScene())
                 self._changed([box], [])
                 return
         for sign, point_list in self._points.items():
             if point_list is node:
                 points, self._shown[sign] = self._shown[sign], []
+                remove_leftovers(node, self._volume_node.GetScene())
                 self._points[sign] = self._make_point_list(sign)
                 if points:
                     self._changed(points, [])
+                return
+        self._strokes.node_removed(node)
 
     def close(self) -> None:
         """Stop following the nodes; they stay in the scene."""
@@ -140,8 +144,7 @@ class PromptMarkups:
                 missing.remove(box)
                 continue
             self._boxes.remove((node, box))
-            if node.GetScene() is not None:
-                self._state.node.GetScene().RemoveNode(node)
+            remove_node(node)
         for box in missing:
             self._boxes.append((self._make_roi(box), box))
 

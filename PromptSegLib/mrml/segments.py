@@ -25,9 +25,10 @@ _SLAB = 16
 
 @dataclass
 class _Known:
-    """A segment as it was seen last. mask: the voxels of the placement's box. image, label: where they were."""
+    """A segment as it was seen last. mask: the voxels of the placement's box, in `lattice`. image, label: theirs."""
 
     mask: BitMask
+    lattice: FloatArray
     placement: Placement
     image: Any
     label: int
@@ -151,7 +152,7 @@ class SegmentMaskStore:
         if is_news or is_moved:
             self._lattices.choose(list(self._matrices.values()))
             self._lattice_of = {image: self._lattices.same(matrix) for image, matrix in self._matrices.items()}
-        if is_moved or not all(map(self._is_where_written, self._written if is_news else ())):
+        if is_moved or any(map(self._is_elsewhere, self._known if is_news else ())):
             self.revision += 1
             self._known.clear()
             self._written.clear()
@@ -195,10 +196,12 @@ class SegmentMaskStore:
         layer = layer_of(self._segmentation, key)
         return layer is None or not (layer.array == label_of(self._segmentation, key)).any()
 
-    def _is_where_written(self, key: str) -> bool:
-        """Tell whether changes of ours can still be taken back: the segment is on the lattice that they were in."""
-        lattice = self._lattice_of.get(self._whereabouts(key)[0])
-        return lattice is None or lattice is self._written[key] or self._is_empty_on_layer(key)
+    def _is_elsewhere(self, key: str) -> bool:
+        """Tell whether the segment was brought to another lattice: changes in the one before cannot be taken back."""
+        known, lattice = self._known[key], self._lattice_of.get(self._whereabouts(key)[0])
+        if lattice is None or lattice is known.lattice:
+            return False
+        return known.mask.any() or not self._is_empty_on_layer(key)
 
     # What was seen
 
@@ -233,11 +236,13 @@ class SegmentMaskStore:
 
     def _seen(self, key: str, lattice: FloatArray | None = None) -> _Known:
         """Return the segment as it was seen last, in `lattice`: by default, the one that it lies in."""
-        placement = self._lattices.placement(self._lattice(key) if lattice is None else lattice)
+        if lattice is None:
+            lattice = self._written.get(key, self._lattice(key))
         known = self._known.get(key)
-        if known is None or known.placement is not placement:
-            mask = self._read_box(key, placement, self._lattice(key) if lattice is None else lattice)
-            known = self._known[key] = _Known(mask, placement, *self._whereabouts(key))
+        if known is None or known.lattice is not lattice:
+            placement = self._lattices.placement(lattice)
+            mask = self._read_box(key, placement, lattice)
+            known = self._known[key] = _Known(mask, lattice, placement, *self._whereabouts(key))
         return known
 
     def _look_again(self) -> dict[str, MaskDelta]:
@@ -263,7 +268,7 @@ class SegmentMaskStore:
 
     def _difference(self, key: str, known: _Known) -> MaskDelta | None:
         """Read a segment, and return in what it differs from what was known."""
-        now = self._read_box(key, known.placement, self._written.get(key, self._lattice(key)))
+        now = self._read_box(key, known.placement, known.lattice)
         changed = known.mask.difference(now)
         before, known.mask = known.mask, now
         if changed is None:
@@ -300,7 +305,7 @@ class SegmentMaskStore:
     def _remember(self, deltas: dict[str, MaskDelta]) -> None:
         """Bring what was seen up to date after a change of our own."""
         for key, delta in deltas.items():
-            known = self._seen(key, self._written.get(key))
+            known = self._seen(key)
             box = known.placement.box_s
             common = delta.extent.intersection(box)
             inside = common.shifted([-n for n in box.start_kji])

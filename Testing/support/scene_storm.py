@@ -58,9 +58,10 @@ class Storm:
         segmentation = add_segmentation(self.standalone.scene, volume, {})
         self.editor = self.standalone.scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode", "the user's")
         self.editor.SetOverwriteMode(self.editor.OverwriteNone)
+        self.editor.SetHideFromEditors(False)
         self.refused = 0
         self.done = {}
-        self.old = None
+        self.can_save = True
         self.open(volume, segmentation)
 
     def open(self, volume, segmentation):
@@ -85,12 +86,12 @@ class Storm:
         self.session.take_edits()
         self.start, self.revision = self.state(), self.session._segment_store.revision
 
-    def check_others(self, before, after, owners):
+    def check_others(self, before, after, owners, is_given_back):
         for key, voxels in before.items():
             if key in after and key not in owners:
                 now, then = set(map(tuple, after[key])), set(map(tuple, voxels))
-                assert now <= then, f"{key} gained {len(now - then)} voxels"
-                if self.editor.GetOverwriteMode() == self.editor.OverwriteNone:
+                assert now <= then or is_given_back, f"{key} gained {len(now - then)} voxels"
+                if self.editor.GetOverwriteMode() == self.editor.OverwriteNone and not is_given_back:
                     assert now == then, f"{key} lost {len(then - now)} voxels"
 
     def check_nodes(self):
@@ -104,7 +105,8 @@ class Storm:
             assert not node.GetHideFromEditors() or node in (*held, *states), f"orphan {node.GetName()}"
         displays = nodes_of(self.scene, "vtkMRMLMarkupsDisplayNode")
         markups = nodes_of(self.scene, "vtkMRMLMarkupsNode")
-        assert len(displays) == len(markups) == len({node.GetDisplayNodeID() for node in markups}), "orphan displays"
+        shown = {node.GetDisplayNodeID() for node in markups}
+        assert len(displays) == len(shown), f"{len(displays)} displays, {len(shown)} shown of {len(markups)} markups"
         points = sum(isinstance(prompt, Point) for prompt in self.session.prompts())
         shown = sum(self.session.point_node(sign).GetNumberOfControlPoints() for sign in (True, False))
         assert shown == points, f"{shown} points shown of {points}"
@@ -147,7 +149,8 @@ class Storm:
             owners = {target, self.session.target}
             if name in ("undo", "redo"):
                 owners = {c.target for s in (step, replayed) if s is not None for c in s.changes} | owners
-            self.check_others(before, self.state(), owners)
+            # A start-over gives back what its segment took from others.
+            self.check_others(before, self.state(), owners, self.done.get("overwrite") and name in START_OVER)
         self.follow_revision()
         self.check_nodes()
 
@@ -272,7 +275,7 @@ class Storm:
             node.SetAndObserveTransformNodeID(transform.GetID())
 
     def another_source(self):
-        segmentation = self.segmentation.GetSegmentation()
+        segmentation, self.can_save = self.segmentation.GetSegmentation(), False  # the wheel's writer then aborts
         if not any(len(voxels) for voxels in self.state().values()):
             return
         self.segmentation.CreateClosedSurfaceRepresentation()
@@ -304,6 +307,8 @@ class Storm:
                 self.compare(before, self.state(), "an old session")
 
     def save_and_load(self):
+        if not self.can_save:
+            return
         path = self.folder / "storm.mrb"
         prompts = [len(self.session.prompts(key)) for key in self.session.targets]
         before = [len(voxels) for voxels in self.state().values()]
@@ -349,6 +354,7 @@ _OTHERS = {
     "save and load": (Storm.save_and_load, 0.5),
 }
 OWN = set(_OWN)
+START_OVER = {"drag", "drag in view", "delete in view", "remove", "reset"}
 ACTIONS = {name: action for name, (action, _) in (_OWN | _OTHERS).items()}
 WEIGHTS = np.array([weight for _, weight in (_OWN | _OTHERS).values()])
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
