@@ -264,6 +264,9 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if logic.session and (logic.session.volume_node, logic.session.segmentation_node) != chosen:
             logic.closeSession()
         wanted = (*chosen, parameters.model, parameters.device)
+        if logic.session is not None and not logic.session.is_open:
+            logic.closeSession()
+            self._refused = wanted  # another session has the nodes: it keeps them until the user goes on here
         if logic.session is None and all(chosen) and wanted != self._refused and has_saved_session(*chosen):
             self._refused = None if self.openSession() else wanted
         if not self.input.missingChannels():
@@ -343,9 +346,10 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         self.isShowing = True
         try:
-            self._followParameters()
-            for part in (*self._sections, self._enabling, self._lookAhead):
-                part.show()
+            with self.logic.models.one_look():
+                self._followParameters()
+                for part in (*self._sections, self._enabling, self._lookAhead):
+                    part.show()
         finally:
             self.isShowing = False
 

@@ -144,12 +144,12 @@ class MaskDelta:
     def apply(self, mask_kji: BoolArray) -> BoolArray:
         """Return `mask_kji`, the voxels of this delta's extent, as the step made it."""
         added, removed = self.added_and_removed()
-        return (mask_kji | added) & ~removed
+        return np.asarray((mask_kji | added) & ~removed)
 
     def revert(self, mask_kji: BoolArray) -> BoolArray:
         """Return `mask_kji`, the voxels of this delta's extent, as it was before the step."""
         added, removed = self.added_and_removed()
-        return (mask_kji & ~added) | removed
+        return np.asarray((mask_kji & ~added) | removed)
 
     def changed_voxels(self) -> int:
         added, removed = self.added_and_removed()

@@ -113,8 +113,7 @@ class NetChange:
             for index in box:
                 where = _extent_of(tuple(np.subtract(index, low))).slices
                 removed[where], added[where] = np.unpackbits(self._tile(index), axis=-1).astype(bool)
-            start = (low * _TILE_KJI).tolist()
-            extent = Extent((start[0], start[1], start[2]), tuple(np.add(start, shape).tolist()))  # type: ignore[arg-type]
+            extent = Extent.of_shape(added.shape).shifted((low * _TILE_KJI).tolist())
             delta = MaskDelta.of(extent, added, removed)
             if delta is not None:
                 yield delta

@@ -124,10 +124,14 @@ class Ledger:
         self.history.forget_newest()
         self._replayed(step, revert=True)
 
-    def sync(self) -> dict[str, MaskDelta]:
-        """Take what somebody else changed in the masks into the history, as steps of their own, and return it."""
+    def sync(self) -> tuple[str, ...]:
+        """Take what somebody else changed in the masks into the history, as steps of their own.
+
+        Returns the keys of the targets that are gone, even if they stand for other ones by now.
+        """
         edits = self.store.foreign_edits()
-        for target in self.store.lost():
+        lost = self.store.lost()
+        for target in lost:
             self._forget(target)
         if self.store.revision != self._revision:
             self._revision = self.store.revision
@@ -137,7 +141,7 @@ class Ledger:
             step = self.push("edit", {target: replace(record, answer=None)})
             self._note(step, target, delta)
             self.set_records(step, {target: self._set_otherwise(target, step.after[target])})
-        return edits
+        return lost
 
     def is_current(self, target: str) -> bool:
         """Tell whether the mask of `target` is still the one that its newest answer made."""

@@ -548,11 +548,13 @@ class Session:
             return
         self._is_syncing = True
         try:
-            self._ledger.sync()
+            lost, before = self._ledger.sync(), self._target
+            if before not in self.targets:
+                self._target = next(iter(self.targets), before)
+            if before in lost or self._target != before:
+                self.observer.prompts_changed(self._target)
         finally:
             self._is_syncing = False
-        if self._target not in self.targets:
-            self._target = next(iter(self.targets), self._target)
 
     def _start(
         self,

@@ -32,10 +32,10 @@ class Lattices:
     def __init__(self, volume_node: Any, segmentation_node: Any, matrices: Sequence[FloatArray]) -> None:
         self._volume_node = volume_node
         self._node = segmentation_node
-        self._placements: dict[bytes, Placement] = {}
+        self._known: list[FloatArray] = []
+        self._placements: dict[int, Placement] = {}
         self._placed, self.grid = self._now()
-        self.default = self._default(matrices)
-        self.placement(self.default)
+        self.choose(matrices)
 
     def locate(self) -> bool:
         """Ask where the nodes lie now, and return whether they moved against each other, or have another shape."""
@@ -49,11 +49,20 @@ class Lattices:
 
     def choose(self, matrices: Sequence[FloatArray]) -> None:
         """Choose `default` anew, for layers on these lattices."""
-        self.default = self._default(matrices)
+        self.default = self.same(self._default(matrices))
+        self.placement(self.default)
+
+    def same(self, ijk_to_ras: FloatArray) -> FloatArray:
+        """Return the one array that stands for this lattice here: lattices can then be told apart by identity."""
+        for known in self._known:
+            if known is ijk_to_ras or np.allclose(known, ijk_to_ras, rtol=0, atol=1e-6):
+                return known
+        self._known.append(ijk_to_ras)
+        return ijk_to_ras
 
     def placement(self, ijk_to_ras: FloatArray) -> Placement:
         """Return how the volume lies in the lattice `ijk_to_ras`."""
-        key = np.round(ijk_to_ras, 6).tobytes()
+        key = id(self.same(ijk_to_ras))
         if key not in self._placements:
             self._placements[key] = placement_of(self._placed, ijk_to_ras)
             if not self._placements[key].is_exact:

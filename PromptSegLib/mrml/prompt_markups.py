@@ -12,7 +12,7 @@ import numpy as np
 from PromptSegLib.mrml.markups import box_from_roi, defined_control_points
 from PromptSegLib.mrml.observations import Observations
 from PromptSegLib.mrml.point_index import PointIndex
-from PromptSegLib.mrml.state_node import StateNode
+from PromptSegLib.mrml.state_node import StateNode, remove_leftovers, remove_node
 from PromptSegLib.mrml.stroke_markups import NEGATIVE_COLOR, POSITIVE_COLOR, StrokeMarkups, display_of, mark
 from PromptSegLib.mrml.transforms import matrix_from_array, node_to_world, world_to_node
 from PromptSegLib.prompts import Box, Point, Prompt
@@ -20,7 +20,7 @@ from PromptSegLib.prompts import Box, Point, Prompt
 _THIN_MM = 1e-3
 
 Change = Callable[[Sequence[Prompt], Sequence[Prompt]], None]
-"""Called with prompts as they were and as they are now. None, some: placed. Some, none: deleted. Both: moved, in order."""
+"""Called with prompts as they were, and as they are now: none, some: placed; some, none: deleted; else moved."""
 
 
 class PromptMarkups:
@@ -81,14 +81,18 @@ class PromptMarkups:
         for index, (roi_node, box) in enumerate(self._boxes):
             if roi_node is node:
                 del self._boxes[index]
+                remove_leftovers(node, self._volume_node.GetScene())
                 self._changed([box], [])
                 return
         for sign, point_list in self._points.items():
             if point_list is node:
                 points, self._shown[sign] = self._shown[sign], []
+                remove_leftovers(node, self._volume_node.GetScene())
                 self._points[sign] = self._make_point_list(sign)
                 if points:
                     self._changed(points, [])
+                return
+        self._strokes.node_removed(node)
 
     def close(self) -> None:
         """Stop following the nodes; they stay in the scene."""
@@ -115,9 +119,14 @@ class PromptMarkups:
             display_of(node).SetSelectedColor(POSITIVE_COLOR if positive else NEGATIVE_COLOR)
         if wanted == self._shown[positive] and self._is_as_seen(positive):
             return
-        missing, kept, unwanted = PointIndex(wanted), [], []
-        for index, point in self._placed_points(positive):
-            shown = missing.take(point)
+        placed = self._placed_points(positive)
+        # Most are the very objects that were shown before: only the others are sought by where they lie.
+        ids, held = {id(point) for point in wanted}, {id(point) for _, point in placed}
+        missing = PointIndex(point for point in wanted if id(point) not in held)
+        kept, unwanted = [], []
+        for index, point in placed:
+            shown = point if id(point) in ids else missing.take(point)
+            ids.discard(id(point))  # one that is given twice is shown twice
             unwanted += [index] if shown is None else []
             kept += [] if shown is None else [shown]
         for index in reversed(unwanted):
@@ -135,8 +144,7 @@ class PromptMarkups:
                 missing.remove(box)
                 continue
             self._boxes.remove((node, box))
-            if node.GetScene() is not None:
-                self._state.node.GetScene().RemoveNode(node)
+            remove_node(node)
         for box in missing:
             self._boxes.append((self._make_roi(box), box))
 
@@ -184,7 +192,7 @@ class PromptMarkups:
         self._seen[positive] = self._points[positive].GetMTime()
 
     def _is_as_seen(self, positive: bool) -> bool:
-        return self._seen.get(positive) == self._points[positive].GetMTime()
+        return bool(self._seen.get(positive) == self._points[positive].GetMTime())
 
     def _placed_points(self, positive: bool) -> list[tuple[int, Point]]:
         """Return the index of each control point placed, and the point it stands for."""
@@ -220,4 +228,3 @@ class PromptMarkups:
             yield
         finally:
             self._is_showing = before
-

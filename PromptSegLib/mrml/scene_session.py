@@ -442,8 +442,8 @@ def check_source(segmentation_node: Any) -> None:
         return
     raise SceneError(
         f"expected segments kept as {BINARY_LABELMAP!r}, got {segmentation_node.GetName()!r} kept as {source!r}: "
-        "in the Segmentations module, under Representations, make Binary labelmap the source (Make source), or in Python "
-        "segmentation.SetSourceRepresentationToBinaryLabelmap(); or work in another segmentation"
+        "in the Segmentations module, under Representations, press Make source at Binary labelmap, or in Python call "
+        "SetSourceRepresentationToBinaryLabelmap() of its vtkSegmentation; or work in another segmentation"
     )
 
 

@@ -183,9 +183,9 @@ class SegmentWriter:
         if may_overwrite and added.any():
             for layer in all_layers(self._segmentation):
                 deltas |= self._cleared(layer, extent, added, ijk_to_ras, may_overwrite)
-        layer = self._layer_for(segment_id, extent, added, ijk_to_ras)
-        if layer is not None:
-            delta = self._set_labels(layer, segment_id, extent, added, removed)
+        own_layer = self._layer_for(segment_id, extent, added, ijk_to_ras)
+        if own_layer is not None:
+            delta = self._set_labels(own_layer, segment_id, extent, added, removed)
             deltas |= {segment_id: delta} if delta is not None else {}
         return deltas
 
@@ -202,7 +202,8 @@ class SegmentWriter:
         common = patch.extent.intersection(layer.extent)
         if common.size == 0:
             return {}
-        voxels, hit = layer.array[common.slices_within(layer.extent)], patch.mask_kji[common.slices_within(patch.extent)]
+        voxels = layer.array[common.slices_within(layer.extent)]
+        hit = patch.mask_kji[common.slices_within(patch.extent)]
         deltas = {}
         for label in set(_labels_among(voxels, hit)) & set(labels):
             gone = hit & (voxels == label)
@@ -235,16 +236,17 @@ class SegmentWriter:
             both[mine.extent.slices_within(union)] |= mine.mask_kji
             box, voxels = union, both
         with self._surfaces_put_aside():
-            for other in all_layers(segmentation):
-                if is_on_lattice(other, ijk_to_ras) and _labels_among(other.read(box), voxels) in ([], [0]):
-                    layer = join_layer(segmentation, segment_id, other)
-                    break
-            else:
-                layer = new_layer(segmentation, segment_id, box, ijk_to_ras)
+            found = self._moved(segment_id, box, voxels, ijk_to_ras)
         if mine is not None:
-            nothing = np.zeros_like(mine.mask_kji)
-            self._set_labels(layer, segment_id, mine.extent, mine.mask_kji, nothing)
+            self._set_labels(found, segment_id, mine.extent, mine.mask_kji, np.zeros_like(mine.mask_kji))
         return layer_of(segmentation, segment_id)
+
+    def _moved(self, segment_id: str, box: Extent, voxels: BoolArray, ijk_to_ras: FloatArray) -> Layer:
+        """Let the segment, which has no voxels, share a layer that has room for `voxels`, or give it a new one."""
+        for layer in all_layers(self._segmentation):
+            if is_on_lattice(layer, ijk_to_ras) and _labels_among(layer.read(box), voxels) in ([], [0]):
+                return join_layer(self._segmentation, segment_id, layer)
+        return new_layer(self._segmentation, segment_id, box, ijk_to_ras)
 
     def _taken_out(self, layer: Layer, segment_id: str) -> Patch | None:
         """Take the segment's voxels off its layer and return them, None when there are none."""

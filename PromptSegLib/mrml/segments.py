@@ -10,6 +10,7 @@ import numpy as np
 
 from PromptSegLib.bitmask import BitMask, BoolArray, MaskDelta, Patch
 from PromptSegLib.geometry import Extent, FloatArray
+from PromptSegLib.mrml.label_copies import LabelCopies
 from PromptSegLib.mrml.lattices import Lattices
 from PromptSegLib.mrml.layers import BINARY_LABELMAP, all_layers, is_on_lattice, label_of, layer_of, read_segment
 from PromptSegLib.mrml.observations import Observations
@@ -24,9 +25,10 @@ _SLAB = 16
 
 @dataclass
 class _Known:
-    """A segment as it was seen last. mask: the voxels of the placement's box. image, label: where they were."""
+    """A segment as it was seen last. mask: the voxels of the placement's box, in `lattice`. image, label: theirs."""
 
     mask: BitMask
+    lattice: FloatArray
     placement: Placement
     image: Any
     label: int
@@ -56,8 +58,10 @@ class SegmentMaskStore:
         self._observed: Any = None
         self._observations = Observations()
         self._has_news = True
+        self._copies = LabelCopies()
         self._matrices = self._take_stock()
-        self._lattices = Lattices(volume_node, segmentation_node, self._matrices)
+        self._lattices = Lattices(volume_node, segmentation_node, list(self._matrices.values()))
+        self._lattice_of = {image: self._lattices.same(matrix) for image, matrix in self._matrices.items()}
 
     def close(self) -> None:
         """Let go of the nodes."""
@@ -73,6 +77,7 @@ class SegmentMaskStore:
             if entry := terminology_entry(structure):
                 segment.SetTerminology(entry)
         self._segments[key] = self._segmentation.GetSegment(key)
+        self._note_times()  # Slicer lets the segment share a layer, and says that this one changed
         return key
 
     def keys(self) -> tuple[str, ...]:
@@ -145,17 +150,13 @@ class SegmentMaskStore:
         if is_news:
             self._matrices = self._take_stock()
         if is_news or is_moved:
-            self._lattices.choose(self._matrices)
-        if is_moved or not all(map(self._is_where_written, self._written if is_news else ())):
+            self._lattices.choose(list(self._matrices.values()))
+            self._lattice_of = {image: self._lattices.same(matrix) for image, matrix in self._matrices.items()}
+        if is_moved or any(map(self._is_elsewhere, self._known if is_news else ())):
             self.revision += 1
             self._known.clear()
             self._written.clear()
-        edits: dict[str, MaskDelta] = {}
-        for key, known in self._known.items() if is_news else ():
-            delta = self._seen_anew(key, known)
-            edits |= {key: delta} if delta is not None else {}
-        self._note_times()
-        return edits
+        return self._look_again() if is_news else {}
 
     def lost(self) -> tuple[str, ...]:
         lost, self._lost = tuple(self._lost), []
@@ -174,8 +175,11 @@ class SegmentMaskStore:
 
     def _lattice(self, key: str) -> FloatArray:
         """Return the lattice that the segment's voxels are in; the default one where it has no layer."""
+        image = self._segmentation.GetSegment(key).GetRepresentation(BINARY_LABELMAP)
+        if image in self._lattice_of:
+            return self._lattice_of[image]
         layer = layer_of(self._segmentation, key)
-        return self._lattices.default if layer is None else layer.ijk_to_ras
+        return self._lattices.default if layer is None else self._lattices.same(layer.ijk_to_ras)
 
     def _lattice_to_write(self, key: str) -> FloatArray:
         """Return the lattice that a change of the segment is to be in.
@@ -192,10 +196,12 @@ class SegmentMaskStore:
         layer = layer_of(self._segmentation, key)
         return layer is None or not (layer.array == label_of(self._segmentation, key)).any()
 
-    def _is_where_written(self, key: str) -> bool:
-        """Tell whether changes of ours can still be taken back: the segment is on the lattice that they were in."""
-        layer = layer_of(self._segmentation, key)
-        return layer is None or is_on_lattice(layer, self._written[key]) or self._is_empty_on_layer(key)
+    def _is_elsewhere(self, key: str) -> bool:
+        """Tell whether the segment was brought to another lattice: changes in the one before cannot be taken back."""
+        known, lattice = self._known[key], self._lattice_of.get(self._whereabouts(key)[0])
+        if lattice is None or lattice is known.lattice:
+            return False
+        return known.mask.any() or not self._is_empty_on_layer(key)
 
     # What was seen
 
@@ -204,14 +210,10 @@ class SegmentMaskStore:
 
     def _is_news(self) -> bool:
         """Tell whether the segments may have changed since they were looked at last."""
-        return (
-            self._has_news
-            or self._segmentation is not self._observed
-            or any(image.GetMTime() != time for image, time in self._times.items())
-        )
+        return self._has_news or self._segmentation is not self._observed or any(map(self._is_touched, self._times))
 
-    def _take_stock(self) -> list[FloatArray]:
-        """Look which segments there are, note those lost, and return the lattices of the layers."""
+    def _take_stock(self) -> dict[Any, FloatArray]:
+        """Look which segments there are, note those lost, and return the lattices of the layers by their images."""
         segmentation = self._segmentation
         if segmentation is not self._observed:
             self._observations.close()
@@ -227,34 +229,52 @@ class SegmentMaskStore:
         self._segments = now
         layers = all_layers(segmentation)
         self._times = {layer.image: self._times.get(layer.image, -1) for layer in layers}
-        return [layer.ijk_to_ras for layer in layers]
+        return {layer.image: layer.ijk_to_ras for layer in layers}
 
     def _note_times(self) -> None:
         self._times = {image: image.GetMTime() for image in self._times}
 
     def _seen(self, key: str, lattice: FloatArray | None = None) -> _Known:
         """Return the segment as it was seen last, in `lattice`: by default, the one that it lies in."""
-        placement = self._lattices.placement(self._lattice(key) if lattice is None else lattice)
+        if lattice is None:
+            lattice = self._written.get(key, self._lattice(key))
         known = self._known.get(key)
-        if known is None or known.placement is not placement:
-            mask = self._read_box(key, placement, self._lattice(key) if lattice is None else lattice)
-            known = self._known[key] = _Known(mask, placement, *self._whereabouts(key))
+        if known is None or known.lattice is not lattice:
+            placement = self._lattices.placement(lattice)
+            mask = self._read_box(key, placement, lattice)
+            known = self._known[key] = _Known(mask, lattice, placement, *self._whereabouts(key))
         return known
 
-    def _seen_anew(self, key: str, known: _Known) -> MaskDelta | None:
-        """Look at a segment again, and return what somebody else changed in it."""
-        image, label = self._whereabouts(key)
-        is_touched = image is not None and image.GetMTime() != self._times.get(image)
-        if image is known.image and label == known.label and not is_touched:
-            return None
-        known.image, known.label = image, label
-        box = known.placement.box_s
-        now = self._read_box(key, known.placement, self._written.get(key, self._lattice(key)))
+    def _look_again(self) -> dict[str, MaskDelta]:
+        """Look at the segments that may have changed, and return what somebody else changed in them."""
+        layers = all_layers(self._segmentation)
+        changed = {layer.image: self._copies.changed_labels(layer) for layer in layers if self._is_touched(layer.image)}
+        edits: dict[str, MaskDelta] = {}
+        for key, known in self._known.items():
+            image, label = self._whereabouts(key)
+            labels = changed.get(image, set())
+            if image is known.image and label == known.label and labels is not None and label not in labels:
+                continue
+            known.image, known.label = image, label
+            delta = self._difference(key, known)
+            edits |= {key: delta} if delta is not None else {}
+        if changed:
+            self._copies.keep(layers)
+        self._note_times()
+        return edits
+
+    def _is_touched(self, image: Any) -> bool:
+        return bool(image.GetMTime() != self._times.get(image))
+
+    def _difference(self, key: str, known: _Known) -> MaskDelta | None:
+        """Read a segment, and return in what it differs from what was known."""
+        now = self._read_box(key, known.placement, known.lattice)
         changed = known.mask.difference(now)
         before, known.mask = known.mask, now
         if changed is None:
             return None
-        return MaskDelta.between(changed.shifted(box.start_kji), before.read(changed), now.read(changed))
+        start = known.placement.box_s.start_kji
+        return MaskDelta.between(changed.shifted(start), before.read(changed), now.read(changed))
 
     def _whereabouts(self, key: str) -> tuple[Any, int]:
         segment = self._segments[key]
@@ -285,13 +305,16 @@ class SegmentMaskStore:
     def _remember(self, deltas: dict[str, MaskDelta]) -> None:
         """Bring what was seen up to date after a change of our own."""
         for key, delta in deltas.items():
-            known = self._seen(key, self._written.get(key))
+            known = self._seen(key)
             box = known.placement.box_s
             common = delta.extent.intersection(box)
             inside = common.shifted([-n for n in box.start_kji])
             if common.size:
                 known.mask.write(inside, read_segment(self._segmentation, key, common))
             known.image, known.label = self._whereabouts(key)
-            if known.image is not None:
-                self._times[known.image] = 0
+            layer = layer_of(self._segmentation, key)
+            if layer is not None:
+                self._lattice_of.setdefault(layer.image, self._lattices.same(layer.ijk_to_ras))
+                self._times[layer.image] = 0
+                self._copies.follow(layer, delta.extent)
         self._note_times()

@@ -71,14 +71,13 @@ class StateNode:
 
     def remove(self) -> None:
         """Remove the state and its helper nodes from the scene."""
-        scene = self._node.GetScene()
         for role in _roles_of(self._node):
             is_user_s = role in (_VOLUME, _SEGMENTATION) or role.startswith(_CHANNEL)
             count = 0 if is_user_s else self._node.GetNumberOfNodeReferences(role)
             for node in [self._node.GetNthNodeReference(role, n) for n in range(count)]:
                 if node is not None and (node.GetHideFromEditors() or role == _UNREADABLE):
-                    scene.RemoveNode(node)
-        scene.RemoveNode(self._node)
+                    remove_node(node)
+        remove_node(self._node)
 
     @property
     def volume_node(self) -> Any:
@@ -129,7 +128,7 @@ class StateNode:
         nodes = [state.GetNthNodeReference(_SHAPES, n) for n in range(state.GetNumberOfNodeReferences(_SHAPES))]
         state.RemoveNodeReferenceIDs(_SHAPES)
         for node in filter(None, nodes):
-            state.GetScene().RemoveNode(node)
+            remove_node(node)
 
     def write(self, prompts: Mapping[str, tuple[Prompt, ...]], selected: str) -> None:
         """Keep the prompts of all segments, by segment ID, and which segment is selected."""
@@ -202,6 +201,23 @@ def _roles_of(node: Any) -> list[str]:
     roles: list[str] = []
     node.GetNodeReferenceRoles(roles)
     return roles
+
+
+def remove_node(node: Any) -> None:
+    """Remove a node of ours from its scene, with its display and what it was saved by: MRML leaves these behind."""
+    scene = node.GetScene()
+    if scene is not None:
+        scene.RemoveNode(node)
+        remove_leftovers(node, scene)
+
+
+def remove_leftovers(node: Any, scene: Any) -> None:
+    """Remove the display and storage nodes of a node that was removed from `scene`."""
+    for role in ("display", "storage"):
+        for index in range(node.GetNumberOfNodeReferences(role)):
+            left = scene.GetNodeByID(node.GetNthNodeReferenceID(role, index))
+            if left is not None:
+                scene.RemoveNode(left)
 
 
 def hidden_node(scene: Any, class_name: str, name: str) -> Any:

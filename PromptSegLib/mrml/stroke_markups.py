@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from PromptSegLib.mrml.state_node import StateNode
+from PromptSegLib.mrml.state_node import StateNode, remove_leftovers, remove_node
 from PromptSegLib.mrml.transforms import node_to_world
 from PromptSegLib.prompts import Lasso, Prompt, Scribble
 
@@ -36,10 +36,14 @@ class StrokeMarkups:
                 missing.remove(prompt)
                 continue
             self._shown.remove((node, prompt))
-            if node.GetScene() is not None:
-                node.GetScene().RemoveNode(node)
+            remove_node(node)
         for prompt in missing:
             self._shown.append((self._make_curve(prompt), prompt))
+
+    def node_removed(self, node: Any) -> None:
+        """Take note that somebody removed `node` from the scene: what it showed stays, and is shown anew."""
+        if any(node is curve for curve, _ in self._shown):
+            remove_leftovers(node, self._volume_node.GetScene())
 
     def highlight(self, prompt: Prompt | None) -> None:
         for node, shown in self._shown:
@@ -66,7 +70,7 @@ def mark(node: Any, prompt: Prompt, is_highlighted: bool) -> None:
 
 
 def display_of(node: Any) -> Any:
-    """Return the display of a markups node of ours; made, and set as its kind is shown, when there is none (any more)."""
+    """Return the display of a markups node of ours; made, as its kind is shown, when there is none any more."""
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
