@@ -70,7 +70,7 @@ def test_simpleitk_says_the_same_where_it_measures_the_same(kind):
     statistics.Execute(image, labels)
     assert found.voxels == shape.GetNumberOfPixels(1)
     assert found.volume_ml == pytest.approx(shape.GetPhysicalSize(1) / 1000)
-    assert found.surface_mm2 == pytest.approx(shape.GetPerimeter(1), rel=0.015)
+    assert found.surface_mm2 == pytest.approx(shape.GetPerimeter(1), rel=0.005 if kind == "isotropic" else 0.02)
     assert found.intensity.mean == pytest.approx(statistics.GetMean(1))
     assert found.intensity.sd == pytest.approx(statistics.GetSigma(1))
     assert (found.intensity.minimum, found.intensity.maximum) == (statistics.GetMinimum(1), statistics.GetMaximum(1))
@@ -101,7 +101,7 @@ def test_voxels_that_touch_by_a_corner_are_one_part():
 
 
 def test_of_many_parts_the_longest_counts_even_when_it_is_among_the_smallest():
-    mask = np.zeros((3, 70, 120), bool)
+    mask = np.zeros((3, 70, 40), bool)
     mask[1, ::4, ::4] = mask[1, 1::4, ::4] = mask[1, ::4, 1::4] = mask[1, 1::4, 1::4] = True
     mask[1, 66:] = False
     mask[1, 68, 10:13] = True
@@ -135,7 +135,7 @@ def test_suv_peak_is_the_highest_mean_of_a_ball_of_1_ml_tried_at_each_voxel(kind
     rng = np.random.default_rng(7)
     values = rng.gamma(2, 900, grid.shape_kji)
     values[0, 0, 0] = np.nan
-    mask = ellipsoid(grid, centre, (8, 5, 7))
+    mask = ellipsoid(grid, centre, (5, 4, 5))
     mask[0, :2, :2] = True  # balls that reach out of the image
     centres = voxel_centres_ras(grid)
     means = [np.nanmean(values[np.linalg.norm(centres - one, axis=-1) <= RADIUS_MM + 1e-9]) for one in centres[mask]]
