@@ -98,7 +98,7 @@ def test_the_other_grid_and_a_given_transform_change_nothing():
     shift[:3, 3] = (-300, 20, 90)
     third = Grid(FINE.shape_kji, shift @ FINE.ijk_to_ras)
     last = time_point("3", third, shift, a=[(17, 21, 14, 4), (40, 30, 30, 6)])
-    assert events(follow_up([first, there.times[1], last])) == [["baseline", "same", "same"]] * 2
+    assert events(follow_up([first, there.times[1], last], distance_mm=0)) == [["baseline", "same", "same"]] * 2
     lost = follow_up([first, TimePoint("2", there.times[1].segmentation)])
     assert events(lost) == [["baseline", "gone"]] * 2 + [["absent", "new"]] * 2
 

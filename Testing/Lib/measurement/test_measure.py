@@ -14,7 +14,6 @@ from PromptSegLib.measurement.segmentation_file import read_segmentation
 from PromptSegLib.measurement.table import as_csv, record_of, rows_of
 from PromptSegLib.volume import Volume
 
-
 BALL_OF_1_ML_MM = 6.20350490899  # (3000 / 4 pi) ** (1 / 3)
 
 
