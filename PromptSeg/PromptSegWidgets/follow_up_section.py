@@ -17,6 +17,7 @@ class FollowUpSection(Section):
         self.ui.earlierSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self.panel.scheduleUpdate())
         self._carried = None
         self._carriedTo = None  # the session that the masks wait in
+        self._waiting = ()  # what the label says that waits
 
     def actions(self):
         return {"carryOver": self.onCarryOver, "dropCarried": self.onDrop, "compare": self.onCompare}
@@ -28,7 +29,8 @@ class FollowUpSection(Section):
                 self.onDrop()
             else:
                 self._carried.show()
-                self._showWaiting()
+                if tuple(self._carried.carry.pending) != self._waiting:
+                    self._showWaiting()
         isOther = earlier is not None and earlier is not parameters.segmentation
         missing = _("Choose the segmentation of an earlier time point.")
         self.enable("carryOver", isOther and parameters.volume is not None, missing)
@@ -47,7 +49,7 @@ class FollowUpSection(Section):
         self._showWaiting()
 
     def _showWaiting(self):
-        waiting = self._carried.carry.pending
+        waiting = self._waiting = tuple(self._carried.carry.pending)
         if waiting:
             text = _("Take Point + and click on each that is still there: {names}.")
             self.ui.followUpLabel.text = text.format(names=", ".join(waiting))

@@ -31,11 +31,11 @@ _ROW_PX = 22
 class MeasureSection(Section):
     def connect(self):
         table = self.ui.measureTable
-        table.setHorizontalHeaderLabels([_("Segment"), _("Part"), _("Volume"), _("Axial"), _("Mean")])
+        table.setHorizontalHeaderLabels([_("Segment"), _("Part"), _("mL"), _("Axial, mm"), _("Mean")])
         table.horizontalHeader().setStretchLastSection(True)
         table.verticalHeader().setVisible(False)
         table.verticalHeader().setDefaultSectionSize(_ROW_PX)
-        for column, width_px in enumerate((88, 38, 72, 100)):
+        for column, width_px in enumerate((92, 34, 56, 86)):
             table.setColumnWidth(column, width_px)
         table.connect("cellClicked(int,int)", self.onRow)
         self.ui.measureCollapsibleButton.connect("contentsCollapsed(bool)", lambda *_: self.panel.scheduleUpdate())
@@ -154,8 +154,8 @@ class MeasureSection(Section):
         self._rows = rows_of(measure_nodes(parameters.segmentation, parameters.volume, unit))
         table.setRowCount(len(self._rows))
         for index, row in enumerate(self._rows):
-            texts = (row.segment, part_text(row), volume_text(row.volume_ml), axial_text(row), mean_text(row))
-            for column, text in enumerate(texts):
+            volume, axial = (text.rsplit(" ", 1)[0] for text in (volume_text(row.volume_ml), axial_text(row)))
+            for column, text in enumerate((row.segment, part_text(row), volume, axial, mean_text(row))):
                 table.setItem(index, column, qt.QTableWidgetItem(text))
         name = f"{parameters.segmentation.GetName()} measurements"
         add_table_node(slicer.mrmlScene, name, self._rows)

@@ -143,7 +143,7 @@ def _times(arguments: argparse.Namespace) -> list[TimePoint]:
     images: list[MeasuredImage | None] = [read_measured_image(path, unit=arguments.unit) for path in arguments.image]
     for image in images:
         if image is not None and image.problem:
-            warn(f"no SUVs: {' '.join(image.problem.split())}")
+            warn(" ".join(image.problem.split()))
     times = []
     for index, path in enumerate(arguments.segmentations):
         image = images[index] if images else None

@@ -164,7 +164,7 @@ def _measured(task: Task) -> tuple[Measurement, ...]:
                 series=task.series,
             )
             if image.problem:
-                warn(f"no SUVs: {' '.join(image.problem.split())}")
+                warn(" ".join(image.problem.split()))
             found = measure(
                 segmentation,
                 image.volume,

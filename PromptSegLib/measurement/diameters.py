@@ -44,6 +44,11 @@ class AxialDiameters:
     slice: int
     axis: int
 
+    @property
+    def product_mm2(self) -> float:
+        """Both diameters multiplied, as the criteria of the WHO have it."""
+        return self.longest.length_mm * self.perpendicular.length_mm
+
 
 def axial_axis(grid: Grid) -> int:
     """Return the array axis across which slices are axial: those whose plane is the nearest to R and A.

@@ -38,8 +38,9 @@ class Header:
         """The unit of the image's values, by its name; empty when the header does not say."""
         first = self.files[0]
         modality, units = str(first.get("Modality", "")), str(first.get("Units", ""))
-        if modality == "CT":
-            return str(first.get("RescaleType", "") or "HU")
+        if modality == "CT":  # PS3.3, C.8.2.1: HU where nothing is said; US is said of what is not specified
+            rescaled = str(first.get("RescaleType", "") or "HU")
+            return "" if rescaled == "US" else rescaled
         return {"BQML": "Bq/mL", "GML": "g/mL", "CNTS": "counts", "PROPCNTS": "counts"}.get(units, "")
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from PromptSegLib.bitmask import Patch
+from PromptSegLib.errors import VolumeError
 from PromptSegLib.geometry import Extent, FloatArray, Grid, flip_axes
 from PromptSegLib.io.image_file import Paths
 from PromptSegLib.measurement.diameters import AxialDiameters, Diameter, axial_diameters, longest_diameter
@@ -93,6 +94,8 @@ def measure(
 
     Raises VolumeError, GeometryError or PromptError when something cannot be read, does not fit, or is not there.
     """
+    if image is None and suv_factor is not None:
+        raise VolumeError("expected an image to measure SUVs of, got none")
     found = segmentation if isinstance(segmentation, Segmentation) else read_segmentation(segmentation)
     volume = _read(image)
     ruler = Ruler(found, volume, SUV if suv_factor else unit, suv_factor, shapes)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
+from PromptSegLib.geometry import apply_affine
 from PromptSegLib.measurement.follow_up import FollowUp, Moment, Track
 from PromptSegLib.measurement.follow_up_table import diameter_mm
+from PromptSegLib.measurement.matching import Lesion
 from PromptSegLib.measurement.page_curve import curve_svg
-from PromptSegLib.measurement.page_slice import slice_svg
+from PromptSegLib.measurement.page_slice import place_svg, slice_svg, window_around
+from PromptSegLib.view import Window
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -80,12 +83,20 @@ def _section(found: FollowUp, track: Track) -> str:
     kind = ", lymph node" if track.is_node else ""
     figures = []
     first = next(moment for moment in track.moments if moment.lesions)
+    last: Lesion | None = None
+    window: Window | None = None
     for time, moment in zip(found.times, track.moments, strict=True):
         picture = '<div class="nothing">no lesion</div>'
         if moment.lesions:
             largest = max(moment.lesions, key=lambda one: one.measurement.volume_ml)
             same = [one for one in moment.lesions if one.segment == track.segment]
-            picture = slice_svg(largest, same, time.volume, _width_mm(track))
+            if window is None and time.volume is not None:  # of the first picture, for all that follow
+                window = window_around(largest, time.volume, _width_mm(track))
+            picture = slice_svg(largest, same, time.volume, _width_mm(track), window)
+            last = largest
+        elif last is not None and time.volume is not None and window is not None:
+            place = apply_affine(time.from_first, last.centre_first_ras)
+            picture = place_svg(place, time.segmentation.grid, time.volume, _width_mm(track), window)
         figures.append(
             f"<figure>{picture}<figcaption>{_caption(track, moment, first, time.name)}</figcaption></figure>"
         )

@@ -12,10 +12,11 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from PromptSegLib.geometry import FloatArray, flip_axes
-from PromptSegLib.measurement.diameters import SlicePlane
+from PromptSegLib.geometry import FloatArray, Grid, flip_axes
+from PromptSegLib.measurement.diameters import SlicePlane, axial_axis
 from PromptSegLib.measurement.matching import Lesion
 from PromptSegLib.measurement.outline import outline_segments
+from PromptSegLib.view import Window
 from PromptSegLib.volume import Volume
 
 _PIXELS = 240
@@ -23,16 +24,29 @@ _OUTLINE, _LONGEST, _ACROSS = "#ffd43b", "#ff6b6b", "#66d9ff"
 _MIDDLE = (1.0, 99.0)
 
 
-def slice_svg(lesion: Lesion, lesions: Sequence[Lesion], volume: Volume | None, width_mm: float) -> str:
+def window_around(lesion: Lesion, volume: Volume, width_mm: float) -> Window:
+    """Return the window that shows the middle 98 % of what is around a lesion."""
+    axial = lesion.measurement.axial
+    assert axial is not None
+    plane = SlicePlane(lesion.grid, axial.axis)
+    values = _sampled(_View(plane, axial.slice, np.mean(axial.longest.ends_ras, axis=0), width_mm), volume)
+    black, white = (float(value) for value in np.percentile(values, _MIDDLE))
+    return Window(black, white if white > black else black + 1)
+
+
+def slice_svg(
+    lesion: Lesion, lesions: Sequence[Lesion], volume: Volume | None, width_mm: float, window: Window | None
+) -> str:
     """Return a square of `width_mm` around a lesion, seen from the patient's feet as radiology shows it.
 
-    lesions: all whose outlines are drawn where they reach into the slice. volume: the image; without one it is black.
+    lesions: all whose outlines are drawn where they reach into the slice. volume: the image, as `window` shows it; it is
+    black without one.
     """
     axial = lesion.measurement.axial
     assert axial is not None
     plane = SlicePlane(lesion.grid, axial.axis)
     view = _View(plane, axial.slice, np.mean(axial.longest.ends_ras, axis=0), width_mm)
-    parts = [_picture(view, volume)] if volume is not None else []
+    parts = [_picture(view, volume, window)] if volume is not None and window is not None else []
     for one in lesions:
         index = axial.slice - one.patch.extent.start_kji[axial.axis]
         if 0 <= index < one.patch.mask_kji.shape[axial.axis]:
@@ -46,12 +60,26 @@ def slice_svg(lesion: Lesion, lesions: Sequence[Lesion], volume: Volume | None, 
         parts.append(
             f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke="{colour}" stroke-width="1.8"/>'
         )
+    return _drawn(parts, width_mm)
+
+
+def place_svg(middle_ras: FloatArray, grid: Grid, volume: Volume, width_mm: float, window: Window) -> str:
+    """Return the same around a place where no lesion is any more. grid: of the segmentation of this time point."""
+    axis = axial_axis(grid)
+    view = _View(SlicePlane(grid, axis), 0, middle_ras, width_mm)
+    return _drawn([_picture(view, volume, window)], width_mm)
+
+
+def _drawn(parts: Sequence[str], width_mm: float) -> str:
+    """Return what is drawn as one SVG, with a scale."""
     bar = _PIXELS * 10 / width_mm
-    parts.append(f'<rect x="4" y="213" width="{max(bar, 38) + 8:.1f}" height="23" fill="#000" fill-opacity=".6"/>')
-    parts.append(f'<line x1="8" x2="{8 + bar:.1f}" y1="232" y2="232" stroke="#fff" stroke-width="2"/>')
-    parts.append('<text x="8" y="226" fill="#fff" font-size="11" font-family="sans-serif">10 mm</text>')
+    scale = [
+        f'<rect x="4" y="213" width="{max(bar, 38) + 8:.1f}" height="23" fill="#000" fill-opacity=".6"/>',
+        f'<line x1="8" x2="{8 + bar:.1f}" y1="232" y2="232" stroke="#fff" stroke-width="2"/>',
+        '<text x="8" y="226" fill="#fff" font-size="11" font-family="sans-serif">10 mm</text>',
+    ]
     label = 'role="img" aria-label="slice through the lesion"'
-    return f'<svg viewBox="0 0 {_PIXELS} {_PIXELS}" {label}>{"".join(parts)}</svg>'
+    return f'<svg viewBox="0 0 {_PIXELS} {_PIXELS}" {label}>{"".join([*parts, *scale])}</svg>'
 
 
 class _View:
@@ -83,7 +111,8 @@ class _View:
         return np.asarray(self.middle_ras + down[..., None] * self.down_ras + right[..., None] * self.right_ras)
 
 
-def _picture(view: _View, volume: Volume) -> str:
+def _sampled(view: _View, volume: Volume) -> NDArray[np.float32]:
+    """Return the image at the pixels of a view, (y, x); beyond its border the nearest values."""
     places_kji = np.moveaxis(flip_axes(volume.grid.to_ijk(view.places_ras())), -1, 0)
     low = np.floor(places_kji.reshape(3, -1).min(axis=1)).astype(int) - 1
     high = np.ceil(places_kji.reshape(3, -1).max(axis=1)).astype(int) + 2
@@ -91,9 +120,11 @@ def _picture(view: _View, volume: Volume) -> str:
     stop = np.clip(high, start + 1, volume.array.shape[:3])
     piece = volume.array[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))].astype(np.float32)
     piece = np.nan_to_num(piece, posinf=0.0, neginf=0.0)
-    values = ndimage.map_coordinates(piece, places_kji - start[:, None, None], order=1, mode="nearest")
-    black, white = np.percentile(values, _MIDDLE)
-    grey = np.clip((values - black) / max(float(white - black), 1e-9), 0, 1) * 255
+    return np.asarray(ndimage.map_coordinates(piece, places_kji - start[:, None, None], order=1, mode="nearest"))
+
+
+def _picture(view: _View, volume: Volume, window: Window) -> str:
+    grey = np.clip((_sampled(view, volume) - window.low) / (window.high - window.low), 0, 1) * 255
     grey[~volume.grid.contains(view.places_ras())] = 0
     encoded = base64.b64encode(_png(grey.astype(np.uint8))).decode("ascii")
     return f'<image width="{_PIXELS}" height="{_PIXELS}" href="data:image/png;base64,{encoded}"/>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,8 +49,7 @@ class Segmentation:
         for layer in self.layers:
             if layer.shape != self.grid.shape_kji:
                 raise GeometryError(f"expected labels of shape {self.grid.shape_kji} (k, j, i), got {layer.shape}")
-        names = [entry.name for entry in self.entries]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        if twice := [name for name, count in Counter(self.names).items() if count > 1]:
             raise VolumeError(f"expected a name of its own for each segment, got {', '.join(twice)} more than once")
 
     @classmethod
@@ -88,7 +88,7 @@ class Segmentation:
 
         Raises PromptError when there is no such segment.
         """
-        entry = next((entry for entry in self.entries if entry.name == name), None)
+        entry = self._by_name.get(name)
         if entry is None:
             raise PromptError(f"expected a segment out of {', '.join(self.names) or 'none'}, got {name!r}")
         extent = self._boxes[entry.layer].get(entry.value)
@@ -96,6 +96,10 @@ class Segmentation:
             return None
         layer = self.layers[entry.layer][extent.slices]
         return Patch(extent, layer if layer.dtype == bool else layer == entry.value)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Entry]:
+        return {entry.name: entry for entry in self.entries}
 
     @cached_property
     def _boxes(self) -> list[dict[int, Extent]]:

@@ -54,6 +54,7 @@ COLUMNS = (
     Column("touches_border", "", lambda m: m.touches_border),
     Column("longest_axial", "mm", lambda m: m.axial.longest.length_mm if m.axial else None),
     Column("perpendicular", "mm", lambda m: m.axial.perpendicular.length_mm if m.axial else None),
+    Column("who_product", "mm2", lambda m: m.axial.product_mm2 if m.axial else None),
     Column("longest_3d", "mm", lambda m: m.longest.length_mm if m.longest else None),
     Column("surface", "mm2", lambda m: m.surface_mm2),
     Column("sphericity", "", lambda m: m.sphericity),

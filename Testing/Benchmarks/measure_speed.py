@@ -50,13 +50,16 @@ def live(shape, values):
     rng = np.random.default_rng(1)
     tally = Tally(Segmentation.of_labels(Volume(np.zeros(shape, np.uint8), IJK_TO_RAS)).grid, values)
     extent = Extent((100, 100, 100), (200, 200, 200))
-    seconds = []
+    seconds, processor = [], []
     for _ in range(11):
         mask = rng.random(extent.shape_kji) < 0.5
-        started = time.perf_counter()
+        started, started_processor = time.perf_counter(), time.process_time()
         tally.update(Patch(extent, mask))
         seconds.append(time.perf_counter() - started)
-    print(f"{'live, box of 100^3':32} {1000 * np.median(seconds):7.1f} ms (median), best {1000 * min(seconds):.1f} ms")
+        processor.append(time.process_time() - started_processor)
+    print(
+        f"{'live, box of 100^3':32} {1000 * np.median(seconds):7.1f} ms, processor {1000 * np.median(processor):.1f} ms"
+    )
 
 
 def main():

@@ -10,6 +10,7 @@ from PromptSegLib.geometry import flip_axes
 from PromptSegLib.measurement.carry_over import CarryOver
 from PromptSegLib.measurement.measure import measure
 from PromptSegLib.measurement.segmentation import Segmentation
+from PromptSegLib.measurement.segmentation_file import read_segmentation
 from PromptSegLib.measurement.table import rows_of
 from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.carried_masks import CarriedMasks
@@ -63,6 +64,36 @@ def test_segments_of_a_node_have_the_figures_of_their_masks_in_the_world(scene, 
         assert one.axial.longest.length_mm == pytest.approx(other.axial.longest.length_mm)
         assert one.surface_mm2 == pytest.approx(other.surface_mm2)
         assert one.touches_border is False
+
+
+def save_cropped(segmentation_node, path):
+    """Save as Slicer does with "crop to minimum extent" on."""
+    storage = slicer.vtkMRMLSegmentationStorageNode()
+    storage.SetFileName(str(path))
+    storage.SetCropToMinimumExtent(True)
+    assert storage.WriteData(segmentation_node)
+
+
+@pytest.mark.parametrize("geometry", ["anisotropic", "flipped", "oblique"])
+def test_a_file_of_slicers_keeps_a_part_of_the_grid_and_the_images_border_is_known_all_the_same(
+    scene, geometry, tmp_path
+):
+    session, masks, values = two_segments(scene, geometry)
+    save_cropped(session.segmentation_node, tmp_path / "s.seg.nrrd")
+    found = read_segmentation(tmp_path / "s.seg.nrrd")
+    assert found.grid.shape_kji != values.shape
+    assert found.whole is not None
+    assert found.whole.shape_kji == values.shape
+    image = Volume(values, session.image.grid.ijk_to_ras)
+    for with_image in (None, image):
+        measured = measure(found, with_image)
+        assert [(one.segment, one.voxels) for one in measured] == [(n, m.sum()) for n, m in masks.items()]
+        assert not any(one.touches_border for one in measured)
+    assert [one.intensity.mean for one in measured] == pytest.approx([values[m].mean() for m in masks.values()])
+    whole = np.ones(values.shape, bool)
+    session.set_mask(whole)
+    save_cropped(session.segmentation_node, tmp_path / "s.seg.nrrd")
+    assert any(one.touches_border for one in measure(tmp_path / "s.seg.nrrd"))
 
 
 def test_an_empty_segment_and_an_empty_segmentation_are_measured_as_empty(scene):

@@ -76,8 +76,8 @@ def test_all_segments_are_measured_into_a_table_lines_and_a_file(user, scene, im
     found = expected_of(user, user.session.mask(user.session.targets[0]))
     rows = cells(user)
     assert len(rows) == 2
-    assert rows[0][1:3] == ["all", f"{found.volume_ml:.4g} mL"]
-    assert rows[1][2:] == ["0 mL", "", ""]
+    assert rows[0][1:3] == ["all", f"{found.volume_ml:.4g}"]
+    assert rows[1][2:] == ["0", "", ""]
     tables = scene.GetNodesByClass("vtkMRMLTableNode")
     assert tables.GetNumberOfItems() == 1
     assert tables.GetItemAsObject(0).GetNumberOfRows() == 2

@@ -94,6 +94,11 @@ def test_the_other_grid_and_a_given_transform_change_nothing():
     changes = [[t.moments[1].volume_ml / t.moments[0].volume_ml for t in found.tracks] for found in (here, there)]
     np.testing.assert_allclose(changes[0], changes[1])
     assert changes[0][0] == pytest.approx((5 / 7) ** 3, rel=0.05)
+    shift = np.eye(4)
+    shift[:3, 3] = (-300, 20, 90)
+    third = Grid(FINE.shape_kji, shift @ FINE.ijk_to_ras)
+    last = time_point("3", third, shift, a=[(17, 21, 14, 4), (40, 30, 30, 6)])
+    assert events(follow_up([first, there.times[1], last], distance_mm=0)) == [["baseline", "same", "same"]] * 2
     lost = follow_up([first, TimePoint("2", there.times[1].segmentation)])
     assert events(lost) == [["baseline", "gone"]] * 2 + [["absent", "new"]] * 2
 
