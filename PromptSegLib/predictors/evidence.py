@@ -117,7 +117,6 @@ class Evidence:
             mask[tuple((voxels - extent.start_kji).T)] = value
         return Patch(extent, mask)
 
-
     def unanswered(self, mask: BitMask) -> tuple[int, ...]:
         """Return which of `said` the mask does not follow, and the newest, by number: what is to be corrected."""
         last = len(self.said) - 1
@@ -128,9 +127,7 @@ class Evidence:
         )
 
 
-def with_changes(
-    mask: BitMask, roi: Roi, changes: Sequence[tuple[BoolArray, BoolArray, IntArray, bool]]
-) -> Patch:
+def with_changes(mask: BitMask, roi: Roi, changes: Sequence[tuple[BoolArray, BoolArray, IntArray, bool]]) -> Patch:
     """Return what corrections, one after the other, make of `mask`: a patch around what they change.
 
     changes: of each the working voxels of `roi` that it changes, (k, j, i); those that are as they shall be already;
