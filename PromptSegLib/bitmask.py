@@ -135,19 +135,20 @@ class MaskDelta:
 
     def apply(self, mask_kji: BoolArray) -> BoolArray:
         """Return `mask_kji`, the voxels of this delta's extent, as the step made it."""
-        added, removed = self._added_removed()
+        added, removed = self.added_removed()
         return (mask_kji | added) & ~removed
 
     def revert(self, mask_kji: BoolArray) -> BoolArray:
         """Return `mask_kji`, the voxels of this delta's extent, as it was before the step."""
-        added, removed = self._added_removed()
+        added, removed = self.added_removed()
         return (mask_kji & ~added) | removed
 
     def changed_voxels(self) -> int:
-        added, removed = self._added_removed()
+        added, removed = self.added_removed()
         return int(added.sum()) + int(removed.sum())
 
-    def _added_removed(self) -> tuple[BoolArray, BoolArray]:
+    def added_removed(self) -> tuple[BoolArray, BoolArray]:
+        """Return the voxels that the step set, and those that it cleared: (k, j, i) of the extent, bool."""
         bits = np.unpackbits(np.frombuffer(zlib.decompress(self._packed), dtype=np.uint8), count=2 * self.extent.size)
         added, removed = bits.astype(bool).reshape(2, *self.extent.shape_kji)
         return added, removed

@@ -65,7 +65,7 @@ class Settings:
     """How to segment.
 
     names: structures to be found by their names, a segment of each. values: label value of segments by name.
-    frame: of positions, None for the image's own. carry: None for not.
+    frame: of positions, None for the image's own. redraw: an initial mask is drawn anew, not just corrected. carry: None for not.
     """
 
     names: tuple[ClassPrompt | TextPrompt, ...] = ()
@@ -73,6 +73,7 @@ class Settings:
     frame: str | None = None
     values: Mapping[str, int] = field(default_factory=dict)
     window: Window | None = None
+    redraw: bool = False
     time_point: int | None = None
     series: str | None = None
     carry: Carry | None = None
@@ -256,7 +257,9 @@ def _session(
     store = MemoryMaskStore(image.grid.shape_kji)
     for name in targets:
         store.add(name)
-    return Session(image, predictor, store=store, observer=observer, auto=False, window=settings.window)
+    return Session(
+        image, predictor, store=store, observer=observer, auto=False, window=settings.window, redraw=settings.redraw
+    )
 
 
 def _tell_of_overlaps(output: Path, segments: Sequence[Segment], grid: Grid) -> None:

@@ -63,9 +63,7 @@ def unlike_side(image: Float32Array, mask: BoolArray, far: FloatArray, reach: fl
     bounds = Extent.of_mask(mask)
     if bounds is None or mask.all():
         return np.zeros(image.shape, dtype=np.float32)
-    grey = image.squeeze()
-    features = np.stack(list(_features(grey) if grey.ndim < 3 else _plain_features(grey)), axis=-1)
-    features = features.reshape(*image.shape, -1)
+    features = np.stack(list(_plain_features(image.squeeze())), axis=-1).reshape(*image.shape, -1)
     padded = bounds.padded(round(_AROUND * max(bounds.shape_kji)))
     around = np.zeros(image.shape, dtype=bool)
     around[padded.intersection(Extent.of_shape(image.shape)).slices] = True
@@ -123,7 +121,10 @@ def _features(image: Float32Array) -> Iterator[Float32Array]:
 
 
 def _plain_features(image: Float32Array) -> Iterator[Float32Array]:
-    """Yield what a voxel of a volume looks like: few, as all of `_features` take twice as long as the network."""
+    """Yield less of what a voxel looks like, (*S) each.
+
+    All of `_features` take twice as long as the network in a volume, and in slices tell a mask's sides no better.
+    """
     smooth = {scale: ndimage.gaussian_filter(image, scale) for scale in _SCALES[:3]}
     yield image
     yield smooth[1]
