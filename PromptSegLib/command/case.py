@@ -69,7 +69,7 @@ class Settings:
     """How to segment.
 
     names: structures to be found by their names, a segment of each. values: label value of segments by name.
-    frame: of positions, None for the image's own. carry: None for not.
+    frame: of positions, None for the image's own. redraw: an initial mask is drawn anew, not just corrected. carry: None for not.
     """
 
     names: tuple[ClassPrompt | TextPrompt, ...] = ()
@@ -77,6 +77,7 @@ class Settings:
     frame: str | None = None
     values: Mapping[str, int] = field(default_factory=dict)
     window: Window | None = None
+    redraw: bool = False
     time_point: int | None = None
     series: str | None = None
     carry: Carry | None = None
@@ -268,7 +269,9 @@ def _session(
     store = MemoryMaskStore(image.grid.shape_kji)
     for name in targets:
         store.add(name)
-    return Session(image, predictor, store=store, observer=observer, auto=False, window=settings.window)
+    return Session(
+        image, predictor, store=store, observer=observer, auto=False, window=settings.window, redraw=settings.redraw
+    )
 
 
 def _window_notes(window: Window | None, volume: Volume) -> list[str]:

@@ -21,8 +21,8 @@ class Correction:
     """What prompts of one turn, 1, 2 or 3, did to the masks of one group, with one model.
 
     start, dice: means over the trials before the first prompt and after this one. gain: what it added to the Dice, with
-    its interval. losing: the share of those that lost. worst: the least gain. far: voxels changed outside of the error
-    prompted, the mean, in parts of those that the structure's mask started with wrong; see `far_voxels`.
+    its interval. losing: the share of those that lost. worst: the least gain. far_voxels: changed outside of the error
+    that was prompted, the mean.
     """
 
     protocol: str
@@ -74,7 +74,7 @@ def _correction(protocol: str, group: str, model: str, turn: int, records: Seque
     after = [float(record["steps"][turn - 1]["dice"]) for record in there]
     before = [float(r["steps"][turn - 2]["dice"] if turn > 1 else r["start_dice"]) for r in there]
     gains = np.subtract(after, before)
-    ends = [float(record["steps"][: turn][-1]["dice"]) if record["steps"] else record["start_dice"] for record in records]
+    ends = [float(r["steps"][:turn][-1]["dice"] if r["steps"] else r["start_dice"]) for r in records]
     return Correction(
         protocol,
         group,

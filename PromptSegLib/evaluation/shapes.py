@@ -1,4 +1,4 @@
-"""What kind of shape a structure has, told from its mask: simulated users meet each kind, and tables tell them apart."""
+"""What kind of shape a structure has, told from its mask: tables of a benchmark tell them apart."""
 
 from __future__ import annotations
 

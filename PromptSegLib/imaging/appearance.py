@@ -53,22 +53,17 @@ def appearance_of(
     return np.asarray(expit(_odds(features, stroked, examples)), dtype=np.float32)
 
 
-def unlike_side(
-    image: Float32Array, mask: BoolArray, far: FloatArray, reach: float, is_positive: bool
-) -> Float32Array:
+def unlike_side(image: Float32Array, mask: BoolArray, far: FloatArray, reach: float, is_positive: bool) -> Float32Array:
     """Return logits of how much each voxel looks like the inside of `mask`, and not like what is around it: (k, j, i).
 
     image: 0 black to 1 white. far: distance from a prompt that says that the mask is wrong there, by being the
-    structure if `is_positive`. reach: how far it is from there to where the mask is not wrong. What is nearer to the prompt
-    than that is no example of the mask's sides, and what is nearer than half of it one of the prompt's. Else as
-    `appearance_of`.
+    structure if `is_positive`. reach: how far it is from there to where the mask is not wrong. Near to the prompt the
+    mask's sides are no examples, and what is nearer still is one of what the prompt says. Else as `appearance_of`.
     """
     bounds = Extent.of_mask(mask)
     if bounds is None or mask.all():
         return np.zeros(image.shape, dtype=np.float32)
-    grey = image.squeeze()
-    features = np.stack(list(_features(grey) if grey.ndim < 3 else _plain_features(grey)), axis=-1)
-    features = features.reshape(*image.shape, -1)
+    features = np.stack(list(_plain_features(image.squeeze())), axis=-1).reshape(*image.shape, -1)
     padded = bounds.padded(round(_AROUND * max(bounds.shape_kji)))
     around = np.zeros(image.shape, dtype=bool)
     around[padded.intersection(Extent.of_shape(image.shape)).slices] = True
@@ -100,7 +95,10 @@ def _odds(
     weights = np.repeat([weight / max(len(rows), 1) for rows, _, weight in examples], counts)
     answers = np.repeat([answer for _, answer, _ in examples], counts)
     known = with_squares(np.concatenate([rows for rows, _, _ in examples]))
-    return np.asarray(with_squares(features) @ _logistic_regression(known, answers, weights))
+    first, *rest = _logistic_regression(known, answers, weights).astype(np.float32)
+    plain, squared = np.split(np.array(rest), 2)
+    scaled = np.clip((features - mean) / spread, -4, 4)
+    return np.asarray(first - squared.sum() + scaled @ plain + (scaled * scaled) @ squared)
 
 
 def _features(image: Float32Array) -> Iterator[Float32Array]:
@@ -123,7 +121,10 @@ def _features(image: Float32Array) -> Iterator[Float32Array]:
 
 
 def _plain_features(image: Float32Array) -> Iterator[Float32Array]:
-    """Yield what a voxel of a volume looks like: few, as all of `_features` take twice as long as the network."""
+    """Yield less of what a voxel looks like, (*S) each.
+
+    All of `_features` take twice as long as the network in a volume, and in slices tell a mask's sides no better.
+    """
     smooth = {scale: ndimage.gaussian_filter(image, scale) for scale in _SCALES[:3]}
     yield image
     yield smooth[1]

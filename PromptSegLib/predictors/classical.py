@@ -98,7 +98,7 @@ class ClassicalPredictor:
 def _correction(
     image: Image, state: TargetState, evidence: Evidence, timings: dict[str, float], cancel: CancelToken
 ) -> Prediction:
-    """Return the given mask with those errors put right that prompts lie in; see `PromptSegLib.predictors.correction`."""
+    """Return the given mask with those errors put right that prompts lie in; see `predictors.correction`."""
     assert state.mask is not None
     grid = image.grid
     bounds = evidence.bounds_with_newest(grid)

@@ -35,6 +35,8 @@ _MOST_NETWORK, _MOST_LOOKS = 8.0, 6.0
 _THICK, _ODDS = 1.25, (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
 # Working voxels around a prompt that change with it in any case.
 _HEARD = 1.5
+# Voxels of a stroke of which it is asked how deep they lie.
+_MOST_ASKED = 30
 
 
 # A mask is corrected in a region in which it is so many working voxels deep. On synthetic volumes trees lose by
@@ -116,9 +118,8 @@ def correction_of(
     """
     domain = (~mask if is_positive else mask) & ~kept
     domain |= prompted
-    depth = _depth(domain, step_kji, mode="edge")
     far = ndimage.distance_transform_edt(~prompted, sampling=step_kji)
-    reach = max(1.0, float(depth[prompted].max()))
+    reach = max(1.0, _farthest_from(prompted, ~domain, step_kji))
     looks = unlike_side(image, mask, far, reach, is_positive)
     sign = 1 if is_positive else -1
     odds = _CONSTANT + _NETWORK * sign * np.clip(logits, -_MOST_NETWORK, _MOST_NETWORK)
@@ -130,7 +131,7 @@ def correction_of(
     own = deepest(mask, step_kji) or usual_depth
     for least in _ODDS:
         changed = _connected((odds > least) & domain | heard, prompted)
-        if _thickest(mask, changed, step_kji) <= _THICK * own + 1:
+        if not _is_thicker(mask, changed, _THICK * own + 1, step_kji):
             return Correction(changed, odds)
     near = (odds > 0) & domain & (far <= own)
     return Correction(_connected(near | heard, prompted), odds)
@@ -141,23 +142,34 @@ def deepest(mask: BoolArray, step_kji: FloatArray) -> float:
     return float(_depth(mask, step_kji).max())
 
 
-def _thickest(mask: BoolArray, added: BoolArray, step_kji: FloatArray) -> float:
-    """Return how deep in both together a voxel of `added` lies at most."""
+def _is_thicker(mask: BoolArray, added: BoolArray, most: float, step_kji: FloatArray) -> bool:
+    """Tell whether a voxel of `added` lies deeper than `most` in both together."""
     box = Extent.of_mask(added)
     assert box is not None
-    # Within its box alone all that is added could look thinner than it is, never thicker.
-    around = box.padded(max(box.shape_kji)).intersection(Extent.of_shape(mask.shape)).slices
-    return float(_depth(mask[around] | added[around], step_kji)[added[around]].max())
+    margin = np.ceil((most + 1) / step_kji).astype(int).tolist()
+    around = box.padded(margin).intersection(Extent.of_shape(mask.shape)).slices
+    return bool((_depth(mask[around] | added[around], step_kji)[added[around]] > most).any())
 
 
-def _depth(inside: BoolArray, step_kji: FloatArray, mode: str = "constant") -> Float32Array:
-    """Return how far each voxel is from what is not in `inside`; mode: of `np.pad`, what is beyond the grid."""
+def _depth(inside: BoolArray, step_kji: FloatArray) -> Float32Array:
+    """Return how far each voxel is from what is not in `inside`; that is also what is beyond the grid."""
     margins = [(int(n > 1), int(n > 1)) for n in inside.shape]
-    padded = np.pad(inside, margins, mode=mode)  # type: ignore[call-overload]
+    padded = np.pad(inside, margins)
     if padded.all():
         return np.full(inside.shape, max(inside.shape), dtype=np.float32)
     depth = ndimage.distance_transform_edt(padded, sampling=step_kji)
     return np.asarray(depth[tuple(slice(m, n - m) for (m, _), n in zip(margins, padded.shape, strict=True))])
+
+
+def _farthest_from(these: BoolArray, those: BoolArray, step_kji: FloatArray) -> float:
+    """Return how far the voxel of `these` that is farthest from all of `those` is from them."""
+    others = np.argwhere(those & ndimage.binary_dilation(~those, np.ones((3, 3, 3)))) * step_kji
+    if not len(others):
+        return float(max(these.shape))
+    mine = np.argwhere(these) * step_kji
+    # Of a stroke of many voxels some will do.
+    mine = mine[:: -(-len(mine) // _MOST_ASKED)]
+    return float(max(np.sqrt(((others - one) ** 2).sum(axis=1).min()) for one in mine))
 
 
 def _step_of(roi: Roi) -> FloatArray:

@@ -32,8 +32,8 @@ def cut(predictions: Iterator[Prediction], state: TargetState, grid: Grid) -> It
     """Yield `predictions` without what does not hang together with a prompt that the mask does not follow yet.
 
     Of what is added only the parts that a positive prompt touches are left, of what is taken away those that a negative
-    one does; what a prompt says itself stays as the predictor has it. What was cut down cannot be gone on with: feedback
-    is dropped, and the predictor begins with the mask as it is.
+    one does. With what was cut down a predictor cannot go on: its feedback is dropped, and it begins with the mask as
+    it is.
     """
     assert state.mask is not None
     mask = state.mask.copy()
