@@ -214,12 +214,11 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def initializeParameterNode(self):
         node = self.logic.getParameterNode()
-        if self.parameters is not None and self.parameters.parameterNode is node:
-            return
-        if self._before is not None:
-            self._before.restore(node)
-            self._before = None
-        self.setParameterNode(PromptSegParameterNode(node))
+        if self.parameters is None or self.parameters.parameterNode is not node:
+            if self._before is not None:
+                self._before.restore(node)
+                self._before = None
+            self.setParameterNode(PromptSegParameterNode(node))
         if self.parameters.volume is None:
             self.parameters.volume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
 
@@ -233,13 +232,17 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.scheduleUpdate()
 
     def _onSceneStartClose(self, caller, event):
-        self.logic.closeSession()
-        self.setParameterNode(None)
+        self._letGo()
+        self._before = None
 
     def _onSceneStartImport(self, caller, event):
         if self.parameters is not None:
             self._before = KeptParameters(self.parameters.parameterNode, self.input.roles())
-        self._onSceneStartClose(caller, event)
+        self._letGo()
+
+    def _letGo(self):
+        self.logic.closeSession()
+        self.setParameterNode(None)
 
     def _onSceneReplaced(self, caller, event):
         self.logic.closeSession()

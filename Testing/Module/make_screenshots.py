@@ -87,7 +87,7 @@ def segment(user: User, truth_kji: np.ndarray, name: str, color: tuple[float, fl
         point_ijk = inside(wrong)
         is_missing = truth_kji[tuple(flip_axes(point_ijk))]
         user.tool("pointPlus" if is_missing else "pointMinus")
-        user.click(point_ijk, timeout_s=60)
+        user.click(point_ijk, timeout_s=600)
         mask = user.session.mask_kji
         wrong = truth_kji ^ mask
         print(name, "Dice", round(2 * (mask & truth_kji).sum() / (mask.sum() + truth_kji.sum()), 3))

@@ -62,6 +62,24 @@ def test_entering_again_keeps_the_parameters_that_are_bound(user, image):
     assert user.widget.parameters is before
 
 
+def test_a_volume_that_came_meanwhile_is_chosen_on_return(user, scene):
+    user.widget.parent.exit()
+    node = add_volume(scene, np.zeros((10, 20, 20), np.int16))
+    user.widget.parent.enter()
+    user.look()
+    assert user.ui.volumeSelector.currentNode() is node
+
+
+def test_a_scene_that_is_closed_after_an_import_takes_all_choices_with_it(user, image, scene, another_scene):
+    user.ui.brushSlider.value = 9.0
+    user.widget.parent.exit()
+    open_mrb(scene, another_scene, clear=False)
+    scene.Clear(False)
+    user.widget.parent.enter()
+    user.look()
+    assert (user.widget.parameters.volume, user.ui.brushSlider.value) == (None, 5.0)
+
+
 def test_a_reloaded_panel_has_its_keys_and_its_parameters_after_a_scene_was_closed(user, image):
     user.press("addSegment")
     assert user.widget.settings._keys

@@ -369,6 +369,7 @@ def set_server(user, address, key=""):
 def test_a_server_on_another_machine_gets_nothing_before_the_user_agreed(user, remote, monkeypatch):
     questions, answers = [], [False, True]
     monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: questions.append(text) or answers.pop(0))
+    user.ui.modelCollapsibleButton.collapsed = False
     assert user.ui.serverFrame.isVisible()
     set_server(user, "https://gpu.example.org:1527", "secret")
     assert os.environ[KEY_VARIABLE] == "secret"

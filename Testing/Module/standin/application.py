@@ -70,9 +70,10 @@ class Application(QtCore.QObject):
         self._qt_app.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
         self._host.close()
         self._settings_folder.cleanup()
-        for name in _reloaded_modules():
-            del sys.modules[name]
-        sys.modules.update(self._modules)
+        if sys.modules.get("PromptSegLib") is not self._modules["PromptSegLib"]:  # after a Reload
+            for name in _reloaded_modules():
+                del sys.modules[name]
+            sys.modules.update(self._modules)
         for name in ("app", "mrmlScene", "modules"):
             delattr(slicer, name)
 
