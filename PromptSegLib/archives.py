@@ -22,7 +22,7 @@ from PromptSegLib.cancel import CancelToken
 
 MOST_ENTRIES = 100_000
 MOST_RATIO = 200
-"""Deflate makes at most 1032 bytes of one; images and scenes seldom shrink to a tenth, empty labelmaps to a thousandth."""
+"""Deflate makes at most 1032 bytes of one; scenes seldom shrink to a tenth, empty labelmaps to a thousandth."""
 SMALL_BYTES = 1 << 30
 """What unpacks to no more than this may shrink as it likes."""
 

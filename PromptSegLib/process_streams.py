@@ -1,4 +1,4 @@
-"""A worker's standard input and error as its parent has them: neither keeps the parent waiting, nor fills its memory."""
+"""A worker's standard input and error as its parent has them: neither keeps it waiting, nor fills its memory."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import queue
 import socket
-import ssl
 import threading
 import time
 import urllib.error
@@ -24,6 +23,7 @@ _WINDOW_SILENCES = 4
 _LEAST_BYTES_PER_S = 1024
 """A body that brings less over a window of so many silences is given up: dripped, it would never end."""
 _AHEAD = 4  # chunks read ahead of the writer: hashing and writing overlap with the network, in 4 MiB
+_TOO_SLOW = "the server sends too slowly to ever end"
 
 
 class TransferError(Exception):
@@ -71,7 +71,7 @@ def _noting_handlers(connections: list[http.client.HTTPConnection]) -> list[urll
 
     class HTTPS(urllib.request.HTTPSHandler):
         def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-            return self.do_open(NotedHTTPS, req, context=ssl.create_default_context())
+            return self.do_open(NotedHTTPS, req)
 
     return [HTTP(), HTTPS()]
 
@@ -122,6 +122,8 @@ class Transfer:
             got += len(chunk)
             if got >= _LEAST_BYTES_PER_S * window_s:
                 ends, got = time.monotonic() + window_s, 0
+            elif time.monotonic() > ends:
+                raise TransferError(_TOO_SLOW, again=True)
 
     def _leave(self) -> None:
         """Stop listening, and end what the thread waits for: a head that is dripped keeps no thread for ever."""
@@ -146,7 +148,7 @@ class Transfer:
                 if not self._thread.is_alive() and self._queue.empty():
                     raise TransferError("the connection ended without a word", again=True) from None
                 if time.monotonic() > ends:
-                    raise TransferError("the server sends too slowly to ever end", again=True) from None
+                    raise TransferError(_TOO_SLOW, again=True) from None
                 continue
             if isinstance(report, TransferError):
                 raise report
