@@ -119,7 +119,10 @@ def test_slicer_knows_the_grid_of_the_segmented_image(read_by_slicer):
         ("  in spaces ", "in spaces"),
         ("", "Segment_1"),
         ("\r\n", "Segment_1"),
-        *((name, name) for name in ("back\\slash", "C:\\new", "ends\\", "key:=value", "#", "% s|a~b^c;", "肝臓 Ünïtés 🫁")),
+        *(
+            (name, name)
+            for name in ("back\\slash", "C:\\new", "ends\\", "key:=value", "#", "% s|a~b^c;", "肝臓 Ünïtés 🫁")
+        ),
         *((name, name) for name in ("<b>&amp;\"'", "Segment0_Name", "a" * 5000)),
     ],
 )
