@@ -108,7 +108,7 @@ def segment_case(case: Case, settings: Settings, predictor: Predictor, observer:
     frame = settings.frame or ("ijk" if image_file.is_picture else "ras")
     image = _with_channels(volume, case, predictor.capabilities.channels)
     given = tuple(prompt_at(option, numbers, frame, volume.grid) for option, numbers in case.given)
-    notes = _window_notes(settings.window, volume)
+    notes = _window_notes(settings.window, case.image, volume)
     if settings.names:
         session, values = _ask_for_names(case, settings, image, predictor, observer, given)
     else:
@@ -274,7 +274,7 @@ def _session(
     )
 
 
-def _window_notes(window: Window | None, volume: Volume) -> list[str]:
+def _window_notes(window: Window | None, path: Path, volume: Volume) -> list[str]:
     if window is None:
         return []
     low, high = volume.finite_range
@@ -282,7 +282,7 @@ def _window_notes(window: Window | None, volume: Volume) -> list[str]:
         return []
     colour = "black" if window.low >= high else "white"
     return [
-        f"all of the image is {colour} in the window from {window.low:g} to {window.high:g}: "
+        f"all of {path} is {colour} in the window from {window.low:g} to {window.high:g}: "
         f"its intensities go from {low:g} to {high:g}"
     ]
 

@@ -20,6 +20,8 @@ from PromptSegLib.label_values import as_labels, described_range, set_voxels
 from PromptSegLib.session import Session
 from PromptSegLib.structures import find_structure
 
+# Parts of a voxel that a mask may be beside the image's: some programs write four digits of the spacing.
+_SAME_VOXEL = 0.1
 # Lossy pictures smear the rim of a mask: what is nearer to white is set.
 _LOSSY, _GREY = "JPEG", 128
 
@@ -136,7 +138,7 @@ def _layer(file: ImageFile, path: Path, layer: int, grid: Grid) -> NDArray[Any]:
     volume = file.volume(layer)
     if volume.components > 1:
         raise VolumeError(f"expected an initial mask of one value a voxel, got {volume!r}")
-    axis_map = AxisMap.between(volume.grid, grid.ijk_to_ras)
+    axis_map = AxisMap.between(volume.grid, grid.ijk_to_ras, _SAME_VOXEL)
     if axis_map is not None:
         extent = axis_map.extent(volume.grid.extent)
         # Slicer's segmentations keep only the part of the grid that holds something.

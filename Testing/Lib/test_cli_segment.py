@@ -311,7 +311,7 @@ def test_a_window_in_which_the_image_shows_nothing_is_noted(promptseg, image, tm
     command = ("segment", image, "-o", tmp_path / "out.nrrd", "--model", "ball", "--positive", text(CENTRE))
     outcome = promptseg(*command, "--window", window)
     assert outcome.status == 0, outcome.err
-    assert f"all of the image is {colour} in the window from" in outcome.err
+    assert f"all of {image} is {colour} in the window from" in outcome.err
     assert "its intensities go from 0 to 14399" in outcome.err
     for seen in ("-9,5000", "14398,5e4", "-1e9,1"):
         assert promptseg(*command, "--window", seen).err == ""

@@ -124,6 +124,14 @@ def test_labels_that_went_through_floats_and_a_slope_are_labels(start, tmp_path)
     assert "value 3 out of 2" in said
 
 
+def test_a_mask_whose_spacing_was_rounded_is_on_the_image_s_grid(start, tmp_path):
+    rounded = GRID.ijk_to_ras @ np.diag([1.003, 0.998, 1, 1])
+    path = write_with_itk(tmp_path / "mask.nrrd", LIVER.astype(np.uint8), rounded)
+    assert np.array_equal(start(path)[0] > 0, LIVER)
+    path = write_with_itk(tmp_path / "mask.nrrd", LIVER.astype(np.uint8), GRID.ijk_to_ras @ np.diag([1.02, 1, 1, 1]))
+    assert "on the image's grid" in start.refuses(path)
+
+
 @pytest.mark.parametrize("values", [-4.5, 1.5, 0.25 * 255])
 def test_fractions_that_are_no_probabilities_are_refused(start, tmp_path, values):
     path = write_with_itk(tmp_path / "logits.nrrd", (values * LIVER).astype(np.float32), GRID.ijk_to_ras)

@@ -18,6 +18,8 @@ GRIDS = {
     "oblique": Grid((6, 7, 8), ijk_to_ras()),
     "flipped": Grid((6, 7, 8), ijk_to_ras((0.5, 1.5, 4.0), np.diag([-1, 1, -1]))),
     "one slice": Grid((1, 7, 8), ijk_to_ras()),
+    "left-handed": Grid((6, 7, 8), ijk_to_ras((0.5, 1.5, 4.0), np.diag([1, -1, 1]))),
+    "of a microscope": Grid((6, 7, 8), ijk_to_ras((1e-3, 1e-3, 5e-3), origin_ras=(0.1, 0.2, -0.3))),
     "tilted": Grid((6, 7, 8), TILTED),
 }
 
@@ -119,7 +121,10 @@ def test_slicer_knows_the_grid_of_the_segmented_image(read_by_slicer):
         ("  in spaces ", "in spaces"),
         ("", "Segment_1"),
         ("\r\n", "Segment_1"),
-        *((name, name) for name in ("back\\slash", "C:\\new", "ends\\", "key:=value", "#", "% s|a~b^c;", "肝臓 Ünïtés 🫁")),
+        *(
+            (name, name)
+            for name in ("back\\slash", "C:\\new", "ends\\", "key:=value", "#", "% s|a~b^c;", "肝臓 Ünïtés 🫁")
+        ),
         *((name, name) for name in ("<b>&amp;\"'", "Segment0_Name", "a" * 5000)),
     ],
 )
