@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
+from PromptSegLib.io.jpeg_scan import check_scans
+
 _START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
@@ -19,7 +21,9 @@ def check_codestream(
     """
     try:
         found = _size_of_jpeg2000(stream) if family == "JPEG 2000" else _size_of_jpeg(stream, family)
-    except (IndexError, ValueError, struct.error) as reason:
+        if family == "JPEG":
+            check_scans(stream)
+    except (IndexError, KeyError, ValueError, struct.error) as reason:
         raise error(f"its {family} pixel data are cut or damaged: {reason}") from reason
     if found[:3] != expected[:3] or found[3] > expected[3]:
         raise error(
@@ -32,7 +36,8 @@ def check_jpeg(content: bytes, error: Callable[[str], Exception]) -> None:
     """Raise `error` when a JPEG file is cut or damaged, as far as that can be told; libjpeg would paint it grey."""
     try:
         _size_of_jpeg(content, "JPEG")
-    except (IndexError, ValueError, struct.error) as reason:
+        check_scans(content)
+    except (IndexError, KeyError, ValueError, struct.error) as reason:
         raise error(f"it is cut or damaged: {reason}") from reason
 
 

@@ -258,10 +258,12 @@ class _Reader:
 
     def _scale(self, index: int) -> Scale:
         item = self._item("PixelValueTransformationSequence", index)
-        source = self.dataset if item is None or item.get("RescaleSlope") is None else item
+        source = self.dataset if item is None else item
         if table := source.get("ModalityLUTSequence"):
             return self._table(table[0])
         slope, intercept = source.get("RescaleSlope"), source.get("RescaleIntercept")
+        if (slope is None) != (intercept is None) or (item is not None and slope is None):
+            raise self.file.error(f"its slope is {slope}, its intercept {intercept}; both are needed, or none")
         scale = Scale(1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept))
         if scale.slope == 0 or not (math.isfinite(scale.slope) and math.isfinite(scale.intercept)):
             raise self.file.error(f"its slope is {scale.slope:g}, its intercept {scale.intercept:g}")

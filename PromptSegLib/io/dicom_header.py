@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
@@ -25,9 +26,8 @@ _FAILURES = (
     AttributeError,
     EOFError,
     LookupError,
-    NotImplementedError,
     OSError,
-    RecursionError,
+    RuntimeError,
     TypeError,
     ValueError,
     struct.error,
@@ -99,9 +99,15 @@ def understood(path: Path) -> Iterator[None]:
             yield
     except PromptSegError:
         raise
-    except _FAILURES as error:
+    except (*_FAILURES, *_own_errors()) as error:
         reason = " ".join(f"{error}".split())[:200] or type(error).__name__
         raise VolumeError(f"expected a whole DICOM file, got {path}: it was cut, or is damaged: {reason}") from error
+
+
+def _own_errors() -> tuple[type[Exception], ...]:
+    """Return pydicom's own errors, of which some derive from nothing more telling than Exception."""
+    found = vars(import_module("pydicom.errors")).values()
+    return tuple(one for one in found if isinstance(one, type) and issubclass(one, Exception))
 
 
 def is_dicom(path: Path) -> bool:
@@ -205,3 +211,15 @@ def _check_end(file: DicomFile) -> None:
         raise VolumeError(
             f"expected a whole DICOM file, got {file.path}: it was cut, or is damaged: of {end} bytes, {size} are there"
         )
+    if file.syntax != _DEFLATED and file.pixels.length is not None:
+        with file.path.open("rb") as opened:
+            opened.seek(end)
+            check_what_follows(file, opened.read(4))
+
+
+def check_what_follows(file: DicomFile, tag: bytes) -> None:
+    """Raise VolumeError when an element follows the pixel data that belongs before them."""
+    if len(tag) == 4:
+        group, element = struct.unpack("<HH" if file.is_little else ">HH", tag)
+        if group << 16 | element <= max(_PIXELS) and group != 0:
+            raise file.error(f"it is damaged: ({group:04x},{element:04x}) follows its pixel data")

@@ -17,7 +17,7 @@ from PromptSegLib.errors import VolumeError
 from PromptSegLib.io.codestreams import check_codestream
 from PromptSegLib.io.compression import check_claim
 from PromptSegLib.io.dicom_frames import Frame, Scale
-from PromptSegLib.io.dicom_header import DicomFile, PixelElement, pydicom_module, understood
+from PromptSegLib.io.dicom_header import DicomFile, PixelElement, check_what_follows, pydicom_module, understood
 from PromptSegLib.io.itk import read_array, read_header
 
 _NATIVE = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"}
@@ -196,6 +196,7 @@ class _Pixels:
             at += 8 + length
         if content[at : at + 8] != _DELIMITER or len(items) < 2:
             raise self.file.error("its compressed pixel data are cut or damaged: their end is not where it should be")
+        check_what_follows(self.file, content[at + 8 : at + 12])
         return items
 
     def _compressed(self, packed: Sequence[bytes]) -> list[NDArray[Any]]:

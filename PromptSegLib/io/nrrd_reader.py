@@ -59,6 +59,13 @@ _TO_RAS = {
     "left-posterior-superior": LPS_FROM_RAS,
     "lps": LPS_FROM_RAS,
 }
+# All fields of the format, without spaces. A name that is none of them may be a damaged one that says where it lies.
+_NAMES = """
+content number type blocksize dimension space spacedimension sizes spacings thicknesses axismins axismaxs centers
+centerings kinds labels units min max oldmin oldmax endian encoding lineskip byteskip datafile sampleunits spaceunits
+spaceorigin spacedirections measurementframe
+"""
+_FIELDS = frozenset(_NAMES.split())
 _SPATIAL_KINDS = ("domain", "space")
 _SERIES_KINDS = ("list", "time", *_SPATIAL_KINDS)
 _UNKNOWN_KINDS = ("", "???", "none")
@@ -144,9 +151,9 @@ def _read_header(file: IO[bytes], path: Path) -> _Header:
         elif not text.startswith("#") and ":=" not in text.split(": ")[0]:
             name, colon, value = text.partition(":")
             name = name.replace(" ", "").lower()
-            if not colon or name in fields:
+            if not colon or name in fields or name not in _FIELDS:
                 raise VolumeError(
-                    f"expected each field once, as NAME: VALUE, in the header of {path}, got {text[:60]!r}"
+                    f"expected lines NAME: VALUE of the format's fields, each once, in {path}, got {text[:60]!r}"
                 )
             fields[name] = value.strip()
     return _Header(path, fields, file.tell(), tuple(name for name in files if name))
@@ -303,12 +310,13 @@ def _scaled(header: _Header, spatial: tuple[int, ...]) -> FloatArray:
     centers = header.values("centers", len(sizes), str) or header.values("centerings", len(sizes), str)
     if spacings is None and "axismaxs" in header.fields:
         raise header.error("spacings rather than ends of the axes", "axismaxs")
+    all_known = spacings is None or all(np.isfinite(spacings[axis]) for axis in spatial)
     for row, axis in enumerate(spatial):
         step = spacings[axis] if spacings else 1.0
         if not np.isfinite(step) or step == 0:
             step = 1.0
         matrix[row, row] = step
-        if begins and np.isfinite(begins[axis]):
+        if begins and all_known and np.isfinite(begins[axis]):
             # Where the first voxel begins, unless samples are said to be nodes.
             is_node = centers is not None and centers[axis] == "node"
             matrix[row, 3] = begins[axis] + (0.0 if is_node else step / 2)

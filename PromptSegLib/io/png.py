@@ -60,7 +60,7 @@ def as_itk_reads_it(chunks: list[tuple[bytes, bytes]]) -> tuple[bytes, int] | No
         new, layout = head[:8] + bytes([8, _RGB_ALPHA]) + head[10:], 4
     else:
         return None
-    kept = [(b"IHDR", new), *((name, body) for name, body in chunks if name in (b"IDAT", b"IEND"))]
+    kept = [(b"IHDR", new), *((name, body) for name, body in chunks if name in (b"pHYs", b"IDAT", b"IEND"))]
     packed = (
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in kept
     )

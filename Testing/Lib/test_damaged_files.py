@@ -14,6 +14,7 @@ import pytest
 import SimpleITK as sitk
 from dicom_files import base_dataset
 from image_files import cut, write_with_itk
+from PIL import Image
 
 from PromptSegLib.errors import VolumeError
 from PromptSegLib.io import read_volume
@@ -167,6 +168,36 @@ def test_a_damaged_jpeg_is_refused_alone_and_in_dicom(tmp_path):
             damage(path, offset + at, content)
             with pytest.raises(VolumeError, match=r"cut or damaged|cannot be decoded|expected a readable JPEG"):
                 read_volume(path)
+
+
+def sequential_jpeg(path, values, **options):
+    """Write a JPEG whose scan is not progressive, by Pillow, and return where its pixels begin."""
+    Image.fromarray(values).save(path, "JPEG", quality=90, **options)
+    return path.read_bytes().index(b"\xff\xda") + 14
+
+
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"restart_marker_rows": 1}, {"progressive": True}])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("shape", [(37, 91), (1, 1), (64, 40, 3), (21, 33, 3)])
+def test_a_whole_jpeg_is_read_however_it_was_packed(tmp_path, shape, subsampling, options):
+    values = np.random.default_rng(1).integers(0, 255, shape).astype(np.uint8)
+    path = tmp_path / "picture.jpg"
+    colour = {"subsampling": subsampling} if len(shape) == 3 else {}
+    sequential_jpeg(path, values, **colour, **options)
+    assert read_volume(path).array.shape == (1, *shape)
+
+
+@pytest.mark.parametrize("shape", [(64, 80), (64, 80, 3)])
+def test_pixels_of_a_jpeg_that_lead_nowhere_are_refused(tmp_path, shape):
+    values = np.random.default_rng(1).integers(0, 255, shape).astype(np.uint8)
+    path = tmp_path / "picture.jpg"
+    begin = sequential_jpeg(path, values)
+    whole = path.read_bytes()
+    for content in (whole[:begin] + bytes(64) + whole[begin + 64 :], whole[: begin + 500] + whole[begin + 600 :]):
+        path.write_bytes(content)
+        assert sitk.ReadImage(str(path)).GetSize() == (80, 64), "libjpeg reads it all the same"
+        with pytest.raises(VolumeError, match=r"expected a whole JPEG file, got .*picture\.jpg: it is cut or damaged"):
+            read_volume(path)
 
 
 @pytest.mark.filterwarnings("ignore")

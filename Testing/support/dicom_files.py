@@ -1,4 +1,4 @@
-"""DICOM files as scanners write them, by pydicom: enhanced (multi-frame) ones with a place and a slope for each frame."""
+"""DICOM files as scanners write them, by pydicom: enhanced ones have a place and a slope for each frame."""
 
 from __future__ import annotations
 
