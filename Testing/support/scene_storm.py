@@ -136,6 +136,7 @@ class Storm:
         self.session.take_edits()
         self.follow_revision()
         before, target, step = self.state(), self.session.target, self.session._ledger.history.newest
+        known = set(self.session._segment_store._known)
         try:
             ACTIONS[name](self)
         except PromptSegError:
@@ -148,6 +149,8 @@ class Storm:
                 owners = {c.target for s in (step, replayed) if s is not None for c in s.changes} | owners
             # A start-over gives back what its segment took from others.
             self.check_others(before, self.state(), owners, self.done.get("overwrite") and name in START_OVER)
+        else:  # what others did to segments that the session has not looked at is no step of its history
+            self.start |= {key: voxels for key, voxels in self.state().items() if key in before and key not in known}
         self.follow_revision()
         self.check_nodes()
 
@@ -239,10 +242,7 @@ class Storm:
         mask[k : k + 3, j : j + 3, i : i + 3] = True
         image = oriented_image(mask, ijk_to_ras_of(self.session.volume_node))
         mode = logic.MODE_REPLACE if replace else logic.MODE_MERGE_MASK
-        known = key in self.session._segment_store._known
         logic.SetBinaryLabelmapToSegment(image, self.segmentation, key, mode)
-        if not known:
-            self.start[key] = self.state()[key]
 
     def remove_segment(self):
         segmentation, key = self.segmentation.GetSegmentation(), self.a_key()
