@@ -17,7 +17,6 @@ from PromptSegLib.geometry import apply_affine, flip_axes
 from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.files import open_mrb, save_mrb
 from PromptSegLib.mrml.scene_session import SceneSession
-from PromptSegLib.mrml.state_node import StateNode
 from PromptSegLib.mrml.transforms import node_to_world
 from PromptSegLib.prompts import Box, Point, Scribble
 
@@ -114,10 +113,8 @@ class Storm:
 
     def undo_all(self):
         self.session.take_edits()
-        now = self.state()
-        if self.session._segment_store.revision != self.revision:
-            return self.begin_anew()
-        steps = 0
+        self.follow_revision()
+        now, steps = self.state(), 0
         while self.session.undo() is not None:
             steps += 1
         self.compare(self.start, self.state(), "undo to the start")
@@ -139,6 +136,7 @@ class Storm:
         self.session.take_edits()
         self.follow_revision()
         before, target, step = self.state(), self.session.target, self.session._ledger.history.newest
+        known = set(self.session._segment_store._known)
         try:
             ACTIONS[name](self)
         except PromptSegError:
@@ -151,6 +149,8 @@ class Storm:
                 owners = {c.target for s in (step, replayed) if s is not None for c in s.changes} | owners
             # A start-over gives back what its segment took from others.
             self.check_others(before, self.state(), owners, self.done.get("overwrite") and name in START_OVER)
+        else:  # what others did to segments that the session has not looked at is no step of its history
+            self.start |= {key: voxels for key, voxels in self.state().items() if key in before and key not in known}
         self.follow_revision()
         self.check_nodes()
 
@@ -170,7 +170,7 @@ class Storm:
         return Point(tuple(self.a_position().tolist()), bool(self.rng.random() < 0.75))
 
     def a_key(self):
-        return str(self.rng.choice(self.segmentation.GetSegmentation().GetSegmentIDs()))
+        return str(self.rng.choice(self.segmentation.GetSegmentation().GetSegmentIDs() or [self.session.add_target()]))
 
     def a_prompt(self):
         prompts = self.session.prompts()
@@ -242,10 +242,7 @@ class Storm:
         mask[k : k + 3, j : j + 3, i : i + 3] = True
         image = oriented_image(mask, ijk_to_ras_of(self.session.volume_node))
         mode = logic.MODE_REPLACE if replace else logic.MODE_MERGE_MASK
-        known = key in self.session._segment_store._known
         logic.SetBinaryLabelmapToSegment(image, self.segmentation, key, mode)
-        if not known:
-            self.start[key] = self.state()[key]
 
     def remove_segment(self):
         segmentation, key = self.segmentation.GetSegmentation(), self.a_key()
@@ -310,15 +307,17 @@ class Storm:
         if not self.can_save:
             return
         path = self.folder / "storm.mrb"
-        prompts = [len(self.session.prompts(key)) for key in self.session.targets]
-        before = [len(voxels) for voxels in self.state().values()]
+        prompts = [len(self.session.prompts(key)) for key in self.session.targets] or [0]
+        before = [len(voxels) for voxels in self.state().values()] or [0]
         self.session.close()
         save_mrb(self.scene, path)
         self.standalone.__exit__(None, None, None)
         self.standalone = start_scene()
         open_mrb(self.scene, path)
         self.editor = next(n for n in nodes_of(self.scene, "vtkMRMLSegmentEditorNode") if not n.GetHideFromEditors())
-        self.open(nodes_of(self.scene, "vtkMRMLScalarVolumeNode")[0], nodes_of(self.scene, "vtkMRMLSegmentationNode")[0])
+        self.open(
+            nodes_of(self.scene, "vtkMRMLScalarVolumeNode")[0], nodes_of(self.scene, "vtkMRMLSegmentationNode")[0]
+        )
         assert [len(self.session.prompts(key)) for key in self.session.targets] == prompts
         assert [len(voxels) for voxels in self.state().values()] == before
 
@@ -358,6 +357,81 @@ START_OVER = {"drag", "drag in view", "delete in view", "remove", "reset"}
 ACTIONS = {name: action for name, (action, _) in (_OWN | _OTHERS).items()}
 WEIGHTS = np.array([weight for _, weight in (_OWN | _OTHERS).values()])
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
+
+
+def wrong_of_a_click(seed):
+    """Move the volume, edit segments on its grid as it is then, click in one; return what is wrong with that, or ""."""
+    rng = np.random.default_rng(seed)
+    radius = 4.0
+    with start_scene() as standalone:
+        spacing = rng.uniform(0.7, 1.8, 3)
+        affine = rotation(rng.choice([0.0, rng.uniform(0, 60)]), rng.normal(size=3)) @ np.diag([*spacing, 1.0])
+        volume = add_volume(standalone.scene, np.zeros(SHAPE, np.int16), affine)
+        session = SceneSession(volume, None, predictor=BallPredictor(radius))
+        segmentation = session.segmentation_node
+        keys = [session.target, session.add_target("b"), session.add_target("c")]
+
+        def somewhere():
+            return session.image.grid.to_ras([rng.uniform(3, n - 4) for n in flip_axes(SHAPE)])
+
+        for _ in range(int(rng.integers(1, 4))):
+            session.select(str(rng.choice(keys)))
+            session.add(Point(tuple(somewhere().tolist())))
+        for _ in range(int(rng.integers(1, 3))):
+            _move(rng, standalone.scene, volume, segmentation)
+            _edit(rng, volume, segmentation, str(rng.choice(keys)))
+        key = str(rng.choice(keys))
+        session.select(key)
+        session.accept()  # earlier points would be answered, too, where the volume has taken them
+        before = {each: _world_of(segmentation, each) for each in keys}
+        click = somewhere()
+        session.add(Point(tuple(click.tolist())))
+        after = {each: _world_of(segmentation, each) for each in keys}
+        at = node_to_world([click], volume)[0]
+        expected = session.image.grid.to_ras(flip_axes(np.argwhere(np.ones(SHAPE))))
+        expected = node_to_world(expected[np.linalg.norm(expected - click, axis=1) < radius - 2.5], volume)
+    if moved := [each for each in keys if each != key and not np.array_equal(before[each], after[each])]:
+        return f"{len(moved)} neighbours changed"
+    new = set(map(tuple, np.round(after[key], 3))) - set(map(tuple, np.round(before[key], 3)))
+    reach = np.linalg.norm(spacing)
+    far = max((float(np.linalg.norm(np.array(voxel) - at)) for voxel in new), default=0.0)
+    if far > radius + reach:
+        return f"a voxel lies {far:.2f} mm from the click"
+    for point in expected:
+        if not len(after[key]) or np.linalg.norm(after[key] - point, axis=1).min() > reach / 2 + 1e-3:
+            return "a voxel of the ball is missing"
+    return ""
+
+
+def _world_of(segmentation, key):
+    return node_to_world(world_voxels(segmentation, key), segmentation)
+
+
+def _move(rng, scene, volume, segmentation):
+    kind = rng.integers(3)
+    if kind == 0:
+        volume.SetOrigin(*rng.uniform(-7, 7, 3).tolist())
+        return
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
+    motion = rotation(rng.uniform(0, 30), rng.normal(size=3))
+    motion[:3, 3] = rng.uniform(-5, 5, 3)
+    transform.SetMatrixTransformToParent(vtk_matrix(motion))
+    for node in (volume, segmentation) if kind == 1 else (volume,):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+
+
+def _edit(rng, volume, segmentation, key):
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    mask = np.zeros(SHAPE, bool)
+    k, j, i = (int(rng.integers(0, n - 5)) for n in SHAPE)
+    mask[k : k + 5, j : j + 5, i : i + 5] = True
+    to_segmentation = vtk_matrix(np.eye(4))
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
+        volume.GetParentTransformNode(), segmentation.GetParentTransformNode(), to_segmentation
+    )
+    image = oriented_image(mask, affine_of(to_segmentation) @ ijk_to_ras_of(volume))
+    mode = logic.MODE_REPLACE if rng.random() < 0.7 else logic.MODE_MERGE_MASK
+    logic.SetBinaryLabelmapToSegment(image, segmentation, key, mode)
 
 
 def run_storm(seed, actions, folder):
