@@ -74,7 +74,8 @@ class FollowUpSection(Section):
             time_point_from_nodes(earlier, volume_of(earlier)),
             time_point_from_nodes(parameters.segmentation, parameters.volume),
         ]
-        found = follow_up(times)
+        names = {name for time in times for name in time.segmentation.names}
+        found = follow_up(times, nodes=[name for name in names if "lymph node" in name.casefold()])
         now = found.evaluations[-1]
         self.ui.followUpLabel.text = f"{now.overall.category} (RECIST 1.1): {now.overall.rule}"
         path = qt.QFileDialog.getSaveFileName(None, _("Save the page"), "follow-up.html", "HTML (*.html)")
