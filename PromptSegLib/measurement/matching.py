@@ -96,8 +96,12 @@ def share_within(one: Lesion, other: Lesion) -> float:
     """Return the part of the voxels of `one` whose centres lie in `other`, brought together by their transforms."""
     between = other.grid.ras_to_ijk @ other.from_first @ np.linalg.inv(one.from_first) @ one.grid.ijk_to_ras
     extent = other.patch.extent
-    voxels = np.argwhere(one.patch.mask_kji) + one.patch.extent.start_kji
-    places = np.floor(flip_axes(apply_affine(between, flip_axes(voxels))) + 0.5).astype(np.int64) - extent.start_kji
-    inside = ((places >= 0) & (places < extent.shape_kji)).all(axis=1)
-    k, j, i = places[inside].T
-    return float(np.count_nonzero(other.patch.mask_kji[k, j, i])) / len(voxels)
+    voxel_count, found = 0, 0
+    for k, layer in enumerate(one.patch.mask_kji, start=one.patch.extent.start_kji[0]):
+        voxels = np.add(np.argwhere(layer[None]), (k, *one.patch.extent.start_kji[1:]))
+        places = np.floor(flip_axes(apply_affine(between, flip_axes(voxels))) + 0.5).astype(np.int64)
+        places -= extent.start_kji
+        inside = ((places >= 0) & (places < extent.shape_kji)).all(axis=1)
+        found += int(np.count_nonzero(other.patch.mask_kji[tuple(places[inside].T)]))
+        voxel_count += len(voxels)
+    return found / voxel_count
