@@ -60,21 +60,15 @@ class MeasureSection(Section):
         }
 
     def show(self):
-        ui, parameters = self.ui, self.parameters
-        segmentation = parameters.segmentation
-        if segmentation is not self._measured and self._rows:
+        if self.parameters.segmentation is not self._measured and self._rows:
             self._fill([])
-        hasSegments = segmentation is not None and segmentation.GetSegmentation().GetNumberOfSegments() > 0
-        worklist = self.logic.case.worklist if self.logic.case else None
-        for name, isReady, missing in (
-            ("measure", hasSegments and parameters.volume is not None, _("Needs a volume and segments.")),
-            ("diameters", bool(self._rows) or ui.diametersButton.checked, _("Measure first.")),
-            ("measureCsv", bool(self._rows), _("Measure first.")),
-            ("measureList", worklist is not None and worklist.done > 0, _("Needs a worklist with a saved case.")),
-        ):
-            self.enable(name, isReady, missing)
-        ui.diametersButton.checked = bool(diameters_in(slicer.mrmlScene))
+        self.ui.diametersButton.checked = bool(diameters_in(slicer.mrmlScene))
         self._showLive()
+
+    @property
+    def hasRows(self):
+        """Whether something was measured."""
+        return bool(self._rows)
 
     # The selected segment
 
