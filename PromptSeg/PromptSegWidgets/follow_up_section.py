@@ -23,7 +23,6 @@ class FollowUpSection(Section):
         return {"carryOver": self.onCarryOver, "dropCarried": self.onDrop, "compare": self.onCompare}
 
     def show(self):
-        earlier, parameters = self.ui.earlierSelector.currentNode(), self.parameters
         if self._carried is not None:
             if self._carriedTo is not self.session or self._carried.node.GetScene() is None:
                 self.onDrop()
@@ -31,11 +30,17 @@ class FollowUpSection(Section):
                 self._carried.show()
                 if tuple(self._carried.carry.pending) != self._waiting:
                     self._showWaiting()
-        isOther = earlier is not None and earlier is not parameters.segmentation
-        missing = _("Choose the segmentation of an earlier time point.")
-        self.enable("carryOver", isOther and parameters.volume is not None, missing)
-        self.enable("compare", isOther and parameters.segmentation is not None, missing)
-        self.enable("dropCarried", self._carried is not None, _("Nothing waits for a point."))
+
+    @property
+    def earlier(self):
+        """The segmentation of the earlier time point, None while there is none."""
+        node = self.ui.earlierSelector.currentNode()
+        return node if node is not self.parameters.segmentation else None
+
+    @property
+    def isWaiting(self):
+        """Whether masks wait for a point."""
+        return self._carried is not None
 
     def onCarryOver(self):
         self.onDrop()
@@ -43,7 +48,7 @@ class FollowUpSection(Section):
         if session is None:
             return
         from_world = matrix_between(None, session.volume_node)
-        carry = CarryOver(segmentation_from_node(self.ui.earlierSelector.currentNode()), from_world)
+        carry = CarryOver(segmentation_from_node(self.earlier), from_world)
         self._carried, self._carriedTo = CarriedMasks(carry, session.volume_node), session
         session.carry_over(carry)
         self._showWaiting()
@@ -69,12 +74,13 @@ class FollowUpSection(Section):
         self._carried = self._carriedTo = None
 
     def onCompare(self):
-        earlier, parameters = self.ui.earlierSelector.currentNode(), self.parameters
+        earlier, parameters = self.earlier, self.parameters
         times = [
             time_point_from_nodes(earlier, volume_of(earlier)),
             time_point_from_nodes(parameters.segmentation, parameters.volume),
         ]
-        found = follow_up(times)
+        names = {name for time in times for name in time.segmentation.names}
+        found = follow_up(times, nodes=[name for name in names if "lymph node" in name.casefold()])
         now = found.evaluations[-1]
         self.ui.followUpLabel.text = f"{now.overall.category} (RECIST 1.1): {now.overall.rule}"
         path = qt.QFileDialog.getSaveFileName(None, _("Save the page"), "follow-up.html", "HTML (*.html)")

@@ -42,8 +42,9 @@ class MeasureSection(Section):
         self.ui.suvFactorEdit.connect("editingFinished()", self.panel.scheduleUpdate)
         self._rows = []
         self._tally = None
-        self._tallied = None  # the session and the segment that are counted
-        self._units = {}
+        self._tallied = None  # the session, its image and the segment that are counted
+        self._unitVolume = self._unit = None
+        self._measured = None  # the segmentation that the table is of
         self._diameters = ""
         self._rest = qt.QTimer()
         self._rest.setSingleShot(True)
@@ -59,26 +60,22 @@ class MeasureSection(Section):
         }
 
     def show(self):
-        ui, parameters = self.ui, self.parameters
-        segmentation = parameters.segmentation
-        hasSegments = segmentation is not None and segmentation.GetSegmentation().GetNumberOfSegments() > 0
-        worklist = self.logic.case.worklist if self.logic.case else None
-        for name, isReady, missing in (
-            ("measure", hasSegments and parameters.volume is not None, _("Needs a volume and segments.")),
-            ("diameters", bool(self._rows) or ui.diametersButton.checked, _("Measure first.")),
-            ("measureCsv", bool(self._rows), _("Measure first.")),
-            ("measureList", worklist is not None and worklist.done > 0, _("Needs a worklist with a saved case.")),
-        ):
-            self.enable(name, isReady, missing)
-        ui.diametersButton.checked = bool(diameters_in(slicer.mrmlScene))
+        if self.parameters.segmentation is not self._measured and self._rows:
+            self._fill([])
+        self.ui.diametersButton.checked = bool(diameters_in(slicer.mrmlScene))
         self._showLive()
+
+    @property
+    def hasRows(self):
+        """Whether something was measured."""
+        return bool(self._rows)
 
     # The selected segment
 
     def takeChange(self, boxes):
         """Count what changed in the selected segment. boxes: the changed boxes by segment."""
         session = self.session
-        if self._tally is not None and session is not None and self._tallied == (session, session.target):
+        if self._tally is not None and self._tallied == self._toTally():
             extent = boxes.get(session.target)
             if extent is not None and extent.size:
                 self._tally.update(Patch(extent, session.mask(session.target, extent)))
@@ -90,7 +87,7 @@ class MeasureSection(Section):
             self._tally = self._tallied = None
             label.text = _("No segment yet.")
             return
-        if self._tallied != (session, session.target):
+        if self._tallied != self._toTally():
             self._count(session)
         name = session.segmentation_node.GetSegmentation().GetSegment(session.target).GetName()
         unit = self._unitOf(self.parameters.volume)
@@ -105,8 +102,12 @@ class MeasureSection(Section):
         for k in range(0, depth, _SLAB):
             extent = Extent((k, 0, 0), (min(k + _SLAB, depth), height, width))
             self._tally.update(Patch(extent, session.mask(session.target, extent)))
-        self._tallied = (session, session.target)
+        self._tallied = self._toTally()
         self._startRest()
+
+    def _toTally(self):
+        """Return the session, its image and the segment that are to be counted, None without a session."""
+        return (self.session, self.session.image, self.session.target) if self.session is not None else None
 
     def _startRest(self):
         self._diameters = ""
@@ -115,7 +116,7 @@ class MeasureSection(Section):
     def onRest(self):
         """Measure the diameters of the selected segment: nothing changed for a while."""
         session = self.session
-        if self._tally is None or session is None or self._tallied != (session, session.target) or session.busy:
+        if self._tally is None or self._tallied != self._toTally() or session.busy:
             return
         name = session.segmentation_node.GetSegmentation().GetSegment(session.target).GetName()
         try:
@@ -127,9 +128,9 @@ class MeasureSection(Section):
 
     def _unitOf(self, volume):
         """Return what the values of a volume are; the headers of its files are read once."""
-        if volume.GetID() not in self._units:
-            self._units[volume.GetID()] = value_unit(volume)
-        return self._units[volume.GetID()]
+        if self._unitVolume is not volume:
+            self._unitVolume, self._unit = volume, value_unit(volume)
+        return self._unit
 
     # All of them
 
@@ -147,22 +148,27 @@ class MeasureSection(Section):
         return value
 
     def onMeasure(self):
-        parameters, table = self.parameters, self.ui.measureTable
-        self._rows = []
+        parameters = self.parameters
+        self._fill([])
         factor = self._factor()
         unit = value_unit(parameters.volume, factor) if factor else self._unitOf(parameters.volume)
-        self._rows = rows_of(measure_nodes(parameters.segmentation, parameters.volume, unit))
-        table.setRowCount(len(self._rows))
-        for index, row in enumerate(self._rows):
-            volume, axial = (text.rsplit(" ", 1)[0] for text in (volume_text(row.volume_ml), axial_text(row)))
-            for column, text in enumerate((row.segment, part_text(row), volume, axial, mean_text(row))):
-                table.setItem(index, column, qt.QTableWidgetItem(text))
+        self._fill(rows_of(measure_nodes(parameters.segmentation, parameters.volume, unit)))
+        self._measured = parameters.segmentation
         name = f"{parameters.segmentation.GetName()} measurements"
         add_table_node(slicer.mrmlScene, name, self._rows)
         if unit.problem:
             self.panel.setStatus(_("No SUVs: {problem}").format(problem=unit.problem))
         else:
             self.panel.setStatus(_("Measured; the table {name!r} is in the scene.").format(name=name))
+
+    def _fill(self, rows):
+        """Show these measurements in the table."""
+        self._rows, table = rows, self.ui.measureTable
+        table.setRowCount(len(self._rows))
+        for index, row in enumerate(self._rows):
+            volume, axial = (text.rsplit(" ", 1)[0] for text in (volume_text(row.volume_ml), axial_text(row)))
+            for column, text in enumerate((row.segment, part_text(row), volume, axial, mean_text(row))):
+                table.setItem(index, column, qt.QTableWidgetItem(text))
 
     def _chosen(self):
         row = self.ui.measureTable.currentRow()

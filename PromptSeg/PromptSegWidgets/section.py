@@ -34,11 +34,3 @@ class Section:
 
     def show(self):
         """Show everything as it is now; there are parameters."""
-
-    def enable(self, name, isReady, missing):
-        """Enable a button, or disable it with what is missing as its tool tip."""
-        button = getattr(self.ui, f"{name}Button")
-        toolTip = button.property("explained") or button.toolTip
-        button.setProperty("explained", toolTip)
-        button.enabled = isReady
-        button.toolTip = toolTip if isReady else f"{toolTip}\n{missing}"

@@ -88,7 +88,9 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         if arguments.image is not None:
             raise UsageError("expected no --image beside --list: its rows say it")
-        measured, failed = _of_list(read_tasks(arguments.cases, settings), arguments.cases)
+        if arguments.output is not None and arguments.output.resolve() == arguments.cases.resolve():
+            raise UsageError(f"expected an output other than the list, got {arguments.output}")
+        measured, failed = _of_list(arguments.cases, settings)
     record = {"cases": [_record(task, found) for task, found in measured]}
     if arguments.output is not None:
         _write(arguments.output, _csv(measured, arguments.cases is not None) if suffix == ".csv" else as_json(record))
@@ -99,8 +101,22 @@ def _run(arguments: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
-def read_tasks(path: Path, settings: Task) -> list[tuple[int, Task]]:
-    """Read a list of segmentations to measure, each with its line. Raises UsageError that names what is wrong."""
+def _of_list(path: Path, settings: Task) -> tuple[list[tuple[Task, tuple[Measurement, ...]]], int]:
+    """Measure each row of a list; one that fails is told of and does not stop the others. Returns how many did, too."""
+    column, records = _read_list(path)
+    measured, failed = [], 0
+    for line, record in records:
+        try:
+            task = _task(record, column, path.parent, settings)
+            measured.append((task, _measured(task)))
+        except PromptSegError as error:
+            warn(f"{path}, line {line}: {' '.join(str(error).split())}")
+            failed += 1
+    return measured, failed
+
+
+def _read_list(path: Path) -> tuple[str, list[tuple[int, dict[str, str]]]]:
+    """Return the column that names segmentations, and the rows with their lines. Raises UsageError."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -112,37 +128,25 @@ def read_tasks(path: Path, settings: Task) -> list[tuple[int, Task]]:
     if column is None or not records:
         found = ", ".join(reader.fieldnames or ()) or "none"
         raise UsageError(f"expected a column segmentation, or output, and at least one row in {path}, got {found}")
-    return [(line, _task(path, line, record, column, settings)) for line, record in records]
+    return column, records
 
 
-def _task(path: Path, line: int, record: dict[str, str], column: str, settings: Task) -> Task:
+def _task(record: dict[str, str], column: str, folder: Path, settings: Task) -> Task:
     if not record.get(column):
-        raise UsageError(f"expected a {column} in {path}, line {line}, got none")
+        raise UsageError(f"expected a cell {column!r}, got none")
     factor = record.get("suv_factor")
     try:
         factor_read = _factor(factor) if factor else settings.suv_factor
     except argparse.ArgumentTypeError as error:
-        raise UsageError(f"{path}, line {line}: {error}") from error
+        raise UsageError(str(error)) from error
     return replace(
         settings,
-        segmentation=path.parent / record[column],
-        image=path.parent / record["image"] if record.get("image") else None,
+        segmentation=folder / record[column],
+        image=folder / record["image"] if record.get("image") else None,
         case=record.get("case") or record[column],
         unit=record.get("unit") or settings.unit,
         suv_factor=factor_read,
     )
-
-
-def _of_list(tasks: list[tuple[int, Task]], path: Path) -> tuple[list[tuple[Task, tuple[Measurement, ...]]], int]:
-    """Measure each of a list; one that fails is told of and does not stop the others. Returns how many did, too."""
-    measured, failed = [], 0
-    for line, task in tasks:
-        try:
-            measured.append((task, _measured(task)))
-        except PromptSegError as error:
-            warn(f"{path}, line {line}: {' '.join(str(error).split())}")
-            failed += 1
-    return measured, failed
 
 
 def _measured(task: Task) -> tuple[Measurement, ...]:

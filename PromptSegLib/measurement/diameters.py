@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import ConvexHull, QhullError
-from scipy.spatial.distance import cdist
 
 from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.geometry import FloatArray, Grid, flip_axes
@@ -129,6 +127,9 @@ def _diameter(one_ras: FloatArray, other_ras: FloatArray) -> Diameter:
 
 def _farthest_pair(points: FloatArray, points_mm: FloatArray) -> tuple[int, int]:
     """Return the indices of the two points the farthest apart in mm; `points` are the same in voxels."""
+    from scipy.spatial import ConvexHull, QhullError
+    from scipy.spatial.distance import cdist
+
     candidates = np.arange(len(points))
     if len(candidates) > _FEW // 4:
         candidates = candidates[_may_be_an_end(points_mm)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -33,6 +34,16 @@ class Lesion:
     def segment(self) -> str:
         return self.measurement.segment
 
+    @cached_property
+    def ball_first_ras(self) -> tuple[FloatArray, float]:
+        """Centre (3,) and radius, mm, of a ball around its box, in the first time point's frame."""
+        start, stop = (np.asarray(corner) - 0.5 for corner in (self.patch.extent.start_kji, self.patch.extent.stop_kji))
+        corners = np.array(np.meshgrid(*zip(start, stop, strict=True))).reshape(3, -1).T
+        to_first = np.linalg.inv(self.from_first) @ self.grid.ijk_to_ras
+        corners_ras = apply_affine(to_first, flip_axes(corners))
+        centre = corners_ras.mean(axis=0)
+        return centre, float(np.linalg.norm(corners_ras - centre, axis=1).max())
+
     @property
     def centre_first_ras(self) -> FloatArray:
         """(3,) where its centre is in the first time point's frame, mm."""
@@ -51,9 +62,8 @@ def matches(
 
     pairs = [
         (n, m)
-        for n, one in enumerate(before)
-        for m, other in enumerate(after)
-        if one.segment == other.segment and max(share_within(one, other), share_within(other, one)) >= OVERLAP
+        for n, m in _near_pairs(before, after)
+        if max(share_within(before[n], after[m]), share_within(after[m], before[n])) >= OVERLAP
     ]
     left = [n for n in range(len(before)) if all(n != pair[0] for pair in pairs)]
     right = [m for m in range(len(after)) if all(m != pair[1] for pair in pairs)]
@@ -71,21 +81,27 @@ def matches(
     return pairs
 
 
+def _near_pairs(before: Sequence[Lesion], after: Sequence[Lesion]) -> list[tuple[int, int]]:
+    """Return indices of lesions of one segment whose boxes can meet: few of the pairs of a hundred lesions do."""
+    if not before or not after:
+        return []
+    centres, radii = zip(*(one.ball_first_ras for one in before), strict=True)
+    others, other_radii = zip(*(one.ball_first_ras for one in after), strict=True)
+    distances = np.linalg.norm(np.array(centres)[:, None] - np.array(others)[None], axis=-1)
+    near = np.argwhere(distances <= np.add.outer(radii, other_radii))
+    return [(int(n), int(m)) for n, m in near if before[n].segment == after[m].segment]
+
+
 def share_within(one: Lesion, other: Lesion) -> float:
     """Return the part of the voxels of `one` whose centres lie in `other`, brought together by their transforms."""
     between = other.grid.ras_to_ijk @ other.from_first @ np.linalg.inv(one.from_first) @ one.grid.ijk_to_ras
-    low, high = (
-        np.asarray(corner, dtype=np.float64) for corner in (one.patch.extent.start_kji, one.patch.extent.stop_kji)
-    )
-    corners = np.array(np.meshgrid(*zip(low - 0.5, high - 0.5, strict=True))).reshape(3, -1).T
-    reached = flip_axes(apply_affine(between, flip_axes(corners)))
     extent = other.patch.extent
-    if (reached.max(axis=0) < np.subtract(extent.start_kji, 0.5)).any():
-        return 0.0
-    if (reached.min(axis=0) > np.subtract(extent.stop_kji, 0.5)).any():
-        return 0.0
-    voxels = np.argwhere(one.patch.mask_kji) + one.patch.extent.start_kji
-    places = np.floor(flip_axes(apply_affine(between, flip_axes(voxels))) + 0.5).astype(np.int64) - extent.start_kji
-    inside = ((places >= 0) & (places < extent.shape_kji)).all(axis=1)
-    k, j, i = places[inside].T
-    return float(np.count_nonzero(other.patch.mask_kji[k, j, i])) / len(voxels)
+    voxel_count, found = 0, 0
+    for k, layer in enumerate(one.patch.mask_kji, start=one.patch.extent.start_kji[0]):
+        voxels = np.add(np.argwhere(layer[None]), (k, *one.patch.extent.start_kji[1:]))
+        places = np.floor(flip_axes(apply_affine(between, flip_axes(voxels))) + 0.5).astype(np.int64)
+        places -= extent.start_kji
+        inside = ((places >= 0) & (places < extent.shape_kji)).all(axis=1)
+        found += int(np.count_nonzero(other.patch.mask_kji[tuple(places[inside].T)]))
+        voxel_count += len(voxels)
+    return found / voxel_count

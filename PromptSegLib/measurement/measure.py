@@ -13,12 +13,14 @@ from PromptSegLib.errors import VolumeError
 from PromptSegLib.geometry import Extent, FloatArray, Grid, flip_axes
 from PromptSegLib.io.image_file import Paths
 from PromptSegLib.measurement.diameters import AxialDiameters, Diameter, axial_diameters, longest_diameter
+from PromptSegLib.measurement.image_unit import read_measured_image
 from PromptSegLib.measurement.intensity import Intensity, intensity_of, scaled
 from PromptSegLib.measurement.parts import Parts, parts_of
 from PromptSegLib.measurement.peak import highest_mean
 from PromptSegLib.measurement.placed_image import PlacedImage, placed
 from PromptSegLib.measurement.segmentation import Segmentation
 from PromptSegLib.measurement.segmentation_file import read_segmentation
+from PromptSegLib.measurement.surface import surface_mm2
 from PromptSegLib.volume import Volume
 
 MOST_PARTS = 100
@@ -90,14 +92,19 @@ def measure(
     segmentation: masks (`Segmentation.of_masks`), or a file. image: the image they are of, on the same grid, whose axes
     may be permuted, flipped or cropped; without it, sizes alone are measured. names: of the segments that are wanted,
     all of them by default. unit: of the image's values, such as "HU". suv_factor: what turns them into SUV; then SUVs
-    are measured. shapes: whether to measure diameters and surfaces, which take the longest.
+    are measured. Of a DICOM file or series the header says both, where it can, see `read_measured_image`. shapes:
+    whether to measure diameters and surfaces, which take the longest.
 
     Raises VolumeError, GeometryError or PromptError when something cannot be read, does not fit, or is not there.
     """
     if image is None and suv_factor is not None:
         raise VolumeError("expected an image to measure SUVs of, got none")
     found = segmentation if isinstance(segmentation, Segmentation) else read_segmentation(segmentation)
-    volume = _read(image)
+    if image is None or isinstance(image, Volume):
+        volume = image
+    else:
+        read = read_measured_image(image, unit=unit, factor=suv_factor)
+        volume, unit, suv_factor = read.volume, read.unit, read.suv_factor
     ruler = Ruler(found, volume, SUV if suv_factor else unit, suv_factor, shapes)
     measured = []
     wanted = found.names if names is None else tuple(names)
@@ -105,14 +112,6 @@ def measure(
         progress(number / len(wanted), f"measuring {name}")
         measured.append(ruler.segment(name))
     return tuple(measured)
-
-
-def _read(image: Volume | Paths | None) -> Volume | None:
-    if image is None or isinstance(image, Volume):
-        return image
-    from PromptSegLib.io.image_file import read_volume
-
-    return read_volume(image)
 
 
 class Ruler:
@@ -193,8 +192,6 @@ class Ruler:
         return replace(measurement, intensity=in_suv, uptake=uptake)
 
     def _surface(self, patch: Patch) -> float:
-        from PromptSegLib.measurement.surface import surface_mm2
-
         return surface_mm2(patch.mask_kji, self._grid)
 
     def _touches(self, extent: Extent) -> bool | None:

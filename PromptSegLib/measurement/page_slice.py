@@ -39,8 +39,8 @@ def slice_svg(
 ) -> str:
     """Return a square of `width_mm` around a lesion, seen from the patient's feet as radiology shows it.
 
-    lesions: all whose outlines are drawn where they reach into the slice. volume: the image, as `window` shows it; it is
-    black without one.
+    lesions: all whose outlines are drawn where they reach into the slice. volume: the image, shown by `window`; without
+    one, it is black.
     """
     axial = lesion.measurement.axial
     assert axial is not None

@@ -11,7 +11,6 @@ import numpy as np
 from PromptSegLib.errors import GeometryError, VolumeError
 from PromptSegLib.geometry import Extent, Grid
 from PromptSegLib.io.image_file import Paths, open_image
-from PromptSegLib.io.itk import affine_of, read_array, read_header
 from PromptSegLib.measurement.segmentation import Entry, Segmentation, affine_and_extent, checked_labels, reference_box
 from PromptSegLib.volume import Volume
 
@@ -36,6 +35,8 @@ def read_segmentation(path: Paths, names: Mapping[str, int] | None = None) -> Se
 
 def _read_nrrd(path: Path) -> tuple[dict[str, str], list[Volume]]:
     """Return the fields of a NRRD file and its layers."""
+    from PromptSegLib.io.itk import affine_of, read_array, read_header
+
     reader = read_header(path, "NRRD", "NrrdImageIO")
     fields = {key: str(reader.GetMetaData(key)) for key in reader.GetMetaDataKeys()}
     array = read_array(reader, path, "NRRD")

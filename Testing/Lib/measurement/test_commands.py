@@ -79,11 +79,16 @@ def test_labels_of_a_labelmap_get_names(folder, promptseg):
 
 def test_a_list_makes_one_table_and_a_bad_row_does_not_stop_it(folder, promptseg):
     (folder / "cases.csv").write_text(
-        "case,output,image,unit\nfirst,m.seg.nrrd,ct.nii.gz,HU\nbad,none.nrrd,,\n,later.seg.nrrd,,\n", encoding="utf-8"
+        "case,output,image,unit,suv_factor\nfirst,m.seg.nrrd,ct.nii.gz,HU,\nbad,none.nrrd,,,\nbad,m.seg.nrrd,ct.nii.gz,,x\n"
+        "empty,,,,\n,later.seg.nrrd,,,\n",
+        encoding="utf-8",
     )
     outcome = promptseg("measure", "--list", "cases.csv", "-o", "all.csv")
     assert outcome.status == 2
     assert "cases.csv, line 3: expected an image file, got none.nrrd" in outcome.err
+    assert "cases.csv, line 4: expected a number above 0, got 'x'" in outcome.err
+    assert "cases.csv, line 5: expected a cell 'output', got none" in outcome.err
+    assert "other than the list" in promptseg.refuses("measure", "--list", "cases.csv", "-o", "cases.csv")
     rows = rows_of("all.csv")
     assert [row["case"] for row in rows] == ["first"] * 5 + ["later.seg.nrrd"]
     assert rows[5]["mean_HU"] == ""
