@@ -172,7 +172,7 @@ def _gallery(exhibits: Sequence[Exhibit]) -> str:
 
 
 def _corrections(results: Results) -> str:
-    """Return what prompts did to masks that came from elsewhere, by the kind of shape and by how these masks came about."""
+    """Return what prompts did to masks that came from elsewhere, by shape and by how these masks came about."""
     tables = [
         _html_table(CORRECTIONS_HEAD, [[_text(cell) for cell in line] for line in correction_lines(results, group_of)])
         for group_of in (by_all, by_shape, by_start)

@@ -11,12 +11,12 @@ import tracemalloc
 import click_phantoms
 import numpy as np
 import pytest
-import torch
 from click_phantoms import GRIDS, SPACE, at, grey, two_balls
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from slice_phantoms import affine, ball, coloured, iou, middle_ras
 from strategies import grids, positions_in
+from untrained_networks import UNTRAINED
 
 from PromptSegLib.cancel import CancelToken
 from PromptSegLib.errors import Cancelled, VolumeError, WeightsError
@@ -24,9 +24,8 @@ from PromptSegLib.evaluation.phantom import make_abdomen
 from PromptSegLib.geometry import Extent, Grid, flip_axes
 from PromptSegLib.imaging.appearance import appearance_of
 from PromptSegLib.networks.prompt_unet import PromptUNet
-from PromptSegLib.networks.prompt_unet_numpy import NumpyPromptUNet
 from PromptSegLib.predictors.default import DefaultPredictor, Scene
-from PromptSegLib.predictors.prompt_network import NumpyPromptNetwork, load_network
+from PromptSegLib.predictors.prompt_network import load_network
 from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Scribble
 from PromptSegLib.session import Session
 from PromptSegLib.view import View, Window
@@ -285,19 +284,6 @@ def test_negative_prompts_alone_give_nothing():
     against = [at(SPACE, positive=False), at(SPACE, (0, 14, 0), positive=False)]
     assert not clicked(volume, *against).any()
     assert answered_at_once(volume, *against) is None
-
-
-def untrained(dims):
-    """Return a small network that knows nothing: what prompts say must hold whatever a network thinks."""
-    torch.manual_seed(dims)
-    network = PromptUNet(dims, widths=(8, 8)).eval()
-    with torch.no_grad():
-        network.out.weight.mul_(30)
-    weights = {key: value.numpy() for key, value in network.state_dict().items()}
-    return NumpyPromptNetwork(NumpyPromptUNet(dims, network.widths, weights), side=32, multiple=4)
-
-
-UNTRAINED = DefaultPredictor({2: untrained(2), 3: untrained(3)})
 
 
 @settings(max_examples=40)
