@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from PromptSegLib.bitmask import BoolArray, Patch
+from PromptSegLib.bitmask import BitMask, BoolArray, MaskDelta, Patch
 from PromptSegLib.certainty import Certainty
 from PromptSegLib.engine import Engine
 from PromptSegLib.errors import (
@@ -36,6 +36,7 @@ from PromptSegLib.predictors.registry import (
     target_named,
 )
 from PromptSegLib.prompts import ClassPrompt, MaskPrompt, Prompt, TextPrompt, check_inside, checked_mask
+from PromptSegLib.reach import far_voxels
 from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
 from PromptSegLib.volume import Image, Volume, as_image
@@ -587,6 +588,7 @@ class Session:
         is_own = not state.mask_is_given or (state.redraw and not label)
         label = label or ("predict" if span is None else "propagate")
         run = self._running = _Run(self, (target, *others), step, view, label, maker if is_own else "")
+        run.given = state.mask if state.mask_is_given else None
         self.observer.busy_changed(True)
         self._executor.submit(self._engine, state, run)
         if isinstance(self._executor, ImmediateExecutor) and self.error is not None:
@@ -618,6 +620,7 @@ class _Run:
         maker: str,
     ) -> None:
         self.job: Job | None = None
+        self.given: BitMask | None = None  # what is there, when it came from elsewhere
         self._session = session
         self._ledger = session._ledger
         self._targets = targets
@@ -688,12 +691,13 @@ class _Run:
         ledger, step = self._ledger, self._step
         if step is None or ledger.history.newest is not step:
             step = self._step = ledger.push(self._label, {target: ledger.record(target) for target in self._targets})
-        started = time.perf_counter()
+        started, image = time.perf_counter(), self._session.image
         patches = {ledger.key_of(name): patch for name, patch in prediction.patches.items()}
+        change = self._change_of_given(patches)
         changes = ledger.write(step, patches, prediction.replaces)
         now = time.perf_counter()
         timings = {**prediction.timings_ms, "write": 1000 * (now - started), "total": 1000 * (now - self._started)}
-        notes = [prediction.note, *(self._session.image.gaps if self._session.capabilities.channels else ())]
+        notes = [prediction.note, *(image.gaps if self._session.capabilities.channels else ())]
         answer = Answer(
             self._predictor,
             ledger.image_extent(changes),
@@ -704,6 +708,8 @@ class _Run:
             prediction.feedback,
             prediction.device,
             prediction.certainty,
+            change,
+            None if change is None else far_voxels(change, step.after[step.target].prompts, self.given, image.grid),
         )
         certain = next(iter(patches), None)  # The certainty is of the first mask: of the others it says nothing.
         uncertain = answer if answer.certainty is None else replace(answer, certainty=None)
@@ -712,6 +718,13 @@ class _Run:
         answers = {target: answer if target == certain else uncertain for target in spoken_of}
         ledger.set_answers(step, answers, self._by_name, self._maker)
         self._versions = self._versions_now()
+
+    def _change_of_given(self, patches: Mapping[str, Patch]) -> MaskDelta | None:
+        """Return what the run's own patch changes in a mask that came from elsewhere."""
+        patch = patches.get(self._targets[0])
+        if self.given is None or patch is None or patch.extent.size == 0:
+            return None
+        return MaskDelta.between(patch.extent, self.given.read(patch.extent), patch.mask_kji)
 
 
 def _explained(error: BaseException, predictor: str) -> PromptSegError:

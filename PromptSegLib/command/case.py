@@ -69,7 +69,8 @@ class Settings:
     """How to segment.
 
     names: structures to be found by their names, a segment of each. values: label value of segments by name.
-    frame: of positions, None for the image's own. redraw: an initial mask is drawn anew, not just corrected. carry: None for not.
+    frame: of positions, None for the image's own. redraw: an initial mask is drawn anew, not just corrected. carry:
+    None for not.
     """
 
     names: tuple[ClassPrompt | TextPrompt, ...] = ()

@@ -69,6 +69,27 @@ def corrections(results: Results, group_of: Callable[[Record], str]) -> list[Cor
     return found
 
 
+CORRECTIONS_HEAD = ["", "model", "prompts", "start", "Dice", "gain", "losing", "worst", "elsewhere"]
+
+
+def correction_lines(results: Results, group_of: Callable[[Record], str]) -> list[list[str]]:
+    """Return the lines of a table under `CORRECTIONS_HEAD`."""
+    return [
+        [
+            one.group,
+            one.model,
+            f"{one.turn} {'click' if one.protocol == PROTOCOLS[0] else 'stroke'}{'s'[: one.turn > 1]}",
+            f"{one.start:.3f}",
+            f"{one.dice:.3f}",
+            f"{one.gain.value:+.3f} [{one.gain.low:+.3f}, {one.gain.high:+.3f}]",
+            f"{one.losing:.1%}",
+            f"{one.worst:+.3f}",
+            f"{one.far_voxels:.0f}",
+        ]
+        for one in corrections(results, group_of)
+    ]
+
+
 def _correction(protocol: str, group: str, model: str, turn: int, records: Sequence[Record]) -> Correction:
     there = [record for record in records if len(record["steps"]) >= turn]
     after = [float(record["steps"][turn - 1]["dice"]) for record in there]

@@ -19,6 +19,7 @@ from PromptSegLib.history import TargetRecord
 from PromptSegLib.imaging.rasterize import mask_on_grid
 from PromptSegLib.measurement.carry_over import CarryOver
 from PromptSegLib.mrml.certainty_overlay import CertaintyOverlay
+from PromptSegLib.mrml.change_overlay import ChangeOverlay
 from PromptSegLib.mrml.channel_nodes import ChannelNodes, checked_node
 from PromptSegLib.mrml.layers import BINARY_LABELMAP, CLOSED_SURFACE
 from PromptSegLib.mrml.markups import prompts_from_markups
@@ -74,6 +75,7 @@ class SceneSession(Session):
         editor_history: Any = None,
         auto: bool = True,
         window: Window | None = None,
+        redraw: bool = False,
         later: Later = lambda function: function(),
         view_now: Callable[[], View | None] = lambda: None,
     ) -> None:
@@ -97,6 +99,7 @@ class SceneSession(Session):
             self._overlay: CertaintyOverlay | None = None
             self._observations = Observations()
             self._ended = ""
+            self._change_overlay = ChangeOverlay(volume_node)
             self._image_is_due = False
             super().__init__(
                 self._channels.image(),
@@ -107,6 +110,7 @@ class SceneSession(Session):
                 store=self._segment_store,
                 auto=auto,
                 window=window,
+                redraw=redraw,
             )
             if segment_id is not None:
                 super().select(segment_id)
@@ -207,6 +211,16 @@ class SceneSession(Session):
         """The volume that shows how sure the newest answer is, None while there is nothing to show."""
         return self._overlay.node if self._overlay is not None else None
 
+    def show_change(self, visible: bool = True) -> None:
+        """Lay over the slice views what the newest answer changed in a mask that came from elsewhere, or take it away.
+
+        Nothing is shown where there was no such mask. It goes with the next answer, too, and with undo.
+        """
+        self._change_overlay.hide()
+        answer = self.prediction if visible else None
+        if answer is not None and answer.change is not None:
+            self._change_overlay.show(answer.change, self.image.grid.ijk_to_ras)
+
     def select(self, target: str) -> None:
         super().select(target)
         self._show()
@@ -240,6 +254,7 @@ class SceneSession(Session):
             self._markups.close()
         self._segment_store.close()
         self.show_certainty(False)
+        self.show_change(False)
         super().close()
 
     # Within
@@ -398,6 +413,7 @@ class _SceneObserver(SessionObserver):
         self._then.masks_changed(boxes)
 
     def answer_changed(self, target: str) -> None:
+        self._session._change_overlay.hide()
         self._session._show_certainty()
         self._then.answer_changed(target)
 

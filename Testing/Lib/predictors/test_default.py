@@ -22,9 +22,8 @@ from PromptSegLib.errors import Cancelled, VolumeError, WeightsError
 from PromptSegLib.evaluation.phantom import make_abdomen
 from PromptSegLib.geometry import Extent, Grid, flip_axes
 from PromptSegLib.imaging.appearance import appearance_of
-from PromptSegLib.networks.prompt_unet_numpy import NumpyPromptUNet
 from PromptSegLib.predictors.default import DefaultPredictor, Scene
-from PromptSegLib.predictors.prompt_network import NumpyPromptNetwork, load_network
+from PromptSegLib.predictors.prompt_network import load_network
 from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Scribble
 from PromptSegLib.session import Session
 from PromptSegLib.view import View, Window
@@ -288,19 +287,10 @@ def test_negative_prompts_alone_give_nothing():
 @pytest.fixture(scope="module")
 def untrained():
     """Small networks that know nothing: what prompts say must hold whatever a network thinks."""
-    torch = pytest.importorskip("torch")
-    from PromptSegLib.networks.prompt_unet import PromptUNet
+    pytest.importorskip("torch")
+    from untrained_networks import UNTRAINED
 
-    networks = {}
-    for dims in (2, 3):
-        torch.manual_seed(dims)
-        network = PromptUNet(dims, widths=(8, 8)).eval()
-        with torch.no_grad():
-            network.out.weight.mul_(30)
-        weights = {key: value.numpy() for key, value in network.state_dict().items()}
-        without_torch = NumpyPromptUNet(dims, network.widths, weights)
-        networks[dims] = NumpyPromptNetwork(without_torch, side=32, multiple=4)
-    return DefaultPredictor(networks)
+    return UNTRAINED
 
 
 @settings(max_examples=40)
