@@ -76,7 +76,9 @@ def _image_file(path: Path, frames: Sequence[Frame], source: str, notes: Sequenc
     notes = list(notes)
     if not frames[0].is_placed and len(stacks[0]) > 1:
         notes.append("its frames have no position; they lie 1 mm apart")
-    return ImageFile(path, "DICOM", len(stacks), partial(_read, stacks), notes=tuple(dict.fromkeys(notes)))
+    files = tuple(dict.fromkeys(frame.file.path for frame in frames))
+    unique = tuple(dict.fromkeys(notes))
+    return ImageFile(path, "DICOM", len(stacks), partial(_read, stacks), notes=unique, dicom_files=files)
 
 
 def _read(stacks: Sequence[Sequence[Frame]], time_point: int) -> Volume:

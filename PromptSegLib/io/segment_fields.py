@@ -33,12 +33,7 @@ def stored_segments(path: Path) -> tuple[StoredSegment, ...]:
 
     Raises VolumeError when its segments are not binary, or a field is damaged.
     """
-    with path.open("rb") as file:
-        head = file.read(_MOST_BYTES) if file.read(4) == b"NRRD" else b""
-    header = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0].decode("utf-8", "replace")
-    fields = dict(
-        line.split(":=", 1) for line in re.split("\r?\n", header) if ":=" in line and not line.startswith("#")
-    )
+    fields = fields_of(path)
     if fields.get("Segmentation_MasterRepresentation") == _FRACTIONAL:
         raise VolumeError(f"expected binary segments, got a fractional labelmap in {path}")
     found: dict[int, dict[str, str]] = {}
@@ -46,6 +41,14 @@ def stored_segments(path: Path) -> tuple[StoredSegment, ...]:
         if match := _FIELD.fullmatch(key):
             found.setdefault(int(match[1]), {})[match[2]] = value
     return tuple(_segment(path, number, found[number]) for number in sorted(found))
+
+
+def fields_of(path: Path) -> dict[str, str]:
+    """Return what a NRRD file says by fields of its writer's, KEY:=VALUE, as written; nothing for other files."""
+    with path.open("rb") as file:
+        head = file.read(_MOST_BYTES) if file.read(4) == b"NRRD" else b""
+    header = re.split(rb"\r?\n\r?\n", head, maxsplit=1)[0].decode("utf-8", "replace")
+    return dict(line.split(":=", 1) for line in re.split("\r?\n", header) if ":=" in line and not line.startswith("#"))
 
 
 def says_something(name: str) -> bool:

@@ -44,29 +44,16 @@ class Header:
         return {"BQML": "Bq/mL", "GML": "g/mL", "CNTS": "counts", "PROPCNTS": "counts"}.get(units, "")
 
 
-def read_header(path: Paths, series: str | None = None) -> Header | None:
-    """Read the header of a DICOM file, or of a series in a folder; None when the file is not DICOM.
-
-    Raises VolumeError when there is DICOM and pydicom is not, or a file cannot be read.
-    """
-    source = Path(path)
-    files = _files(source, series) if source.is_dir() else [source]
-    return read_header_of_files(files, source)
-
-
-def read_header_of_files(files: Sequence[Path], source: Paths) -> Header | None:
+def read_header(files: Sequence[Path], source: Paths) -> Header | None:
     """Read the header of the files of a series; None when there is none, or they are not DICOM.
 
-    source: what to call them in messages. Raises VolumeError as `read_header`.
+    source: what to call them in messages. Raises VolumeError when a file cannot be read, or pydicom is missing.
     """
-    from PromptSegLib.io.dicom import is_dicom
+    from PromptSegLib.io.dicom_header import is_dicom, pydicom_module
 
     if not files or not files[0].is_file() or not is_dicom(files[0]):
         return None
-    try:
-        import pydicom
-    except ImportError as error:
-        raise VolumeError(f"expected the package pydicom to read the header of {source}, got none; {_GIVE}") from error
+    pydicom = pydicom_module()
     tags = [
         "Modality", "Units", "RescaleType", "SUVType", "DecayCorrection", "CorrectedImage", "PatientWeight",
         "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime", "TimezoneOffsetFromUTC",
@@ -192,17 +179,3 @@ def _expect(header: Header, what: str, is_so: bool, expected: str, got: Any) -> 
     if not is_so:
         found = "none" if got is None or str(got) == "" else got
         raise VolumeError(f"expected {expected} as {what} in the header of {header.path}, got {found}; {_GIVE}")
-
-
-def _files(folder: Path, series: str | None) -> list[Path]:
-    """Return the files of a series, chosen as `read_volume` does: by its UID, or its number among the sorted UIDs."""
-    import SimpleITK as sitk
-
-    uids = sorted(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
-    if series is not None and series.isdecimal() and 1 <= int(series) <= len(uids):
-        series = uids[int(series) - 1]
-    if series is None and len(uids) == 1:
-        series = uids[0]
-    if series not in uids:
-        return []
-    return [Path(name) for name in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series)]

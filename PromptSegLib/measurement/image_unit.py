@@ -37,11 +37,12 @@ def read_measured_image(
     unit, factor: what the user says of it, which comes first. wants_suv: whether SUVs are asked for, so that it is an
     error when there is no factor; without, PET in DICOM is measured in SUV where that can be. Raises VolumeError.
     """
-    volume = open_image(path, series).volume(time_point)
+    file = open_image(path, series)
+    volume = file.volume(time_point)
     if factor is not None:
         return MeasuredImage(volume, suv_factor=factor)
     try:
-        header = None if unit and not wants_suv else read_header(path, series)
+        header = None if unit and not wants_suv else read_header(file.dicom_files, path)
     except VolumeError as error:
         if wants_suv:
             raise
