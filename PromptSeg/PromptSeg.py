@@ -26,18 +26,18 @@ _checkout = Path(__file__).resolve().parents[1]
 if (_checkout / "PromptSegLib" / "__init__.py").is_file() and str(_checkout) not in sys.path:
     sys.path.insert(0, str(_checkout))  # installed, PromptSegLib lies beside this file
 
-from PromptSegLib.background import Background
 from PromptSegLib.errors import Cancelled, ConsentError, PromptSegError
-from PromptSegLib.executor import ThreadExecutor
-from PromptSegLib.models import Models, missing_package
+from PromptSegLib.execution.background import Background
+from PromptSegLib.execution.executor import ThreadExecutor
+from PromptSegLib.execution.process.executor import ProcessExecutor
+from PromptSegLib.execution.shared_executor import SharedExecutor
 from PromptSegLib.mrml.display import editor_node, shown_window
 from PromptSegLib.mrml.scene_session import SceneSession, has_saved_session
 from PromptSegLib.mrml.state_node import StateNode
 from PromptSegLib.mrml.tools import DrawingView, PromptTools
-from PromptSegLib.panel_texts import error_text
-from PromptSegLib.process_executor import ProcessExecutor
-from PromptSegLib.session import SessionObserver
-from PromptSegLib.shared_executor import SharedExecutor
+from PromptSegLib.panel.models import Models, missing_package
+from PromptSegLib.panel.texts import error_text
+from PromptSegLib.session.session import SessionObserver
 from PromptSegWidgets.enabling import Enabling
 from PromptSegWidgets.follow_up_section import FollowUpSection
 from PromptSegWidgets.input_section import InputSection

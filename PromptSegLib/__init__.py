@@ -18,15 +18,14 @@ if TYPE_CHECKING:
     from PromptSegLib.errors import PromptSegError
     from PromptSegLib.geometry import Extent, Grid
     from PromptSegLib.io import Segment, read_volume, write_segmentation
+    from PromptSegLib.io.prompts import read_prompts, write_prompts
     from PromptSegLib.measurement.carry_over import CarryOver
     from PromptSegLib.measurement.follow_up import TimePoint, follow_up
     from PromptSegLib.measurement.measure import measure
     from PromptSegLib.measurement.segmentation import Segmentation
     from PromptSegLib.measurement.segmentation_file import read_segmentation
     from PromptSegLib.mrml.scene_session import SceneSession
-    from PromptSegLib.observer import SessionObserver
     from PromptSegLib.predictors.registry import capabilities_of, create_predictor, predictor_names
-    from PromptSegLib.prompt_files import read_prompts, write_prompts
     from PromptSegLib.prompts import (
         Box,
         ClassPrompt,
@@ -37,7 +36,8 @@ if TYPE_CHECKING:
         TextPrompt,
         VoxelScribble,
     )
-    from PromptSegLib.session import Session
+    from PromptSegLib.session.observer import SessionObserver
+    from PromptSegLib.session.session import Session
     from PromptSegLib.view import View, Window
     from PromptSegLib.volume import Image, Volume
 
@@ -86,11 +86,11 @@ _NAMES_BY_MODULE = {
     "measurement.segmentation": ("Segmentation",),
     "measurement.segmentation_file": ("read_segmentation",),
     "predictors.registry": ("capabilities_of", "create_predictor", "predictor_names"),
-    "prompt_files": ("read_prompts", "write_prompts"),
+    "io.prompts": ("read_prompts", "write_prompts"),
     "prompts": ("Box", "ClassPrompt", "Lasso", "MaskPrompt", "Point", "Scribble", "TextPrompt", "VoxelScribble"),
     "mrml.scene_session": ("SceneSession",),
-    "observer": ("SessionObserver",),
-    "session": ("Session",),
+    "session.observer": ("SessionObserver",),
+    "session.session": ("Session",),
     "view": ("View", "Window"),
     "volume": ("Image", "Volume"),
 }

@@ -11,10 +11,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from PromptSegLib.command import benchmark, demo, follow_up, info, measure, models, propagate, segment, train_default
+from PromptSegLib.command import (
+    benchmark,
+    demo,
+    follow_up,
+    info,
+    measure,
+    models,
+    propagate,
+    segment,
+    train_default,
+    weights,
+)
 from PromptSegLib.command.arguments import Parser, with_values_attached
 from PromptSegLib.errors import PromptSegError
-from PromptSegLib.weights import command as weights
 
 _BAD_INPUT, _INTERRUPTED, _CUT_SHORT, _TERMINATED = 2, 130, 141, 143
 

@@ -3,7 +3,7 @@
 import slicer
 from slicer.i18n import tr as _
 
-from PromptSegLib.availability import Situation, hint, reasons
+from PromptSegLib.panel.availability import Situation, hint, reasons
 from PromptSegWidgets.prompts_section import TOOL_BUTTONS
 
 

@@ -4,9 +4,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from PromptSegLib.devices import devices_here
-from PromptSegLib.panel_texts import shortened
-from PromptSegLib.predictors.server_access import agree_to_send, choose_server
+from PromptSegLib.panel.texts import shortened
+from PromptSegLib.predictors.devices import devices_here
+from PromptSegLib.predictors.nninteractive.server_access import agree_to_send, choose_server
 from PromptSegWidgets.section import Section
 
 _SERVER_SETTING = "PromptSeg/server"

@@ -3,8 +3,8 @@
 import qt
 from slicer.i18n import tr as _
 
-from PromptSegLib.name_prompts import name_prompts
-from PromptSegLib.structures import all_structures, find_structure, search
+from PromptSegLib.panel.name_prompts import name_prompts
+from PromptSegLib.structures.names import all_structures, find_structure, search
 from PromptSegWidgets.section import Section
 
 _SWATCH_PX = 12

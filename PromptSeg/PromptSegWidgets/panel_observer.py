@@ -1,6 +1,6 @@
 """How the panel hears of what happens in the session."""
 
-from PromptSegLib.observer import SessionObserver
+from PromptSegLib.session.observer import SessionObserver
 
 
 class PanelObserver(SessionObserver):

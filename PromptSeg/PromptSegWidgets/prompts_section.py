@@ -4,10 +4,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from PromptSegLib.availability import TOOL_FEATURES
 from PromptSegLib.mrml.transforms import node_to_world
 from PromptSegLib.mrml.view_geometry import jump_slices
-from PromptSegLib.panel_texts import middle_ras, prompt_row
+from PromptSegLib.panel.availability import TOOL_FEATURES
+from PromptSegLib.panel.texts import middle_ras, prompt_row
 from PromptSegWidgets.section import Section
 
 TOOL_BUTTONS = {tool: tool.replace("+", "Plus").replace("-", "Minus") + "Button" for tool in TOOL_FEATURES}

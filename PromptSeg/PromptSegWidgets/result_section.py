@@ -8,7 +8,7 @@ from PromptSegLib.imaging import cleanup
 from PromptSegLib.mrml.console_lines import console_lines
 from PromptSegLib.mrml.display import is_shown_in_3d, show_in_3d
 from PromptSegLib.mrml.export import export_labelmap, put_beside, save_labelmap
-from PromptSegLib.panel_texts import answer_text, timings_text
+from PromptSegLib.panel.texts import answer_text, timings_text
 from PromptSegLib.span import Span
 from PromptSegWidgets.section import Section
 

@@ -5,8 +5,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from PromptSegLib.mrml.display import editor_node, overwrite_mode, overwrite_modes
-from PromptSegLib.panel_texts import timings_text
-from PromptSegLib.shortcuts import Shortcuts
+from PromptSegLib.panel.shortcuts import Shortcuts
+from PromptSegLib.panel.texts import timings_text
 from PromptSegWidgets.prompts_section import ROW_PX, TOOL_BUTTONS
 from PromptSegWidgets.section import Section
 

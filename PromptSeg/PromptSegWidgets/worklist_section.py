@@ -4,9 +4,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from PromptSegLib.io.worklist import Worklist
 from PromptSegLib.mrml.cases import OpenCase
 from PromptSegLib.mrml.display import show_volume
-from PromptSegLib.worklist import Worklist
 from PromptSegWidgets.section import Section
 
 

@@ -13,19 +13,19 @@ from PromptSegLib.command.initial_mask import start_from_mask
 from PromptSegLib.command.positions import prompt_at
 from PromptSegLib.errors import FormatWarning, PromptError, VolumeError
 from PromptSegLib.geometry import Grid
-from PromptSegLib.imaging.slice_choice import slices_of_prompts
-from PromptSegLib.imaging.slices import ArraySlice
 from PromptSegLib.io import Segment, flatten, open_image, read_volume, segmentation_format, write_segmentation
+from PromptSegLib.io.one_line import one_line
 from PromptSegLib.io.output_file import check_can_be_written
+from PromptSegLib.io.prompts import read_prompts
 from PromptSegLib.io.segmentation import check_fits
-from PromptSegLib.mask_store import MemoryMaskStore
-from PromptSegLib.observer import SessionObserver
-from PromptSegLib.one_line import one_line
 from PromptSegLib.predictors.base import Predictor
 from PromptSegLib.predictors.registry import target_named
-from PromptSegLib.prompt_files import read_prompts
+from PromptSegLib.predictors.slices.slice_choice import slices_of_prompts
+from PromptSegLib.predictors.slices.slices import ArraySlice
 from PromptSegLib.prompts import ClassPrompt, Prompt, TextPrompt
-from PromptSegLib.session import Session
+from PromptSegLib.session.mask_store import MemoryMaskStore
+from PromptSegLib.session.observer import SessionObserver
+from PromptSegLib.session.session import Session
 from PromptSegLib.span import Span
 from PromptSegLib.view import Window
 from PromptSegLib.volume import SINGLE_CHANNEL, Image, Volume, as_image

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from PromptSegLib.observer import SessionObserver
+from PromptSegLib.session.observer import SessionObserver
 
 _BAR_WIDTH = 30
 _PATIENCE_S = 0.5

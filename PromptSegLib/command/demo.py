@@ -14,9 +14,9 @@ from PromptSegLib.command import arguments as parsing
 from PromptSegLib.command.console import ProgressBar, warn
 from PromptSegLib.io import Segment, write_segmentation
 from PromptSegLib.io.output_file import check_can_be_written
-from PromptSegLib.prompt_files import write_prompts
+from PromptSegLib.io.prompts import write_prompts
 from PromptSegLib.prompts import Prompt
-from PromptSegLib.session import Session
+from PromptSegLib.session.session import Session
 
 if TYPE_CHECKING:
     from PromptSegLib.command.demo_scene import Scene
@@ -94,7 +94,7 @@ def write_results(outcome: Outcome, folder: Path) -> None:
 
 def draw_picture(outcome: Outcome, path: Path) -> None:
     """Leave a picture of the slices through the first click, where matplotlib is there."""
-    from PromptSegLib.picture import draw_slices
+    from PromptSegLib.command.demo_picture import draw_slices
 
     scene = outcome.scene
     try:

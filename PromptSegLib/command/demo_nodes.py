@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.files import save_mrb
-from PromptSegLib.mrml.picture import scene_picture
-from PromptSegLib.mrml.png import write_png
+from PromptSegLib.mrml.headless.boot import start_scene
+from PromptSegLib.mrml.headless.picture import scene_picture
+from PromptSegLib.mrml.headless.png import write_png
 from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.mrml.transforms import node_to_world
 from PromptSegLib.mrml.volumes import add_volume_node

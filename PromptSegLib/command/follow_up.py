@@ -13,6 +13,7 @@ from PromptSegLib.command.arguments import Parser, UsageError
 from PromptSegLib.command.console import ProgressBar, print_json, print_table, warn
 from PromptSegLib.geometry import FloatArray
 from PromptSegLib.io import open_image
+from PromptSegLib.io.prompts import write_prompts
 from PromptSegLib.measurement.carry_over import CarryOver
 from PromptSegLib.measurement.follow_up import LEAST_MM, FollowUp, TimePoint, Track, follow_up
 from PromptSegLib.measurement.follow_up_table import diameter_mm, follow_up_csv, follow_up_record
@@ -20,7 +21,6 @@ from PromptSegLib.measurement.image_unit import MeasuredImage, read_measured_ima
 from PromptSegLib.measurement.matching import DISTANCE_MM
 from PromptSegLib.measurement.segmentation_file import read_segmentation
 from PromptSegLib.measurement.table import as_json
-from PromptSegLib.prompt_files import write_prompts
 from PromptSegLib.prompts import Point
 
 _EPILOG = """\

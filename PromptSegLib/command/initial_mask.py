@@ -17,8 +17,8 @@ from PromptSegLib.io import open_image
 from PromptSegLib.io.image_file import ImageFile
 from PromptSegLib.io.segment_fields import StoredSegment, says_something, stored_segments
 from PromptSegLib.label_values import as_labels, described_range, set_voxels
-from PromptSegLib.session import Session
-from PromptSegLib.structures import find_structure
+from PromptSegLib.session.session import Session
+from PromptSegLib.structures.names import find_structure
 
 # Parts of a voxel that a mask may be beside the image's: some programs write four digits of the spacing.
 _SAME_VOXEL = 0.1

@@ -10,7 +10,7 @@ from PromptSegLib.command.arguments import Parser
 from PromptSegLib.command.console import print_json, print_table
 from PromptSegLib.predictors.base import PROMPT_FEATURES, Capabilities
 from PromptSegLib.predictors.registry import capabilities_of, predictor_names
-from PromptSegLib.structures import find_structure, search
+from PromptSegLib.structures.names import find_structure, search
 from PromptSegLib.weights.instructions import megabytes
 from PromptSegLib.weights.store import WeightsStore
 

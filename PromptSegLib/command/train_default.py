@@ -126,7 +126,7 @@ def _start(path: Path, recipe: Recipe) -> dict[str, torch.Tensor]:
     """Weights to begin with, inflated where they are of the 2D network."""
     import torch
 
-    from PromptSegLib.networks.prompt_unet import PromptUNet
+    from PromptSegLib.predictors.default.prompt_unet import PromptUNet
     from PromptSegLib.training.inflation import inflated
     from PromptSegLib.weights.readers import check_state_dict
     from PromptSegLib.weights.shipped import read_shipped

@@ -11,8 +11,8 @@ from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.evaluation.metrics import dice
 from PromptSegLib.evaluation.shapes import hole_kji, shape_of
 from PromptSegLib.geometry import Extent, FloatArray
-from PromptSegLib.imaging.geodesic import travel_time
 from PromptSegLib.imaging.roi import Float32Array
+from PromptSegLib.predictors.classical.geodesic import travel_time
 from PromptSegLib.volume import Volume
 
 Bending = Callable[[BoolArray, Volume, np.random.Generator], BoolArray | None]

@@ -6,15 +6,15 @@ import zlib
 
 from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.errors import PromptSegError
+from PromptSegLib.evaluation.baselines import RIVALS
 from PromptSegLib.evaluation.bending import BENDINGS, bent
 from PromptSegLib.evaluation.boxes import box_with_margin
 from PromptSegLib.evaluation.cases import LoadedCase
 from PromptSegLib.evaluation.clicks import next_click
 from PromptSegLib.evaluation.field_of_view import StructureView
 from PromptSegLib.evaluation.metrics import dice
-from PromptSegLib.evaluation.rivals import RIVALS
 from PromptSegLib.predictors.registry import create_predictor
-from PromptSegLib.session import Session
+from PromptSegLib.session.session import Session
 
 _BY_CLICK, _BY_BOX = ("classical", "growcut"), ("threshold",)
 STARTS = (*BENDINGS, *(f"{model}'s" for model in (*_BY_CLICK, *_BY_BOX)))

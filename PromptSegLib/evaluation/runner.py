@@ -19,18 +19,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from PromptSegLib.errors import PromptSegError, VolumeError
+from PromptSegLib.evaluation.baselines import RIVALS
 from PromptSegLib.evaluation.cases import Case
 from PromptSegLib.evaluation.columns import Record
 from PromptSegLib.evaluation.manifest import Source
 from PromptSegLib.evaluation.memory import peak_memory_mib, reset_peak_memory
 from PromptSegLib.evaluation.protocols import PROTOCOLS
 from PromptSegLib.evaluation.results import Results
-from PromptSegLib.evaluation.rivals import RIVALS
 from PromptSegLib.evaluation.trial import Trial, is_of_slices, run_trial
-from PromptSegLib.packages import is_installed
+from PromptSegLib.panel.packages import is_installed
 from PromptSegLib.predictors.base import Capabilities, Predictor
 from PromptSegLib.predictors.registry import capabilities_of, create_predictor
-from PromptSegLib.session import Session
+from PromptSegLib.session.session import Session
 
 Progress = Callable[[float, str], None]
 

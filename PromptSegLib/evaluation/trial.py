@@ -21,10 +21,10 @@ from PromptSegLib.evaluation.metrics import dice
 from PromptSegLib.evaluation.protocols import Protocol, Situation
 from PromptSegLib.evaluation.shapes import shape_of
 from PromptSegLib.evaluation.surface_metrics import hausdorff_95_mm, surface_dice
+from PromptSegLib.io.prompts import prompt_to_record
 from PromptSegLib.predictors.base import Capabilities
-from PromptSegLib.prompt_files import prompt_to_record
 from PromptSegLib.prompts import Prompt, VoxelScribble
-from PromptSegLib.session import Session
+from PromptSegLib.session.session import Session
 
 REPORTED_TURNS = (1, 3, 5, 10, 20)
 """After how many prompts tables tell how good a mask is; beside them, after the last."""

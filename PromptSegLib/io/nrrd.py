@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from PromptSegLib.geometry import LPS_FROM_RAS, Extent, FloatArray, Grid, flip_axes
 from PromptSegLib.io.compression import compressed, voxel_chunks
+from PromptSegLib.io.one_line import one_line
 from PromptSegLib.io.segmentation import Segment
-from PromptSegLib.one_line import one_line
-from PromptSegLib.terminology import TAG
+from PromptSegLib.structures.terminology import TAG
 
 
 def labelmap_chunks(labels: NDArray[Any], grid: Grid) -> Iterator[bytes]:

@@ -17,8 +17,8 @@ from PromptSegLib.errors import FormatWarning, GeometryError, VolumeError
 from PromptSegLib.geometry import Grid
 from PromptSegLib.io.image_file import Paths
 from PromptSegLib.io.output_file import replacing
-from PromptSegLib.structures import find_structure
-from PromptSegLib.terminology import terminology_entry
+from PromptSegLib.structures.names import find_structure
+from PromptSegLib.structures.terminology import terminology_entry
 
 FORMATS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha")
 _NIFTI = (".nii", ".nii.gz")

@@ -23,7 +23,7 @@ from PromptSegLib.measurement.recist import (
     target_response,
 )
 from PromptSegLib.measurement.segmentation import Segmentation
-from PromptSegLib.structures import find_structure
+from PromptSegLib.structures.names import find_structure
 from PromptSegLib.volume import Volume
 
 LEAST_MM = 5.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from PromptSegLib.errors import PromptSegError
+from PromptSegLib.io.worklist import Case, Worklist
 from PromptSegLib.mrml.export import load_segmentation, load_volume, save_segmentation
 from PromptSegLib.mrml.scene_session import add_segmentation_node
-from PromptSegLib.worklist import Case, Worklist
 
 
 class OpenCase:

@@ -13,8 +13,8 @@ import numpy as np
 import slicer
 
 from PromptSegLib.geometry import FloatArray, Grid
+from PromptSegLib.mrml.lattice_placement import Placement, placement_of
 from PromptSegLib.mrml.layers import image_matrix, vtk_extent
-from PromptSegLib.mrml.placement import Placement, placement_of
 from PromptSegLib.mrml.transforms import matrix_between, matrix_from_array
 from PromptSegLib.mrml.volumes import volume_from_node
 

@@ -13,9 +13,8 @@ import slicer
 import vtk
 
 from PromptSegLib.errors import PromptError, PromptSegError, SceneError
-from PromptSegLib.executor import Executor
+from PromptSegLib.execution.executor import Executor
 from PromptSegLib.geometry import Extent
-from PromptSegLib.history import TargetRecord
 from PromptSegLib.imaging.rasterize import mask_on_grid
 from PromptSegLib.measurement.carry_over import CarryOver
 from PromptSegLib.mrml.certainty_overlay import CertaintyOverlay
@@ -29,10 +28,11 @@ from PromptSegLib.mrml.prompt_markups import PromptMarkups
 from PromptSegLib.mrml.segments import SegmentMaskStore
 from PromptSegLib.mrml.state_node import StateNode
 from PromptSegLib.mrml.transforms import world_to_node
-from PromptSegLib.observer import SessionObserver
 from PromptSegLib.predictors.base import Predictor
 from PromptSegLib.prompts import Point, Prompt, check_inside
-from PromptSegLib.session import Session
+from PromptSegLib.session.history import TargetRecord
+from PromptSegLib.session.observer import SessionObserver
+from PromptSegLib.session.session import Session
 from PromptSegLib.view import View, Window
 
 _log = logging.getLogger(__name__)

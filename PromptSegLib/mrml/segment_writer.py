@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from PromptSegLib.bitmask import BoolArray, MaskDelta, Patch
 from PromptSegLib.geometry import Extent, FloatArray
+from PromptSegLib.mrml.lattice_placement import carried
 from PromptSegLib.mrml.layers import (
     CLOSED_SURFACE,
     Layer,
@@ -32,7 +33,6 @@ from PromptSegLib.mrml.layers import (
     sampled_image,
     vtk_extent,
 )
-from PromptSegLib.mrml.placement import carried
 
 
 class SegmentWriter:

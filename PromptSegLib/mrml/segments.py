@@ -11,13 +11,13 @@ import numpy as np
 from PromptSegLib.bitmask import BitMask, BoolArray, MaskDelta, Patch
 from PromptSegLib.geometry import Extent, FloatArray
 from PromptSegLib.mrml.label_copies import LabelCopies
+from PromptSegLib.mrml.lattice_placement import Placement
 from PromptSegLib.mrml.lattices import Lattices
 from PromptSegLib.mrml.layers import BINARY_LABELMAP, all_layers, is_on_lattice, label_of, layer_of, read_segment
 from PromptSegLib.mrml.observations import Observations
-from PromptSegLib.mrml.placement import Placement
 from PromptSegLib.mrml.segment_writer import SegmentWriter
-from PromptSegLib.structures import find_structure
-from PromptSegLib.terminology import terminology_entry
+from PromptSegLib.structures.names import find_structure
+from PromptSegLib.structures.terminology import terminology_entry
 
 _log = logging.getLogger(__name__)
 _SLAB = 16

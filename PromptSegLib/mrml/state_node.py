@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from PromptSegLib.errors import PromptError
+from PromptSegLib.io.prompts import prompt_to_record, prompts_from_json, prompts_to_json
 from PromptSegLib.mrml.channel_nodes import ChannelNodes
-from PromptSegLib.prompt_files import prompt_to_record, prompts_from_json, prompts_to_json
 from PromptSegLib.prompts import Prompt
 from PromptSegLib.volume import SINGLE_CHANNEL
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from PromptSegLib.errors import PromptSegError
 from PromptSegLib.geometry import FloatArray
 from PromptSegLib.mrml.markups import prompts_from_markups
-from PromptSegLib.mrml.placing import interaction_node, is_placing, selection_node, start_placing, stop_placing
+from PromptSegLib.mrml.place_mode import interaction_node, is_placing, selection_node, start_placing, stop_placing
 from PromptSegLib.mrml.scene_session import Later, SceneSession
 from PromptSegLib.mrml.state_node import hidden_node, remove_node
 from PromptSegLib.mrml.stroke_markups import NEGATIVE_COLOR, POSITIVE_COLOR

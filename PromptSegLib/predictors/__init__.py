@@ -1,1 +1,1 @@
-"""Systems that turn prompts into masks, one file each."""
+"""Systems that turn prompts into masks, a folder each, and the families that they belong to."""

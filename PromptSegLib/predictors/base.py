@@ -97,7 +97,7 @@ class TargetState:
     None when nothing is; a snapshot, read only. feedback: what this predictor returned with exactly that mask, else
     None. window: intensities that matter, None when nobody said. view: the view the newest prompt came from, None
     outside of one. views: those of earlier prompts, as far as they came from one. span: how far to carry the mask
-    from the slices prompted to the others, None for not at all; see `PromptSegLib.propagation`. others: prompts of
+    from the slices prompted to the others, None for not at all; see `PromptSegLib.predictors.slices.propagation`. others: prompts of
     the other targets that are to be answered in the same run; empty but for predictors of names. mask_is_given: whether
     the mask, or some of it, came from elsewhere (a file, a hand, another predictor) and was not drawn by this predictor
     for these prompts: the newest prompt then corrects it. redraw: whether the user wants the whole drawn anew all the

@@ -17,12 +17,12 @@ from scipy.special import expit
 from PromptSegLib.bitmask import BitMask, BoolArray, Patch
 from PromptSegLib.certainty import Certainty
 from PromptSegLib.geometry import Extent, FloatArray, Grid
-from PromptSegLib.imaging.appearance import unlike_side
 from PromptSegLib.imaging.roi import Float32Array, Roi
 from PromptSegLib.predictors.base import TargetState
+from PromptSegLib.predictors.default.appearance import unlike_side
+from PromptSegLib.predictors.default.prompt_maps import PromptMaps
+from PromptSegLib.predictors.default.scale_choice import Look
 from PromptSegLib.predictors.evidence import Evidence, with_changes
-from PromptSegLib.predictors.prompt_maps import PromptMaps
-from PromptSegLib.predictors.scale_choice import Look
 from PromptSegLib.prompts import Box
 
 # The odds that a voxel is wrong: of the network's logit, of that of its looks, and of the logarithm of its distance

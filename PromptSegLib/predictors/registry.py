@@ -9,42 +9,42 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from PromptSegLib.devices import check_device_name
 from PromptSegLib.errors import PredictionError, PromptError, UnknownPredictorError, UnsupportedPromptError
 from PromptSegLib.predictors.base import Capabilities, Predictor, feature_of
+from PromptSegLib.predictors.devices import check_device_name
 from PromptSegLib.prompts import ClassPrompt, Prompt, TextPrompt
-from PromptSegLib.structures import name_among
+from PromptSegLib.structures.names import name_among
 
 # Module : class. Modules import torch and the like inside of functions, so that listing them costs nothing.
 _PREDICTORS = {
-    "default": "PromptSegLib.predictors.default:DefaultPredictor",
-    "classical": "PromptSegLib.predictors.classical:ClassicalPredictor",
-    "sam-med2d": "PromptSegLib.predictors.sam:SamMed2D",
-    "sam-med2d-no-adapter": "PromptSegLib.predictors.sam:SamMed2DNoAdapter",
-    "ft-sam": "PromptSegLib.predictors.sam:FtSam",
-    "sam-vit-b": "PromptSegLib.predictors.sam:SamVitB",
-    "sam-vit-l": "PromptSegLib.predictors.sam:SamVitL",
-    "sam-vit-h": "PromptSegLib.predictors.sam:SamVitH",
-    "medsam": "PromptSegLib.predictors.sam:MedSam",
-    "sam2.1-tiny": "PromptSegLib.predictors.sam2:Sam2Tiny",
-    "sam2.1-small": "PromptSegLib.predictors.sam2:Sam2Small",
-    "sam2.1-base-plus": "PromptSegLib.predictors.sam2:Sam2BasePlus",
-    "sam2.1-large": "PromptSegLib.predictors.sam2:Sam2Large",
-    "medsam2": "PromptSegLib.predictors.sam2:MedSam2",
-    "sam-med3d": "PromptSegLib.predictors.sam_med3d:SamMed3D",
-    "sam-med3d-cvpr": "PromptSegLib.predictors.sam_med3d:SamMed3DCvpr",
-    "scribbleprompt": "PromptSegLib.predictors.scribbleprompt:ScribblePromptPredictor",
-    "nninteractive": "PromptSegLib.predictors.nninteractive:NnInteractive",
-    "nninteractive-server": "PromptSegLib.predictors.nninteractive_server:NnInteractiveServer",
-    "sat-nano": "PromptSegLib.predictors.sat:SatNano",
-    "sat-pro": "PromptSegLib.predictors.sat:SatPro",
-    "stu-net-s": "PromptSegLib.predictors.stu_net:StuNetS",
-    "stu-net-b": "PromptSegLib.predictors.stu_net:StuNetB",
-    "stu-net-l": "PromptSegLib.predictors.stu_net:StuNetL",
-    "stu-net-h": "PromptSegLib.predictors.stu_net:StuNetH",
-    "uniseg": "PromptSegLib.predictors.uniseg:UniSegPredictor",
-    "autopet-2022": "PromptSegLib.predictors.autopet:AutoPet2022",
-    "vista3d": "PromptSegLib.predictors.vista3d:Vista3d",
+    "default": "PromptSegLib.predictors.default.predictor:DefaultPredictor",
+    "classical": "PromptSegLib.predictors.classical.predictor:ClassicalPredictor",
+    "sam-med2d": "PromptSegLib.predictors.sam.predictor:SamMed2D",
+    "sam-med2d-no-adapter": "PromptSegLib.predictors.sam.predictor:SamMed2DNoAdapter",
+    "ft-sam": "PromptSegLib.predictors.sam.predictor:FtSam",
+    "sam-vit-b": "PromptSegLib.predictors.sam.predictor:SamVitB",
+    "sam-vit-l": "PromptSegLib.predictors.sam.predictor:SamVitL",
+    "sam-vit-h": "PromptSegLib.predictors.sam.predictor:SamVitH",
+    "medsam": "PromptSegLib.predictors.sam.predictor:MedSam",
+    "sam2.1-tiny": "PromptSegLib.predictors.sam2.predictor:Sam2Tiny",
+    "sam2.1-small": "PromptSegLib.predictors.sam2.predictor:Sam2Small",
+    "sam2.1-base-plus": "PromptSegLib.predictors.sam2.predictor:Sam2BasePlus",
+    "sam2.1-large": "PromptSegLib.predictors.sam2.predictor:Sam2Large",
+    "medsam2": "PromptSegLib.predictors.sam2.predictor:MedSam2",
+    "sam-med3d": "PromptSegLib.predictors.sam_med3d.predictor:SamMed3D",
+    "sam-med3d-cvpr": "PromptSegLib.predictors.sam_med3d.predictor:SamMed3DCvpr",
+    "scribbleprompt": "PromptSegLib.predictors.scribbleprompt.predictor:ScribblePromptPredictor",
+    "nninteractive": "PromptSegLib.predictors.nninteractive.predictor:NnInteractive",
+    "nninteractive-server": "PromptSegLib.predictors.nninteractive.server:NnInteractiveServer",
+    "sat-nano": "PromptSegLib.predictors.sat.predictor:SatNano",
+    "sat-pro": "PromptSegLib.predictors.sat.predictor:SatPro",
+    "stu-net-s": "PromptSegLib.predictors.stu_net.predictor:StuNetS",
+    "stu-net-b": "PromptSegLib.predictors.stu_net.predictor:StuNetB",
+    "stu-net-l": "PromptSegLib.predictors.stu_net.predictor:StuNetL",
+    "stu-net-h": "PromptSegLib.predictors.stu_net.predictor:StuNetH",
+    "uniseg": "PromptSegLib.predictors.uniseg.predictor:UniSegPredictor",
+    "autopet-2022": "PromptSegLib.predictors.autopet.predictor:AutoPet2022",
+    "vista3d": "PromptSegLib.predictors.vista3d.predictor:Vista3d",
 }
 
 # Other names for them.
@@ -64,7 +64,7 @@ def capabilities_of(name: str) -> Capabilities:
 def create_predictor(name: str, device: str = "auto", **options: Any) -> Predictor:
     """Return a new predictor `name`, or of a class elsewhere, given as "package.module:Class".
 
-    device: see `PromptSegLib.devices`; a predictor that knows the CPU alone runs there, whatever is asked for, and
+    device: see `PromptSegLib.predictors.devices`; a predictor that knows the CPU alone runs there, whatever is asked for, and
     each prediction says where it was made. options: what else its class is made with, such as the `server` of
     "nninteractive-server".
 

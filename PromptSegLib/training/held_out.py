@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from PromptSegLib.networks.prompt_unet import PromptUNet
+from PromptSegLib.predictors.default.prompt_unet import PromptUNet
 from PromptSegLib.training import prompt_simulation as simulated
 from PromptSegLib.training.draws import Draws
 from PromptSegLib.training.pool import Pool

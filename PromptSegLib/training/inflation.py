@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from PromptSegLib.networks.prompt_features import FEATURES
-from PromptSegLib.networks.prompt_unet import HEAD_CHANNELS
+from PromptSegLib.predictors.default.prompt_features import FEATURES
+from PromptSegLib.predictors.default.prompt_unet import HEAD_CHANNELS
 
 _ALONG_THE_NEW_AXIS = (0.2, 0.6, 0.2)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from PromptSegLib.networks.prompt_unet import PromptUNet
+from PromptSegLib.predictors.default.prompt_unet import PromptUNet
 from PromptSegLib.training.draws import Draws
 from PromptSegLib.training.held_out import HeldOut
 from PromptSegLib.training.pool import Pool

@@ -40,10 +40,10 @@ from PromptSegLib.evaluation.results import values_by_case
 from PromptSegLib.evaluation.runner import Settings
 from PromptSegLib.evaluation.statistics import mean_with_interval
 from PromptSegLib.evaluation.trial import Trial, run_trial
-from PromptSegLib.networks.prompt_unet import PromptUNet
-from PromptSegLib.predictors.default import DefaultPredictor
-from PromptSegLib.predictors.prompt_network import load_network
-from PromptSegLib.session import Session
+from PromptSegLib.predictors.default.network import load_network
+from PromptSegLib.predictors.default.predictor import DefaultPredictor
+from PromptSegLib.predictors.default.prompt_unet import PromptUNet
+from PromptSegLib.session.session import Session
 from PromptSegLib.training.held_out import HeldOut
 from PromptSegLib.training.label_maps import IDS
 from PromptSegLib.training.pool import Pool, Renderer
@@ -145,7 +145,7 @@ def first_opinion(question, look, *_):
 
 
 SIDES = {2: (96, 128, 192), 3: (48, 64)}
-PREDICTOR = "PromptSegLib.predictors.default"
+PREDICTOR = "PromptSegLib.predictors.default.predictor"
 USES = {
     "full": {},
     "doubtful voxels not refined": {"without": (f"{PREDICTOR}.refined", not_refined)},

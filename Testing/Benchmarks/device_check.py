@@ -40,7 +40,7 @@ from PromptSegLib.evaluation.clicks import next_click  # noqa: E402
 from PromptSegLib.evaluation.metrics import dice  # noqa: E402
 from PromptSegLib.evaluation.phantom import make_abdomen  # noqa: E402
 from PromptSegLib.predictors.torch_device import OUT_OF_MEMORY_NOTE  # noqa: E402
-from PromptSegLib.session import Session  # noqa: E402
+from PromptSegLib.session.session import Session  # noqa: E402
 
 CLICKS, STRUCTURE = 4, "liver"
 # In the drill: the weights of the first model fit into what is left, those of the second one do not.

@@ -27,19 +27,19 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / 
 from placing import start_placing, stop_placing  # noqa: E402
 from scenes import add_segmentation, add_volume, ijk_to_ras_of, oriented_image  # noqa: E402
 
+from PromptSegLib.evaluation.baselines import GrowFromSeeds  # noqa: E402
 from PromptSegLib.evaluation.clicks import next_click  # noqa: E402
 from PromptSegLib.evaluation.field_of_view import STRUCTURE_PART, StructureView  # noqa: E402
 from PromptSegLib.evaluation.manifest import read_data  # noqa: E402
 from PromptSegLib.evaluation.memory import peak_memory_mib, reset_peak_memory  # noqa: E402
 from PromptSegLib.evaluation.metrics import dice  # noqa: E402
 from PromptSegLib.evaluation.phantom import make_abdomen  # noqa: E402
-from PromptSegLib.evaluation.rivals import GrowFromSeeds  # noqa: E402
 from PromptSegLib.geometry import Extent  # noqa: E402
-from PromptSegLib.mrml.boot import start_scene  # noqa: E402
+from PromptSegLib.mrml.headless.boot import start_scene  # noqa: E402
+from PromptSegLib.mrml.headless.slice_view import SliceView  # noqa: E402
 from PromptSegLib.mrml.scene_session import SceneSession  # noqa: E402
-from PromptSegLib.mrml.slice_view import SliceView  # noqa: E402
 from PromptSegLib.mrml.view_geometry import view_of  # noqa: E402
-from PromptSegLib.session import Session  # noqa: E402
+from PromptSegLib.session.session import Session  # noqa: E402
 from PromptSegLib.volume import Volume  # noqa: E402
 
 CLICKS = 3

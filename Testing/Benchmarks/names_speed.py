@@ -21,7 +21,7 @@ from dataclasses import replace
 import numpy as np
 
 from PromptSegLib.cancel import CancelToken
-from PromptSegLib.predictors.stu_net import PLAN, StuNetS
+from PromptSegLib.predictors.stu_net.predictor import PLAN, StuNetS
 from PromptSegLib.volume import Volume
 
 WAYS = ("promptseg", "monai")
@@ -30,7 +30,7 @@ WAYS = ("promptseg", "monai")
 def network_of(width):
     import torch
 
-    from PromptSegLib.networks.stu_net import STUNet
+    from PromptSegLib.predictors.stu_net.network import STUNet
 
     torch.manual_seed(0)
     widths = [width * factor for factor in (1, 2, 4, 4, 4, 4)]
@@ -48,7 +48,7 @@ def volume_of(shape_kji, spacing_mm):
 
 def promptseg(volume, width, step, classes):
     """Return the labels : (k, j, i) of `classes`, 1, 2, …, by the predictor's own path."""
-    from PromptSegLib.predictors.class_model import ClassModel, Inference, Prepared
+    from PromptSegLib.predictors.names.model import ClassModel, Inference, Prepared
 
     plan = replace(PLAN, spacing_kji_mm=tuple(volume.grid.spacing_kji_mm))
     prepared = Prepared([volume], plan, CancelToken())
@@ -68,7 +68,7 @@ def monai(volume, width, step, classes):
     import torch
     from monai.inferers import sliding_window_inference
 
-    from PromptSegLib.predictors.class_model import Prepared
+    from PromptSegLib.predictors.names.model import Prepared
 
     plan = replace(PLAN, spacing_kji_mm=tuple(volume.grid.spacing_kji_mm))
     data = torch.from_numpy(Prepared([volume], plan, CancelToken()).image.data)[None]
@@ -88,7 +88,7 @@ def monai(volume, width, step, classes):
 
 def whole(arguments):
     """Find structures in 512 x 512 x 600 voxels as a session does, and say what it took."""
-    from PromptSegLib.session import Session
+    from PromptSegLib.session.session import Session
 
     volume = volume_of((600, 512, 512), (0.8, 0.8, 1.0))
     session = Session(volume, StuNetS(network_of(arguments.width), device="cpu", step=arguments.step))

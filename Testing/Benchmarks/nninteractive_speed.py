@@ -31,10 +31,10 @@ from torch import nn
 
 from PromptSegLib.cancel import CancelToken, no_progress
 from PromptSegLib.geometry import flip_axes
-from PromptSegLib.predictors.nninteractive import NnInteractive
-from PromptSegLib.predictors.nninteractive_local import LocalSession
+from PromptSegLib.predictors.nninteractive.local import LocalSession
+from PromptSegLib.predictors.nninteractive.predictor import NnInteractive
 from PromptSegLib.prompts import Point
-from PromptSegLib.session import Session
+from PromptSegLib.session.session import Session
 
 PATCH = 192
 clock = time.perf_counter if torch.cuda.is_available() else time.process_time

@@ -36,17 +36,17 @@ from PromptSegLib.cancel import CancelToken
 from PromptSegLib.evaluation.memory import peak_memory_mib
 from PromptSegLib.geometry import flip_axes
 from PromptSegLib.imaging.aligned_sampling import AlignedSampling
-from PromptSegLib.imaging.sam_med3d_preparation import (
+from PromptSegLib.predictors.sam_med3d.network import SAMMed3D
+from PromptSegLib.predictors.sam_med3d.predictor import SamMed3D
+from PromptSegLib.predictors.sam_med3d.preparation import (
     prepare_region,
     region_about,
     region_to_image,
     resample_isotropic,
 )
-from PromptSegLib.networks.sam_med3d import SAMMed3D
-from PromptSegLib.predictors.sam_med3d import SamMed3D
 from PromptSegLib.predictors.torch_device import best_device
 from PromptSegLib.prompts import Point
-from PromptSegLib.session import Session
+from PromptSegLib.session.session import Session
 from PromptSegLib.volume import Volume
 
 SIZES: dict[str, dict[str, Any]] = {

@@ -26,14 +26,15 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from PromptSegLib.cancel import CancelToken
-from PromptSegLib.imaging.embedding_cache import EmbeddingCache
-from PromptSegLib.imaging.sam_transforms import LongestSideFrame, StretchedFrame
 from PromptSegLib.imaging.windowing import as_rgb
-from PromptSegLib.networks import sam, sam_encoder
-from PromptSegLib.predictors.sam import SamMed2D, SamVitB
-from PromptSegLib.predictors.slice_model import ObjectAnswer
+from PromptSegLib.predictors.sam import encoder as sam_encoder
+from PromptSegLib.predictors.sam import network as sam
+from PromptSegLib.predictors.sam.predictor import SamMed2D, SamVitB
+from PromptSegLib.predictors.sam.transforms import LongestSideFrame, StretchedFrame
+from PromptSegLib.predictors.slices.embedding_cache import EmbeddingCache
+from PromptSegLib.predictors.slices.model import ObjectAnswer
 from PromptSegLib.prompts import Point
-from PromptSegLib.session import Session
+from PromptSegLib.session.session import Session
 from PromptSegLib.span import Span
 from PromptSegLib.view import Window
 from PromptSegLib.volume import Volume

@@ -10,15 +10,15 @@ from scipy import ndimage
 from PromptSegLib.bitmask import Patch
 from PromptSegLib.certainty import Certainty
 from PromptSegLib.errors import GeometryError
+from PromptSegLib.execution.process.executor import ProcessExecutor
 from PromptSegLib.geometry import Extent
-from PromptSegLib.observer import SessionObserver
 from PromptSegLib.predictors.base import Prediction
-from PromptSegLib.process_executor import ProcessExecutor
 from PromptSegLib.prompts import Point
-from PromptSegLib.session import Session
+from PromptSegLib.session.observer import SessionObserver
+from PromptSegLib.session.session import Session
 from PromptSegLib.volume import Volume
 
-SURE = "PromptSegLib.predictors.default:DefaultPredictor"
+SURE = "PromptSegLib.predictors.default.predictor:DefaultPredictor"
 
 
 def a_disc():

@@ -21,7 +21,7 @@ def run_python(code):
     return done.stdout
 
 
-@pytest.mark.parametrize("module", ["PromptSegLib", "PromptSegLib.session", "PromptSegLib.predictors.registry"])
+@pytest.mark.parametrize("module", ["PromptSegLib", "PromptSegLib.session.session", "PromptSegLib.predictors.registry"])
 def test_nothing_heavy_is_loaded(module):
     loaded = run_python(f"import {module}, sys; print(*sys.modules)").split()
     assert module in loaded

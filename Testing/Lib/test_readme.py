@@ -11,7 +11,7 @@ from image_files import write_with_itk
 from PromptSegLib.evaluation.metrics import dice
 from PromptSegLib.evaluation.phantom import make_abdomen
 from PromptSegLib.io import Segment, read_volume, write_segmentation
-from PromptSegLib.prompt_files import read_prompts, write_prompts
+from PromptSegLib.io.prompts import read_prompts, write_prompts
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 

@@ -9,15 +9,15 @@ from scenes import add_transform, add_volume, rotation
 from test_scene_session import SHAPE
 from tiny_sat import sat_that_knows
 
-from PromptSegLib.imaging.sat_preparation import prepare
-from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.files import open_mrb, save_mrb
+from PromptSegLib.mrml.headless.boot import start_scene
 from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.mrml.volumes import volume_from_node
-from PromptSegLib.predictors.sat import SatNano
+from PromptSegLib.predictors.sat.predictor import SatNano
+from PromptSegLib.predictors.sat.preparation import prepare
 from PromptSegLib.prompts import ClassPrompt, Point, TextPrompt
-from PromptSegLib.structures import find_structure
-from PromptSegLib.terminology import terminology_entry
+from PromptSegLib.structures.names import find_structure
+from PromptSegLib.structures.terminology import terminology_entry
 
 VALUES = np.zeros(SHAPE, dtype=np.int16)
 VALUES[3:12, 4:14, 5:15] = 1

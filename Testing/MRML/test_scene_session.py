@@ -24,14 +24,14 @@ from scenes import (
 from test_segments import oblique_affine, random_motion, voxels_of, world_voxels
 
 from PromptSegLib.errors import GeometryError, PredictionError, PromptError, SceneError, UnknownPredictorError
-from PromptSegLib.executor import ThreadExecutor
+from PromptSegLib.execution.executor import ThreadExecutor
 from PromptSegLib.geometry import apply_affine
-from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.files import open_mrb, save_mrb
+from PromptSegLib.mrml.headless.boot import start_scene
 from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.mrml.transforms import node_to_world
-from PromptSegLib.observer import SessionObserver
 from PromptSegLib.prompts import Box, Point
+from PromptSegLib.session.observer import SessionObserver
 
 SHAPE = (26, 30, 34)
 POSITIVE, NEGATIVE = (16.0, 14.0, 12.0), (20.0, 14.0, 12.0)

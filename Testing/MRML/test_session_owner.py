@@ -11,10 +11,10 @@ from fakes import BallPredictor
 from scenes import add_segmentation, add_volume
 
 from PromptSegLib.errors import PromptError, SceneError, UnknownPredictorError
-from PromptSegLib.mrml.boot import start_scene
+from PromptSegLib.mrml.headless.boot import start_scene
 from PromptSegLib.mrml.scene_session import SceneSession
-from PromptSegLib.observer import SessionObserver
 from PromptSegLib.prompts import Point
+from PromptSegLib.session.observer import SessionObserver
 
 SHAPE = (20, 24, 28)
 A, B = Point((10.0, 10.0, 10.0)), Point((16.0, 12.0, 9.0))

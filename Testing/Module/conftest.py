@@ -10,7 +10,7 @@ from standin import pythonqt
 from standin.application import Application
 from user import User
 
-from PromptSegLib.mrml.slice_view import SliceView
+from PromptSegLib.mrml.headless.slice_view import SliceView
 from PromptSegLib.predictors import registry
 
 

@@ -20,9 +20,9 @@ from user import User
 
 from PromptSegLib.geometry import flip_axes
 from PromptSegLib.mrml.export import load_volume
-from PromptSegLib.mrml.picture import scene_picture
-from PromptSegLib.mrml.png import write_png
-from PromptSegLib.mrml.slice_view import SliceView
+from PromptSegLib.mrml.headless.picture import scene_picture
+from PromptSegLib.mrml.headless.png import write_png
+from PromptSegLib.mrml.headless.slice_view import SliceView
 
 # Values in labels.nii.gz, and what the panel calls them.
 STRUCTURES = (

@@ -13,7 +13,7 @@ from PromptSegLib.certainty import Certainty
 from PromptSegLib.geometry import Extent
 from PromptSegLib.imaging.rasterize import rasterize
 from PromptSegLib.predictors.base import PROMPT_FEATURES, Capabilities, Prediction
-from PromptSegLib.predictors.server_access import ServerAccess
+from PromptSegLib.predictors.nninteractive.server_access import ServerAccess
 from PromptSegLib.prompts import Point, Scribble
 
 

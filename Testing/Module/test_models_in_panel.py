@@ -18,7 +18,7 @@ from tiny_sat import use_tiny_sat
 from PromptSegLib.geometry import Extent
 from PromptSegLib.io import read_volume
 from PromptSegLib.predictors import registry
-from PromptSegLib.session import Session
+from PromptSegLib.session.session import Session
 from PromptSegLib.volume import Volume
 
 pytestmark = needs_all_references

@@ -8,8 +8,8 @@ import slicer
 from nninteractive_model import NamedClosedForm, save_model
 
 from PromptSegLib.predictors import registry
-from PromptSegLib.predictors.nninteractive_local import LocalSession
-from PromptSegLib.session import Session
+from PromptSegLib.predictors.nninteractive.local import LocalSession
+from PromptSegLib.session.session import Session
 from PromptSegLib.volume import Volume
 
 

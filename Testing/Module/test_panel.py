@@ -9,13 +9,13 @@ from slice_phantoms import ball, coloured
 from standin.application import DicomExportDialog, FileDialog, qt
 from user import MODULE
 
-from PromptSegLib.availability import TOOL_FEATURES, Situation, reasons
-from PromptSegLib.devices import devices_here
 from PromptSegLib.geometry import Grid
 from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.mrml.view_geometry import pixel_mm
 from PromptSegLib.mrml.volumes import add_volume_node
+from PromptSegLib.panel.availability import TOOL_FEATURES, Situation, reasons
 from PromptSegLib.predictors import registry
+from PromptSegLib.predictors.devices import devices_here
 from PromptSegLib.predictors.registry import capabilities_of
 from PromptSegLib.view import Window
 

@@ -23,7 +23,7 @@ from standin.application import Application, qt
 from user import User
 
 from PromptSegLib.mrml.files import open_mrb, save_mrb
-from PromptSegLib.mrml.slice_view import SliceView
+from PromptSegLib.mrml.headless.slice_view import SliceView
 from PromptSegLib.predictors import registry
 
 SHAPE = (12, 16, 20)

@@ -19,11 +19,16 @@ from standin import slicer_files
 from standin.application import qt
 from user import MODULE
 
-from PromptSegLib import models
-from PromptSegLib.mrml.slice_view import SliceView
+from PromptSegLib.mrml.headless.slice_view import SliceView
 from PromptSegLib.mrml.state_node import StateNode
+from PromptSegLib.panel import models
 from PromptSegLib.predictors import registry
-from PromptSegLib.predictors.server_access import CONSENT_VARIABLE, KEY_VARIABLE, SERVER_VARIABLE, THIS_MACHINE
+from PromptSegLib.predictors.nninteractive.server_access import (
+    CONSENT_VARIABLE,
+    KEY_VARIABLE,
+    SERVER_VARIABLE,
+    THIS_MACHINE,
+)
 from PromptSegLib.prompts import TextPrompt
 
 

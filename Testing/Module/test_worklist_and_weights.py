@@ -13,7 +13,7 @@ import slicer
 from scenes import add_volume
 from standin.application import FileDialog
 
-from PromptSegLib.models import Models
+from PromptSegLib.panel.models import Models
 from PromptSegLib.weights.catalogue import Checkpoint, WeightFile
 from PromptSegLib.weights.store import WeightsStore
 

@@ -263,7 +263,7 @@ class PromptSegWidgetTest(unittest.TestCase):
         self.ui.lassoPlusButton.click()
 
     def test_theDevicesHereAreOffered(self):
-        from PromptSegLib.devices import devices_here
+        from PromptSegLib.predictors.devices import devices_here
 
         devices = self.ui.deviceComboBox
         self.assertEqual([devices.itemData(row) for row in range(devices.count)], list(devices_here()))

@@ -17,7 +17,7 @@ from scenes import (
 from slice_pixels import ORIENTATIONS, voxels_seen
 
 from PromptSegLib.geometry import apply_affine
-from PromptSegLib.mrml.slice_view import SliceView
+from PromptSegLib.mrml.headless.slice_view import SliceView
 
 each_geometry = pytest.mark.parametrize("geometry", GEOMETRIES)
 each_orientation = pytest.mark.parametrize("orientation", ORIENTATIONS)

@@ -7,8 +7,8 @@ from scenes import add_segmentation, add_volume, placed, volume_array
 from slice_pixels import read_png
 
 from PromptSegLib.errors import VolumeError
-from PromptSegLib.mrml.picture import scene_picture
-from PromptSegLib.mrml.png import write_png
+from PromptSegLib.mrml.headless.picture import scene_picture
+from PromptSegLib.mrml.headless.png import write_png
 
 IJK_TO_RAS = placed(np.diag([-1.0, -1.0, 2.0, 1.0]), (25, 20, -24))
 

@@ -7,7 +7,7 @@ from scenes import GEOMETRIES, add_volume_of, affine_of, ijk_to_world_of
 from slice_pixels import ORIENTATIONS
 
 from PromptSegLib.geometry import apply_affine
-from PromptSegLib.mrml.slice_view import SliceView
+from PromptSegLib.mrml.headless.slice_view import SliceView
 
 PIXELS = np.array([(200, 200), (250, 180), (120, 300)])
 MIDDLE_IJK = (26.2, 17.3, 10.8)

@@ -8,8 +8,8 @@ from scenes import GEOMETRIES, add_volume_of, ijk_to_world_of
 from slice_pixels import ORIENTATIONS, voxels_seen
 
 from PromptSegLib.geometry import apply_affine
+from PromptSegLib.mrml.headless.slice_view import SliceView
 from PromptSegLib.mrml.scene_session import SceneSession
-from PromptSegLib.mrml.slice_view import SliceView
 from PromptSegLib.prompts import Point
 
 SHAPE = (24, 40, 50)

@@ -11,7 +11,7 @@ from PromptSegLib.cancel import CancelToken, no_progress
 from PromptSegLib.geometry import Extent, Grid
 from PromptSegLib.predictors.base import TargetState
 from PromptSegLib.prompts import Point
-from PromptSegLib.session import Session
+from PromptSegLib.session.session import Session
 from PromptSegLib.volume import Image, Volume
 
 GRIDS = {

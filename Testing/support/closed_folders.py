@@ -18,10 +18,10 @@ import numpy as np
 import safetensors.torch  # noqa: F401 - before this process may no longer read packages
 import torch
 
+from PromptSegLib.command.weights import _run
 from PromptSegLib.errors import PromptSegError
-from PromptSegLib.imaging.embedding_cache import EmbeddingCache
+from PromptSegLib.predictors.slices.embedding_cache import EmbeddingCache
 from PromptSegLib.weights.catalogue import Checkpoint, WeightFile
-from PromptSegLib.weights.command import _run
 from PromptSegLib.weights.readers import read_state_dict
 from PromptSegLib.weights.store import WeightsStore
 
@@ -125,7 +125,9 @@ def main(at: Path) -> int:
                 offline = at / "offline" if closed.startswith("offline") else None
                 (at / closed).chmod(mode)
                 try:
-                    error = _tried(operation, WeightsStore(at / "store", offline_folder=offline, catalogue=catalogue), at)
+                    error = _tried(
+                        operation, WeightsStore(at / "store", offline_folder=offline, catalogue=catalogue), at
+                    )
                 finally:
                     if (at / closed).parent.exists() and os.path.exists(at / closed):
                         (at / closed).chmod(0o755)

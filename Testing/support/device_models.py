@@ -12,25 +12,25 @@ from tiny_class_networks import load_key_made
 from tiny_sat import VOCABULARY, WORDS
 from torch import nn
 
-from PromptSegLib.imaging.embedding_cache import EmbeddingCache
-from PromptSegLib.networks.sam import sam_med2d, sam_vit_b
-from PromptSegLib.networks.sam2 import Sam2, sam2_video
-from PromptSegLib.networks.sam_med3d import SAMMed3D
-from PromptSegLib.networks.sat import SAT
-from PromptSegLib.networks.sat_text import TextEncoder
-from PromptSegLib.networks.scribbleprompt import ScribblePromptUNet
-from PromptSegLib.networks.stu_net import STUNet
-from PromptSegLib.networks.uniseg import UniSeg
-from PromptSegLib.predictors.default import DefaultPredictor
-from PromptSegLib.predictors.prompt_network import load_network
-from PromptSegLib.predictors.sam import SamMed2D, SamVitB
-from PromptSegLib.predictors.sam2 import Sam2Tiny
-from PromptSegLib.predictors.sam_med3d import SamMed3D
-from PromptSegLib.predictors.sat import SatNano
-from PromptSegLib.predictors.sat_model import SatModel
-from PromptSegLib.predictors.scribbleprompt import ScribblePromptPredictor
-from PromptSegLib.predictors.stu_net import StuNetS
-from PromptSegLib.predictors.uniseg import UniSegPredictor
+from PromptSegLib.predictors.default.network import load_network
+from PromptSegLib.predictors.default.predictor import DefaultPredictor
+from PromptSegLib.predictors.sam.network import sam_med2d, sam_vit_b
+from PromptSegLib.predictors.sam.predictor import SamMed2D, SamVitB
+from PromptSegLib.predictors.sam2.network import Sam2, sam2_video
+from PromptSegLib.predictors.sam2.predictor import Sam2Tiny
+from PromptSegLib.predictors.sam_med3d.network import SAMMed3D
+from PromptSegLib.predictors.sam_med3d.predictor import SamMed3D
+from PromptSegLib.predictors.sat.model import SatModel
+from PromptSegLib.predictors.sat.network import SAT
+from PromptSegLib.predictors.sat.predictor import SatNano
+from PromptSegLib.predictors.sat.text_network import TextEncoder
+from PromptSegLib.predictors.scribbleprompt.network import ScribblePromptUNet
+from PromptSegLib.predictors.scribbleprompt.predictor import ScribblePromptPredictor
+from PromptSegLib.predictors.slices.embedding_cache import EmbeddingCache
+from PromptSegLib.predictors.stu_net.network import STUNet
+from PromptSegLib.predictors.stu_net.predictor import StuNetS
+from PromptSegLib.predictors.uniseg.network import UniSeg
+from PromptSegLib.predictors.uniseg.predictor import UniSegPredictor
 
 # Names are looked for in a grid of which a network's window sees all: the CPU is slow.
 SLICE, VOLUME, PART = ((1, 192, 192), (1.9, 1.9, 3.0)), ((64, 96, 96), (3.8, 3.8, 3.8)), ((32, 64, 64), (2.0, 2.0, 3.0))

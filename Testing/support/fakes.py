@@ -10,11 +10,11 @@ import numpy as np
 from PromptSegLib.bitmask import MaskDelta, Patch
 from PromptSegLib.certainty import Certainty
 from PromptSegLib.geometry import Extent, flip_axes
-from PromptSegLib.imaging.named_places import part_at
-from PromptSegLib.mask_store import MemoryMaskStore
 from PromptSegLib.predictors.base import PROMPT_FEATURES, Capabilities, Prediction
+from PromptSegLib.predictors.names.named_places import part_at
 from PromptSegLib.predictors.registry import class_named
 from PromptSegLib.prompts import Point
+from PromptSegLib.session.mask_store import MemoryMaskStore
 
 
 class BallPredictor:

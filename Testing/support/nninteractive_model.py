@@ -15,7 +15,7 @@ from key_made_weights import state_dict_from_keys, tensor_from_key
 from references import KEPT_HERE
 from torch import nn
 
-from PromptSegLib.predictors.nninteractive import NnInteractive
+from PromptSegLib.predictors.nninteractive.predictor import NnInteractive
 
 CONFIGURATION = "3d_fullres_ps192_bs24"
 KEYS = KEPT_HERE / "nninteractive_net_tiny_keys.json"

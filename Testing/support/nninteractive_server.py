@@ -9,7 +9,7 @@ import torch
 import uvicorn
 from nninteractive_model import ClosedForm
 
-from PromptSegLib.predictors.nninteractive_local import LocalSession
+from PromptSegLib.predictors.nninteractive.local import LocalSession
 
 
 @contextlib.contextmanager

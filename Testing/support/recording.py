@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from PromptSegLib.observer import SessionObserver
+from PromptSegLib.session.observer import SessionObserver
 
 
 class RecordingListener:

@@ -6,11 +6,11 @@ import numpy as np
 from scipy import ndimage
 
 from PromptSegLib.geometry import Grid, flip_axes
-from PromptSegLib.imaging.embedding_cache import EmbeddingCache
 from PromptSegLib.imaging.windowing import IntensityRule
 from PromptSegLib.predictors.base import Capabilities
-from PromptSegLib.predictors.slice_model import ObjectAnswer
-from PromptSegLib.predictors.slice_predictor import SlicePredictor
+from PromptSegLib.predictors.slices.embedding_cache import EmbeddingCache
+from PromptSegLib.predictors.slices.model import ObjectAnswer
+from PromptSegLib.predictors.slices.predictor import SlicePredictor
 from PromptSegLib.volume import Volume
 
 

@@ -8,12 +8,12 @@ import torch
 from key_made_weights import tensor_from_key
 from torch import nn
 
-from PromptSegLib.networks.plain_unet import PlainUNet
-from PromptSegLib.networks.stu_net import STUNet
-from PromptSegLib.networks.uniseg import UniSeg
-from PromptSegLib.predictors.autopet import AutoPet2022
-from PromptSegLib.predictors.stu_net import StuNetB, StuNetS
-from PromptSegLib.predictors.uniseg import UniSegPredictor
+from PromptSegLib.predictors.autopet.predictor import AutoPet2022
+from PromptSegLib.predictors.names.plain_unet import PlainUNet
+from PromptSegLib.predictors.stu_net.network import STUNet
+from PromptSegLib.predictors.stu_net.predictor import StuNetB, StuNetS
+from PromptSegLib.predictors.uniseg.network import UniSeg
+from PromptSegLib.predictors.uniseg.predictor import UniSegPredictor
 
 STRIDES = [(2, 2, 2), (2, 2, 2)]
 WINDOW = (16, 16, 16)

@@ -9,12 +9,12 @@ import torch
 from key_made_weights import state_dict_from_keys
 from references import KEPT_HERE
 
-from PromptSegLib.networks.sam import sam_med2d, sam_vit_b
-from PromptSegLib.networks.sam2 import Hiera, Sam2, from_published, sam2_video
-from PromptSegLib.networks.sam_med3d import SAMMed3D
-from PromptSegLib.networks.scribbleprompt import ScribblePromptUNet
-from PromptSegLib.predictors.sam import FtSam, SamMed2D, SamMed2DNoAdapter
-from PromptSegLib.predictors.sam_med3d import SamMed3D, SamMed3DCvpr
+from PromptSegLib.predictors.sam.network import sam_med2d, sam_vit_b
+from PromptSegLib.predictors.sam.predictor import FtSam, SamMed2D, SamMed2DNoAdapter
+from PromptSegLib.predictors.sam2.network import Hiera, Sam2, from_published, sam2_video
+from PromptSegLib.predictors.sam_med3d.network import SAMMed3D
+from PromptSegLib.predictors.sam_med3d.predictor import SamMed3D, SamMed3DCvpr
+from PromptSegLib.predictors.scribbleprompt.network import ScribblePromptUNet
 from PromptSegLib.weights.catalogue import load_catalogue
 
 TINY_SAM = {

@@ -8,10 +8,10 @@ import torch
 from key_made_weights import state_dict_from_keys
 from torch import nn
 
-from PromptSegLib.networks.sat import SAT
-from PromptSegLib.networks.sat_text import TextEncoder
-from PromptSegLib.predictors.sat import SatNano
-from PromptSegLib.predictors.sat_model import SatModel
+from PromptSegLib.predictors.sat.model import SatModel
+from PromptSegLib.predictors.sat.network import SAT
+from PromptSegLib.predictors.sat.predictor import SatNano
+from PromptSegLib.predictors.sat.text_network import TextEncoder
 
 WINDOW = (64, 64, 32)
 TINY = {"widths": (8, 8, 8, 8, 8, 8), "convs": 1, "memory_hidden": 8, "mask_hidden": (8,)}

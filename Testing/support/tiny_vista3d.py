@@ -10,9 +10,9 @@ from monai.networks.nets.segresnet_ds import SegResNetDS2
 from monai.networks.nets.vista3d import VISTA3D, ClassMappingClassify, PointMappingSAM
 from torch import nn
 
-from PromptSegLib.imaging.vista3d_preparation import RANGE_HU
-from PromptSegLib.predictors.vista3d import Vista3d
-from PromptSegLib.predictors.vista3d_classes import NUMBERS
+from PromptSegLib.predictors.vista3d.classes import NUMBERS
+from PromptSegLib.predictors.vista3d.predictor import Vista3d
+from PromptSegLib.predictors.vista3d.preparation import RANGE_HU
 
 WIDTH = 8
 WINDOW = (32, 32, 32)

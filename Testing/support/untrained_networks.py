@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from PromptSegLib.networks.prompt_unet import PromptUNet
-from PromptSegLib.networks.prompt_unet_numpy import NumpyPromptUNet
-from PromptSegLib.predictors.default import DefaultPredictor
-from PromptSegLib.predictors.prompt_network import NumpyPromptNetwork
+from PromptSegLib.predictors.default.network import NumpyPromptNetwork
+from PromptSegLib.predictors.default.predictor import DefaultPredictor
+from PromptSegLib.predictors.default.prompt_unet import PromptUNet
+from PromptSegLib.predictors.default.prompt_unet_numpy import NumpyPromptUNet
 
 
 def untrained(dims):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from PromptSegLib.predictors.sam_med3d import SamMed3D
-from PromptSegLib.predictors.sam_med3d_model import TURBO_WAY, SamMed3DModel
+from PromptSegLib.predictors.sam_med3d.model import TURBO_WAY, SamMed3DModel
+from PromptSegLib.predictors.sam_med3d.predictor import SamMed3D
 
 BRIGHT = 100
 

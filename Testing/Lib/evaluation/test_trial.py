@@ -15,7 +15,7 @@ from PromptSegLib.evaluation.protocols import PROTOCOLS
 from PromptSegLib.evaluation.trial import Trial, run_trial, slice_from_record
 from PromptSegLib.geometry import Grid
 from PromptSegLib.prompts import VoxelScribble
-from PromptSegLib.session import Session
+from PromptSegLib.session.session import Session
 
 GRID = Grid((20, 60, 64), affine(spacing=(0.8, 0.8, 2.5), turned_deg=25))
 TRUTH = ball(GRID, middle_ras(GRID), 15)

@@ -10,7 +10,7 @@ from measured_phantoms import ellipsoid
 
 from PromptSegLib.geometry import Grid
 from PromptSegLib.io import Segment, read_volume, write_segmentation
-from PromptSegLib.prompt_files import read_prompts
+from PromptSegLib.io.prompts import read_prompts
 
 GRID = Grid((12, 24, 26), ijk_to_ras((1, 1, 2), np.eye(3), (0, 0, 0)))
 

@@ -15,7 +15,7 @@ from PromptSegLib.measurement.page import page_of
 from PromptSegLib.measurement.registration import read_transform, register_rigidly
 from PromptSegLib.measurement.segmentation import Segmentation
 from PromptSegLib.prompts import MaskPrompt, Point
-from PromptSegLib.session import Session
+from PromptSegLib.session.session import Session
 from PromptSegLib.volume import Volume
 
 FINE, THICK = grid_of("isotropic", (50, 60, 70), (0, 0, 0)), grid_of("anisotropic", (20, 90, 92), (-2, -1, 0))

@@ -13,10 +13,10 @@ from PromptSegLib.evaluation.metrics import dice
 from PromptSegLib.evaluation.shape_phantoms import make_shape
 from PromptSegLib.evaluation.shapes import SHAPES
 from PromptSegLib.geometry import flip_axes
-from PromptSegLib.predictors.classical import ClassicalPredictor
-from PromptSegLib.predictors.default import DefaultPredictor
+from PromptSegLib.predictors.classical.predictor import ClassicalPredictor
+from PromptSegLib.predictors.default.predictor import DefaultPredictor
 from PromptSegLib.prompts import Box, MaskPrompt, Point, Scribble
-from PromptSegLib.session import Session
+from PromptSegLib.session.session import Session
 
 SLICE, SPACE = (1, 96, 96), (32, 36, 40)
 DEFAULT = DefaultPredictor()

@@ -10,19 +10,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import masks, positions_in, rotation, seeds
 
+from PromptSegLib.command.demo_picture import draw_slices
 from PromptSegLib.geometry import Grid
 from PromptSegLib.imaging.cleanup import fill_holes, keep_largest_island, smooth
-from PromptSegLib.imaging.geodesic import best_level, noise_of, settled, strangeness
-from PromptSegLib.imaging.nnunet_preparation import z_score
-from PromptSegLib.imaging.oblique_slices import ObliqueSlice
 from PromptSegLib.imaging.rasterize import rasterize
 from PromptSegLib.imaging.roi import Roi
-from PromptSegLib.imaging.slice_choice import slices_of_prompts
-from PromptSegLib.picture import draw_slices
-from PromptSegLib.predictors.classical import ClassicalPredictor
-from PromptSegLib.predictors.default import DefaultPredictor
+from PromptSegLib.predictors.classical.geodesic import best_level, noise_of, settled, strangeness
+from PromptSegLib.predictors.classical.predictor import ClassicalPredictor
+from PromptSegLib.predictors.default.predictor import DefaultPredictor
+from PromptSegLib.predictors.names.nnunet_preparation import z_score
+from PromptSegLib.predictors.slices.oblique_slices import ObliqueSlice
+from PromptSegLib.predictors.slices.slice_choice import slices_of_prompts
 from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Scribble, VoxelScribble
-from PromptSegLib.session import Session
+from PromptSegLib.session.session import Session
 from PromptSegLib.view import View
 from PromptSegLib.volume import Volume
 

@@ -13,11 +13,11 @@ from turned_copies import ORDERS, turned_array, turned_volume
 from window_fakes import BrightPredictor
 
 from PromptSegLib.geometry import affine_from_parts
-from PromptSegLib.predictors.classical import ClassicalPredictor
-from PromptSegLib.predictors.sam_med3d import SamMed3D, SamMed3DCvpr
-from PromptSegLib.predictors.sat import SatNano
+from PromptSegLib.predictors.classical.predictor import ClassicalPredictor
+from PromptSegLib.predictors.sam_med3d.predictor import SamMed3D, SamMed3DCvpr
+from PromptSegLib.predictors.sat.predictor import SatNano
 from PromptSegLib.prompts import Box, ClassPrompt, Point, TextPrompt
-from PromptSegLib.session import Session
+from PromptSegLib.session.session import Session
 from PromptSegLib.volume import Volume
 
 SPACING_MM = (1.1, 1.3, 2.0)

@@ -11,8 +11,8 @@ import torch
 
 from PromptSegLib.cli import main
 from PromptSegLib.errors import WeightsError
-from PromptSegLib.networks.prompt_features import FEATURES
-from PromptSegLib.networks.prompt_unet import PromptUNet
+from PromptSegLib.predictors.default.prompt_features import FEATURES
+from PromptSegLib.predictors.default.prompt_unet import PromptUNet
 from PromptSegLib.training.inflation import inflated
 from PromptSegLib.training.ranks import run_ranks
 from PromptSegLib.training.recipe import RECIPES, Phase, Recipe, RecipeError, recipe_for

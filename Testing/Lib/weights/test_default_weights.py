@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import PromptSegLib
-from PromptSegLib.networks.prompt_unet import PromptUNet
+from PromptSegLib.predictors.default.prompt_unet import PromptUNet
 from PromptSegLib.weights.readers import check_state_dict
 from PromptSegLib.weights.shipped import read_shipped, shipped_path
 

@@ -402,7 +402,7 @@ def test_a_damaged_record_only_costs_a_second_hash(server, a_store, a_file):
 
 
 def test_the_store_needs_neither_torch_nor_safetensors():
-    code = "import sys; import PromptSegLib.weights.command; print({'torch', 'safetensors'} & set(sys.modules))"
+    code = "import sys; import PromptSegLib.command.weights; print({'torch', 'safetensors'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout == "set()\n"
 

@@ -1,0 +1,1 @@
+"""Where predictions run: at once, in a thread of its own, in a process of its own."""

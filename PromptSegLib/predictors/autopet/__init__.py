@@ -1,0 +1,1 @@
+"""The winner of autoPET 2022: lesions in PET/CT."""

@@ -1,0 +1,1 @@
+"""Segmentation by edges and intensities alone."""

@@ -1,0 +1,1 @@
+"""What systems share that look at cubes of a volume."""

@@ -1,0 +1,1 @@
+"""The default model: small networks that ship inside, trained on synthetic images alone."""

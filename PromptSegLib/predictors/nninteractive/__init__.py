@@ -1,0 +1,1 @@
+"""nnInteractive, in process or on a server."""

@@ -1,0 +1,97 @@
+"""nnInteractive (arXiv:2503.08373): points, boxes, scribbles and lassos to a mask in 3D, by the authors' own package.
+
+Nothing is resampled: the network sees 192 x 192 x 192 voxels around the newest prompt, and up to four times as much,
+coarser, when the structure goes on. 3D boxes are given as their middle slice: see `nninteractive_prompts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PromptSegLib.cancel import CancelToken, Progress
+from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
+from PromptSegLib.predictors.nninteractive.image import OrientedImage
+from PromptSegLib.predictors.nninteractive.steps import SteppingSession
+from PromptSegLib.volume import Image
+from PromptSegLib.weights.store import WeightsStore
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from PromptSegLib.predictors.nninteractive.local import LocalSession
+
+PROMPTS = frozenset(f"{kind}{sign}" for kind in ("point", "box2d", "box3d", "scribble", "lasso") for sign in "+-") | {
+    "mask"
+}
+_WEIGHTS = "nninteractive"
+WEIGHTS_LICENSE = "CC BY-NC-SA 4.0"
+CITATION = "Isensee et al., nnInteractive: Redefining 3D Promptable Segmentation, arXiv:2503.08373"
+
+
+class NnInteractive:
+    """nnInteractive in this process.
+
+    folder: a model to use in place of the published one, as nnU-Net saves it. network: one to use in place of the
+    model's, with its settings. device: "auto" for CUDA where there is one, or a name such as "cpu". weights: where
+    weights are; by default the user's store. A prediction ends at the next layer of the network when it is cancelled.
+
+    Raises WeightsError, which says how to get them, when the weights are not here.
+    """
+
+    capabilities = Capabilities(
+        name="nninteractive",
+        title="nnInteractive",
+        summary="one click, box, scribble or lasso for a structure in 3D; a GPU is advised",
+        dimensions=frozenset({3}),
+        prompts=PROMPTS,
+        code_license="Apache-2.0",
+        weights_license=WEIGHTS_LICENSE,
+        weights=(_WEIGHTS,),
+        devices=("cuda", "cpu"),
+        citation=CITATION,
+    )
+
+    def __init__(
+        self,
+        folder: Path | str | None = None,
+        *,
+        network: nn.Module | None = None,
+        device: str = "auto",
+        weights: WeightsStore | None = None,
+    ) -> None:
+        self._folder = None if folder is None else Path(folder)
+        self._network = network
+        self._device = device
+        self._weights = weights or WeightsStore()
+        self._local: LocalSession | None = None
+        self._steps: SteppingSession | None = None
+        if folder is None:
+            self._weights.require(_WEIGHTS)
+
+    def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> OrientedImage:
+        """Give the package the image. Raises VolumeError for colour or an image without contrast, WeightsError."""
+        oriented = OrientedImage.of(image.reference)
+        if self._steps is None:
+            progress(0, "loading nnInteractive")
+            self._local, self._steps = self._load(cancel)
+        self._steps.show(oriented)
+        return oriented
+
+    def predict(
+        self, encoding: OrientedImage, state: TargetState, cancel: CancelToken, progress: Progress
+    ) -> Iterator[Prediction]:
+        """Yield an answer; several where prompts lie so far apart that no window holds all of them."""
+        assert self._steps is not None, "an image is encoded before it is asked about"
+        assert self._local is not None, "an image is encoded before it is asked about"
+        self._local.stop.cancel = cancel
+        for prediction in self._steps.answers(encoding, state, cancel, progress):
+            yield self._local.described(prediction)
+
+    def _load(self, cancel: CancelToken) -> tuple[LocalSession, SteppingSession]:
+        from PromptSegLib.predictors.nninteractive.local import LocalSession
+
+        folder = self._folder or self._weights.folder_of(_WEIGHTS, cancel)
+        local = LocalSession(folder, self._device, self._network)
+        return local, SteppingSession(local.session, local.patch_size, local.recover)

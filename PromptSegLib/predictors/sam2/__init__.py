@@ -1,0 +1,1 @@
+"""SAM 2.1 and MedSAM2."""

@@ -1,0 +1,1 @@
+"""SAT: structures asked for in words."""

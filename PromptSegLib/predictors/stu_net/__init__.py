@@ -1,0 +1,1 @@
+"""STU-Net: 104 structures in CT."""

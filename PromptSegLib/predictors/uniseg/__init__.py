@@ -1,0 +1,1 @@
+"""UniSeg: eleven tasks in CT, MR and PET/CT."""

@@ -1,0 +1,1 @@
+"""One image, its targets, their prompts and masks, and the history of both."""

@@ -1,0 +1,735 @@
+"""One image, its targets, their prompts, one history: what the panel, the console and the command line share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from PromptSegLib.bitmask import BitMask, BoolArray, MaskDelta, Patch
+from PromptSegLib.certainty import Certainty
+from PromptSegLib.errors import (
+    Cancelled,
+    PredictionError,
+    PromptError,
+    PromptSegError,
+    UnsupportedPromptError,
+    VolumeError,
+)
+from PromptSegLib.execution.engine import Engine
+from PromptSegLib.execution.executor import Executor, ImmediateExecutor, Job
+from PromptSegLib.geometry import Extent
+from PromptSegLib.imaging.rasterize import mask_on_grid
+from PromptSegLib.predictors.base import Capabilities, EncodesAhead, Prediction, Predictor, TargetState
+from PromptSegLib.predictors.registry import (
+    capabilities_of,
+    check_takes,
+    classes_of_task,
+    create_predictor,
+    target_named,
+)
+from PromptSegLib.prompts import ClassPrompt, MaskPrompt, Prompt, TextPrompt, check_inside, checked_mask
+from PromptSegLib.session.history import Answer, Step, TargetRecord
+from PromptSegLib.session.ledger import Ledger
+from PromptSegLib.session.mask_store import MaskStore, MemoryMaskStore
+from PromptSegLib.session.observer import SessionObserver
+from PromptSegLib.session.reach import far_voxels
+from PromptSegLib.span import Span
+from PromptSegLib.view import View, Window
+from PromptSegLib.volume import Image, Volume, as_image
+
+
+class Session:
+    """Encode once, prompt often.
+
+    image: an Image, a Volume, a mapping of names to volumes, or a bare array (k, j, i). Of several volumes the first
+        one is the reference, whose grid masks are on; others are resampled to it, see `as_image`.
+    predictor: a name out of `predictor_names()`, or an object that is one. device: where one made by name runs, see
+    `PromptSegLib.predictors.devices`.
+    executor: where predictions run; at once in this thread by default. store: where masks live.
+    auto: predict after every change of the prompts; otherwise when `predict` is called.
+    window: the intensities that matter, for predictors that can use it.
+    redraw: let predictors draw a mask that came from elsewhere anew, where a prompt would only correct it.
+
+    A session belongs to one thread. Raises PromptSegError subclasses that say what was expected and what came.
+    """
+
+    def __init__(
+        self,
+        image: Image | Volume | Mapping[str, Volume] | ArrayLike,
+        predictor: str | Predictor = "default",
+        *,
+        device: str = "auto",
+        executor: Executor | None = None,
+        store: MaskStore | None = None,
+        observer: SessionObserver | None = None,
+        auto: bool = True,
+        window: Window | None = None,
+        redraw: bool = False,
+        history_budget_bytes: int = 256 * 2**20,
+    ) -> None:
+        self.image = as_image(image)
+        self.auto = auto
+        self.window = window
+        self.redraw = redraw
+        self.observer = observer or SessionObserver()
+        self.error: PromptSegError | None = None
+        self._executor = executor or ImmediateExecutor()
+        store = store or MemoryMaskStore(self.image.grid.shape_kji)
+        self._ledger = Ledger(store, self.observer, history_budget_bytes)
+        self._engines: dict[str, Engine] = {}
+        self._running: _Run | None = None
+        self._ahead: Job | None = None
+        self._views: dict[Prompt, View] = {}
+        self._is_syncing = False
+        self._device = device
+        self.use(predictor)
+        self._target = self.targets[0] if self.targets else store.add("segment")
+
+    # The predictor
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the predictor in use can do."""
+        return self._engine.predictor.capabilities
+
+    @property
+    def device(self) -> str:
+        """The device that was asked for; `prediction` tells which one was used."""
+        return self._device
+
+    def use(self, predictor: str | Predictor, device: str | None = None) -> None:
+        """Go on with another predictor, or on another device; prompts and masks stay. Cancels what runs.
+
+        device: where a predictor made by name runs; None for where the one before was to run.
+
+        Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name, or VolumeError
+        when the predictor does not suit the image.
+        """
+        device = device or self._device
+        made = create_predictor(predictor, device) if isinstance(predictor, str) else predictor
+        capabilities = made.capabilities
+        if missing := [name for name in capabilities.channels if name not in self.image.channels]:
+            raise VolumeError(
+                f"expected the channels {', '.join(capabilities.channels)} for {capabilities.name!r}, got "
+                f"{', '.join(self.image.channels)}: {', '.join(missing)} missing; say which volume is which"
+            )
+        if self.image.grid.is_single_slice and 2 not in capabilities.dimensions:
+            raise VolumeError(f"expected a 3D image for {capabilities.name!r}, got {self.image!r}")
+        self.cancel()
+        self._device = device
+        engine = self._engines.get(capabilities.name)
+        if engine is None or engine.device != device or not isinstance(predictor, str):
+            name = predictor if isinstance(predictor, str) else ""
+            engine = Engine(made, self.image, name, device)
+        self._engine = self._engines[capabilities.name] = engine
+
+    def image_changed(self, image: Image | Volume | Mapping[str, Volume] | None = None) -> None:
+        """Take note that the voxels changed: cancels what runs and forgets what was computed from them.
+
+        image: what to use from now on, when it is not the same arrays.
+        """
+        self.cancel()
+        if image is not None:
+            self.image = as_image(image)
+        for engine in self._engines.values():
+            engine.image = self.image
+            engine.drop_encoding()
+
+    # Targets
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Keys of all targets, in order."""
+        return self._ledger.store.keys()
+
+    @property
+    def target(self) -> str:
+        """Key of the target that prompts go to."""
+        self._look()
+        return self._target
+
+    def add_target(self, name: str = "segment") -> str:
+        """Start another target, without prompts, and select it. Returns its key."""
+        self._sync()
+        self._target = self._ledger.store.add(name)
+        return self._target
+
+    def select(self, target: str) -> None:
+        """Send prompts to `target` from now on."""
+        self._sync()
+        self._check_target(target)
+        self._target = target
+
+    # Prompts
+
+    def prompts(self, target: str | None = None) -> tuple[Prompt, ...]:
+        """Return the prompts of `target` (the selected one, by default) in the order they were given."""
+        self._look()
+        return self._ledger.record(target or self._target).prompts
+
+    def add(self, prompt: Prompt, view: View | None = None) -> None:
+        """Add `prompt` to the selected target, and predict when the session does so by itself.
+
+        A mask prompt becomes the target's mask; it is there to be refined by what follows.
+        view: the view that it was placed in. Raises PromptError when it lies outside the image,
+        UnsupportedPromptError when the predictor does not take it, PredictionError when the predictor fails in
+        this thread; all is then as before.
+        """
+        if not isinstance(prompt, Prompt):
+            raise PromptError(f"expected a prompt, such as Point((1.0, 2.0, 3.0)), got {prompt!r}")
+        check_takes(self.capabilities, prompt)
+        check_inside(prompt, self.image.grid)
+        initial = mask_on_grid(prompt, self.image.grid) if isinstance(prompt, MaskPrompt) else None
+        if initial is not None and not initial.mask_kji.any():
+            raise PromptError(f"expected a mask that holds the centre of a voxel, got {prompt}")
+        if view is not None:
+            self._views[prompt] = view
+        self._begin()
+        prompts = self._ledger.record(self._target).prompts
+        step = self._change_prompts(f"add {prompt.kind}{prompt.sign}", (*prompts, prompt))
+        if initial is not None:
+            self._ledger.replace_mask(step, initial)
+        elif self.auto:
+            self._start(step, view)
+
+    def add_classes(
+        self, names: Sequence[str | ClassPrompt | TextPrompt], where: Prompt | Sequence[Prompt] = ()
+    ) -> tuple[str, ...]:
+        """Ask for several structures at once, each in a target named after it, and return the targets' keys.
+
+        names: in the predictor's words or their synonyms, see `PromptSegLib.structures.names`; or prompts. A target of
+        that name is used where there is one: what it was asked before, and its mask, give way. The first becomes
+        the selected one. One step takes all of it back, but for the targets that were made.
+        where: a box that the structures are wanted in, or a point on the part that is meant; all of the image by
+        default.
+
+        Raises PromptError when a name is not known or is there twice, VolumeError when a channel is missing that one
+        of them needs, and otherwise as `add` does; targets that were made stay, empty.
+        """
+        places = (where,) if isinstance(where, Prompt) else tuple(where)
+        asked = self._named([ClassPrompt(name) if isinstance(name, str) else name for name in names])
+        for prompt in (*asked.values(), *places):
+            check_takes(self.capabilities, prompt)
+            check_inside(prompt, self.image.grid)
+        self._begin()
+        keys = {self._ledger.key_of(name): (prompt, *places) for name, prompt in asked.items()}
+        records = {
+            key: replace(self._ledger.record(key), prompts=prompts, answer=None, is_answered=False)
+            for key, prompts in keys.items()
+        }
+        self._target = next(iter(keys))
+        more = f" and {len(asked) - 3} more" if len(asked) > 3 else ""
+        step = self._ledger.push(f"add {', '.join(list(asked)[:3])}{more}", records)
+        for key in keys:
+            self.observer.prompts_changed(key)
+        if self.auto:
+            self._start(step, targets=tuple(keys))
+        return tuple(keys)
+
+    def add_task(self, task: str, where: Prompt | Sequence[Prompt] = ()) -> tuple[str, ...]:
+        """Ask for all structures that a task of the predictor finds together, see `add_classes`."""
+        return self.add_classes(classes_of_task(self.capabilities, task), where)
+
+    def replace(self, old: Prompt, new: Prompt) -> None:
+        """Put `new` in the place of `old`, in one step, as when a point is dragged. Raises as `add` does."""
+        check_takes(self.capabilities, new)
+        check_inside(new, self.image.grid)
+        self._begin()
+        prompts = self._prompts_with(old)
+        prompts[prompts.index(old)] = new
+        if old in self._views:
+            self._views[new] = self._views[old]
+        self._start_over(f"move {new.kind}{new.sign}", tuple(prompts))
+
+    def remove(self, prompt: Prompt) -> None:
+        """Take `prompt` back from the selected target: the mask becomes what the others make of it.
+
+        What was there before the first prompt stays; so does what was edited by hand since.
+        """
+        self._remove([prompt])
+
+    def reset(self) -> None:
+        """Drop all prompts of the selected target, and what was predicted from them."""
+        self._begin()
+        self._start_over("reset", ())
+
+    def accept(self) -> None:
+        """Drop the prompts of the selected target and keep its mask: it is right."""
+        self._begin()
+        step = self._change_prompts("accept", ())
+        self._ledger.set_records(step, {self._target: TargetRecord()})
+
+    # Masks
+
+    @property
+    def mask_kji(self) -> BoolArray:
+        """The mask of the selected target: (k, j, i), bool, a copy of the whole grid."""
+        return self.mask(self.target)
+
+    def mask(self, target: str, extent: Extent | None = None) -> BoolArray:
+        """Return the mask of `target` within `extent` (all of the grid, by default): (k, j, i), bool, a copy."""
+        self._sync()
+        self._check_target(target)
+        return self._ledger.store.read(target, extent or self.image.grid.extent)
+
+    def set_mask(self, mask_kji: ArrayLike) -> None:
+        """Set the mask of the selected target by hand, to go on from it: (k, j, i) on the image's grid.
+
+        Set are bools, labels that are not 0, or probabilities of at least 0.5. Raises PromptError when its shape is
+        not the image's, or its values are none of these.
+        """
+        mask = checked_mask(mask_kji)
+        if mask.shape != self.image.grid.shape_kji:
+            raise PromptError(f"expected a mask of shape {self.image.grid.shape_kji} (k, j, i), got {mask.shape}")
+        self._begin()
+        extent = Extent.of_mask(mask) or Extent((0, 0, 0), (0, 0, 0))
+        step = self._ledger.push("set mask", {self._target: self._ledger.record(self._target)})
+        self._ledger.replace_mask(step, Patch(extent, mask[extent.slices]))
+
+    def labelmap(self) -> NDArray[np.uint16]:
+        """Return all targets in one array (k, j, i): 1, 2, … in their order, 0 elsewhere; later ones on top."""
+        labels = np.zeros(self.image.grid.shape_kji, dtype=np.uint16)
+        for value, target in enumerate(self.targets, start=1):
+            labels[self.mask(target)] = value
+        return labels
+
+    @property
+    def prediction(self) -> Answer | None:
+        """What the newest prediction for the selected target said, None before there is one."""
+        self._look()
+        return self._ledger.record(self._target).answer
+
+    def certainty(self, target: str | None = None) -> Certainty | None:
+        """Return how sure the newest answer for `target` (the selected one, by default) is of each voxel.
+
+        Undo and redo bring it back. None when there is no answer, when the predictor does not say, and when the mask
+        was changed since otherwise.
+        """
+        self._look()
+        key = target or self._target
+        answer = self._ledger.record(key).answer
+        return answer.certainty if answer is not None and self._ledger.is_current(key) else None
+
+    # History
+
+    @property
+    def can_undo(self) -> bool:
+        self._look()
+        return self._ledger.history.newest is not None
+
+    @property
+    def can_redo(self) -> bool:
+        self._look()
+        return self._ledger.history.next_redo is not None
+
+    def undo(self) -> str | None:
+        """Take the newest step back, in whichever target it was, and select that. Returns what it was, or None."""
+        self.cancel()
+        self._sync()
+        self._select_target_of(self._ledger.history.newest)
+        step = self._ledger.undo()
+        return step.label if step else None
+
+    def redo(self) -> str | None:
+        """Make the step again that was taken back last, and select its target. Returns what it was, or None."""
+        self.cancel()
+        self._sync()
+        self._select_target_of(self._ledger.history.next_redo)
+        step = self._ledger.redo()
+        return step.label if step else None
+
+    @property
+    def history_nbytes(self) -> int:
+        """Memory that undo and redo take."""
+        return self._ledger.history.nbytes
+
+    # Predicting
+
+    @property
+    def busy(self) -> bool:
+        """Whether a prediction runs."""
+        return self._running is not None
+
+    def predict(self, view: View | None = None, targets: Sequence[str] = (), *, redraw: bool = False) -> None:
+        """Answer the prompts of the selected target as they are now, or those of several `targets` in one run.
+
+        Without prompts its mask is refined, by predictors that take masks; on the slice of `view` by those that work
+        slice by slice. redraw: this once, as of a session.
+        """
+        self._sync()
+        targets = tuple(targets) or (self._target,)
+        for target in targets:
+            self._check_target(target)
+            prompts = self._ledger.record(target).prompts
+            if not self._heard(prompts) and not self._has_mask_to_refine(target):
+                got = ", ".join(prompt.kind for prompt in prompts) or "none"
+                raise PromptError(
+                    f"expected at least one prompt for {target!r} that {self.capabilities.name!r} takes, got {got}"
+                )
+        self._start(None, view, targets, redraw=redraw)
+
+    def hand_over(self, predictor: str | Predictor, view: View | None = None, device: str | None = None) -> None:
+        """Go on with another predictor from the selected target's mask, in a single step.
+
+        It gets the mask, and of the prompts those that it takes: a 3D model makes a whole structure of a slice's mask,
+        and one that works slice by slice refines the whole structure's mask on the slice of `view`.
+        predictor, device: see `use`. Undo brings the mask back; the predictor stays the new one.
+
+        Raises PromptError without a mask, UnsupportedPromptError when the predictor takes none, and as `use` and
+        `predict` do; all is then as before. What fails later, in the background, leaves the mask as it was.
+        """
+        self._sync()
+        if self._ledger.store.snapshot(self._target) is None:
+            raise PromptError(f"expected a mask of {self._target!r} to hand over, got none")
+        capabilities = capabilities_of(predictor) if isinstance(predictor, str) else predictor.capabilities
+        if "mask" not in capabilities.prompts:
+            raise UnsupportedPromptError(
+                f"expected a predictor that takes a mask to go on from, got {capabilities.name!r}"
+            )
+        before, device_before = self._engine, self._device
+        self.use(predictor, device)
+        try:
+            self._start(None, view, label=f"hand over to {capabilities.name}", redraw=True)
+        except PromptSegError:
+            self._engine, self._device = before, device_before
+            raise
+
+    def _has_mask_to_refine(self, target: str) -> bool:
+        return "mask" in self.capabilities.prompts and self._ledger.store.snapshot(target) is not None
+
+    def propagate(self, span: Span | None = None, view: View | None = None) -> None:
+        """Carry the selected target's mask from the slices that were prompted through the volume, within `span`.
+
+        Slices come one by one; `cancel` keeps those that have come, `undo` takes all of them back. The prediction's
+        note says where it ended and why. After a correction only the slices around it are carried to anew.
+        view: the one looked at; the mask on its slice is a beginning too where there are no prompts.
+
+        Raises UnsupportedPromptError when the predictor does not work slice by slice.
+        """
+        if self.capabilities.dimensions != {2}:
+            raise UnsupportedPromptError(
+                f"expected a predictor that works slice by slice, got {self.capabilities.name!r}: "
+                "its masks are of the whole volume already"
+            )
+        self._sync()
+        self._start(None, view, span=span or Span())
+
+    def encode_ahead(self, view: View) -> None:
+        """Prepare for a prompt in `view` or beside it, while the user looks: whatever comes next stops it.
+
+        For executors that work in the background. Nothing is done while a prediction runs, or when the predictor
+        has nothing to prepare; a failure comes to light with the prompt.
+        """
+        if not self.busy and isinstance(self._engine.predictor, EncodesAhead):
+            self.cancel()
+            state = TargetState(self._target, (), window=self.window, view=view)
+            self._ahead = self._executor.submit(self._engine, state, _Unheard())
+
+    def cancel(self) -> None:
+        """Stop what runs. Its prompts stay, unanswered; masks stay as they are."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.cancel()
+        run, self._running = self._running, None
+        if run is not None:
+            if run.job is not None:
+                run.job.cancel()
+            self.observer.busy_changed(False)
+
+    def poll(self, timeout_s: float = 0.0) -> None:
+        """Deliver results that have come; wait up to `timeout_s` for one."""
+        self._executor.drain(timeout_s)
+
+    def wait(self, timeout_s: float = float("inf")) -> bool:
+        """Wait until nothing runs any more and return True, or False after `timeout_s`.
+
+        Raises what `failed` reports, when a prediction failed meanwhile.
+        """
+        deadline = time.monotonic() + timeout_s
+        self.error = None
+        while self.busy and time.monotonic() < deadline:
+            self.poll(timeout_s=min(0.1, max(0.0, deadline - time.monotonic())))
+        if self.error is not None:
+            raise self.error
+        return not self.busy
+
+    def close(self) -> None:
+        """Stop what runs and release the executor."""
+        self.cancel()
+        self._executor.close()
+
+    # Within
+
+    def _check_target(self, target: str) -> None:
+        if target not in self.targets:
+            raise PromptError(f"expected one of the targets {', '.join(self.targets)}, got {target!r}")
+
+    def _named(self, prompts: Sequence[ClassPrompt | TextPrompt]) -> dict[str, ClassPrompt | TextPrompt]:
+        """Return `prompts` by the name that their target gets."""
+        asked: dict[str, ClassPrompt | TextPrompt] = {}
+        for prompt in prompts:
+            check_takes(self.capabilities, prompt)
+            name = target_named(self.capabilities, prompt)
+            if (channels := self.capabilities.channels_of.get(name)) is not None:
+                self.image.volumes(channels, f"{self.capabilities.name!r} to find {name}")
+            if name in asked:
+                raise PromptError(f"expected each structure once, got {name!r} twice")
+            asked[name] = prompt if isinstance(prompt, TextPrompt) else ClassPrompt(name)
+        if not asked:
+            raise PromptError("expected at least one structure's name, got none")
+        return asked
+
+    def _select_target_of(self, step: Step | None) -> None:
+        """Select a target of a step about to be replayed: observers look at what is selected."""
+        if step is not None and self._target not in step.targets and step.target in self.targets:
+            self._target = step.target
+
+    def _remove(self, prompts: Sequence[Prompt]) -> None:
+        """Take `prompts`, at least one, back in a single step."""
+        self._begin()
+        left = list(self._ledger.record(self._target).prompts)
+        for prompt in prompts:
+            if prompt not in left:
+                raise PromptError(f"expected one of the {len(left)} prompts of {self._target!r}, got {prompt}")
+            left.remove(prompt)
+        more = f" and {len(prompts) - 1} more" if len(prompts) > 1 else ""
+        self._start_over(f"remove {prompts[0].kind}{prompts[0].sign}{more}", tuple(left))
+
+    def _prompts_with(self, prompt: Prompt) -> list[Prompt]:
+        prompts = list(self._ledger.record(self._target).prompts)
+        if prompt not in prompts:
+            raise PromptError(f"expected one of the {len(prompts)} prompts of {self._target!r}, got {prompt}")
+        return prompts
+
+    def _start_over(self, label: str, prompts: tuple[Prompt, ...]) -> None:
+        """Make `prompts` the selected target's, and its mask what they, and no earlier ones, make of it.
+
+        What another predictor made of a name among them stays, where the one in use does not take names.
+        """
+        heard = self._heard(prompts)
+        step = self._change_prompts(label, prompts)
+        self._ledger.take_back_predictions(step, keeps_named=len(heard) < len(prompts))
+        is_answered = step.after[self._target].answer is not None
+        if self.auto and not is_answered and not all(isinstance(prompt, MaskPrompt) for prompt in heard):
+            self._start(step)
+
+    def _heard(self, prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
+        """Return those of `prompts` that the predictor gets: no names, where it knows none."""
+        takes = self.capabilities.takes
+        return tuple(prompt for prompt in prompts if not isinstance(prompt, ClassPrompt | TextPrompt) or takes(prompt))
+
+    def _begin(self) -> None:
+        """Before a change: nothing runs any more, nothing that is read is stale, and there is a target."""
+        self.cancel()
+        self._sync()
+        if not self.targets:
+            self._target = self._ledger.store.add("segment")
+
+    def _change_prompts(self, label: str, prompts: tuple[Prompt, ...]) -> Step:
+        record = replace(self._ledger.record(self._target), prompts=prompts, is_answered=not prompts)
+        step = self._ledger.push(label, {self._target: record})
+        self.observer.prompts_changed(self._target)
+        return step
+
+    def _sync(self) -> None:
+        """Take note of what somebody else changed, before anything is done."""
+        self._sync_masks()
+
+    def _look(self) -> None:
+        """Take note of what somebody else changed, before something is told."""
+        self._sync_masks()
+
+    def _sync_masks(self) -> None:
+        """See `Ledger.sync`. What it tells observers may make them ask: that finds what is known already."""
+        if self._is_syncing:
+            return
+        self._is_syncing = True
+        try:
+            lost, before = self._ledger.sync(), self._target
+            if before not in self.targets:
+                self._target = next(iter(self.targets), before)
+            if before in lost or self._target != before:
+                self.observer.prompts_changed(self._target)
+        finally:
+            self._is_syncing = False
+
+    def _start(
+        self,
+        step: Step | None,
+        view: View | None = None,
+        targets: tuple[str, ...] = (),
+        span: Span | None = None,
+        label: str = "",
+        redraw: bool = False,
+    ) -> None:
+        self.cancel()
+        target, *others = targets or (self._target,)
+        prompts = self._heard(self._ledger.record(target).prompts)
+        mask, maker = self._ledger.store.snapshot(target), self.capabilities.name
+        state = TargetState(
+            target,
+            prompts,
+            mask=mask,
+            feedback=self._ledger.feedback(target, self.capabilities.name),
+            window=self.window,
+            view=view,
+            views={prompt: self._views[prompt] for prompt in prompts if prompt in self._views},
+            span=span,
+            others={other: self._ledger.record(other).prompts for other in others},
+            mask_is_given=mask is not None and self._ledger.record(target).maker != maker,
+            redraw=redraw or self.redraw,
+        )
+        self.error = None
+        # What is handed over comes from elsewhere whatever becomes of it.
+        is_own = not state.mask_is_given or (state.redraw and not label)
+        label = label or ("predict" if span is None else "propagate")
+        run = self._running = _Run(self, (target, *others), step, view, label, maker if is_own else "")
+        run.given = state.mask if state.mask_is_given else None
+        self.observer.busy_changed(True)
+        self._executor.submit(self._engine, state, run)
+        if isinstance(self._executor, ImmediateExecutor) and self.error is not None:
+            raise self.error
+
+
+class _Unheard:
+    """The listener of a job that answers nothing."""
+
+    def on_start(self, job: Job) -> None: ...
+
+    def on_progress(self, fraction: float, what: str) -> None: ...
+
+    def on_prediction(self, prediction: Prediction) -> None: ...
+
+    def on_end(self, error: BaseException | None) -> None: ...
+
+
+class _Run:
+    """The listener of one job: lays its answers over the masks, unless something newer took its place."""
+
+    def __init__(
+        self,
+        session: Session,
+        targets: tuple[str, ...],
+        step: Step | None,
+        view: View | None,
+        label: str,
+        maker: str,
+    ) -> None:
+        self.job: Job | None = None
+        self.given: BitMask | None = None  # what is there, when it came from elsewhere
+        self._session = session
+        self._ledger = session._ledger
+        self._targets = targets
+        self._step = step
+        self._view = view
+        self._label = label
+        self._maker = maker
+        self._started = time.perf_counter()
+        self._predictor = session.capabilities.name
+        self._by_name = session.capabilities.takes_names
+        self._versions = self._versions_now()
+
+    @property
+    def _is_current(self) -> bool:
+        return self._session._running is self
+
+    def _versions_now(self) -> list[int]:
+        """Versions of the masks that are answered: others than at the start, when somebody edited them."""
+        return [self._ledger.version(target) for target in self._targets]
+
+    def on_start(self, job: Job) -> None:
+        self.job = job
+
+    def on_progress(self, fraction: float, what: str) -> None:
+        if self._is_current:
+            self._session.observer.progress(fraction, what)
+
+    def on_prediction(self, prediction: Prediction) -> None:
+        if not self._is_current:
+            return
+        session = self._session
+        try:
+            session._sync()
+            was_edited = self._versions != self._versions_now()
+            if removed := [target for target in self._targets if target not in session.targets]:
+                raise Cancelled(f"the target {removed[0]!r} was removed")
+            if not was_edited:
+                self._lay_over(prediction)
+        except PromptSegError as error:
+            # Such as a segmentation that is gone: ends here, not half way.
+            if self.job is not None:
+                self.job.cancel()
+            self.on_end(error)
+            return
+        if was_edited and self._label == "propagate":
+            session.cancel()  # What has come stays, and so does the edit.
+        elif was_edited:
+            # Edited by hand meanwhile: what was computed from the old mask must not wipe out the edit.
+            session._start(None, self._view, self._targets)
+
+    def on_end(self, error: BaseException | None) -> None:
+        self.job = None  # A cycle of references would keep the job's mask until the garbage is collected.
+        if not self._is_current:
+            return
+        session, step = self._session, self._step
+        session._running = None
+        if error is None and step is not None:
+            answered = {key: replace(record, is_answered=True) for key, record in step.after.items()}
+            self._ledger.set_records(step, answered)
+        elif error is not None and not isinstance(error, Cancelled):
+            if step is not None and self._ledger.history.newest is step:
+                self._ledger.roll_back(step)
+            session.error = _explained(error, self._predictor)
+            session.observer.failed(session.error)
+        session.observer.busy_changed(False)
+
+    def _lay_over(self, prediction: Prediction) -> None:
+        ledger, step = self._ledger, self._step
+        if step is None or ledger.history.newest is not step:
+            step = self._step = ledger.push(self._label, {target: ledger.record(target) for target in self._targets})
+        started, image = time.perf_counter(), self._session.image
+        patches = {ledger.key_of(name): patch for name, patch in prediction.patches.items()}
+        change = self._change_of_given(patches)
+        changes = ledger.write(step, patches, prediction.replaces)
+        now = time.perf_counter()
+        timings = {**prediction.timings_ms, "write": 1000 * (now - started), "total": 1000 * (now - self._started)}
+        notes = [prediction.note, *(image.gaps if self._session.capabilities.channels else ())]
+        answer = Answer(
+            self._predictor,
+            ledger.image_extent(changes),
+            sum(change.delta.changed_voxels() for change in changes),
+            prediction.score,
+            timings,
+            "; ".join(filter(None, notes)),
+            prediction.feedback,
+            prediction.device,
+            prediction.certainty,
+            change,
+            None if change is None else far_voxels(change, step.after[step.target].prompts, self.given, image.grid),
+        )
+        certain = next(iter(patches), None)  # The certainty is of the first mask: of the others it says nothing.
+        uncertain = answer if answer.certainty is None else replace(answer, certainty=None)
+        # Of a run for several targets, each answer is for those that it names.
+        spoken_of = [target for target in step.targets if target in patches] or [step.target]
+        answers = {target: answer if target == certain else uncertain for target in spoken_of}
+        ledger.set_answers(step, answers, self._by_name, self._maker)
+        self._versions = self._versions_now()
+
+    def _change_of_given(self, patches: Mapping[str, Patch]) -> MaskDelta | None:
+        """Return what the run's own patch changes in a mask that came from elsewhere."""
+        patch = patches.get(self._targets[0])
+        if self.given is None or patch is None or patch.extent.size == 0:
+            return None
+        return MaskDelta.between(patch.extent, self.given.read(patch.extent), patch.mask_kji)
+
+
+def _explained(error: BaseException, predictor: str) -> PromptSegError:
+    if isinstance(error, PromptSegError):
+        return error
+    wrapped = PredictionError(f"{predictor!r} failed with {type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped

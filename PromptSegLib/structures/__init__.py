@@ -1,0 +1,1 @@
+"""Anatomical structures: their names, colours and codes."""
