@@ -17,6 +17,7 @@ from PromptSegLib.prompts import Box, Prompt
 from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
 from PromptSegLib.volume import Image
+from PromptSegLib.weights.catalogue import load_catalogue
 
 PROMPT_FEATURES = (
     "point+",
@@ -80,6 +81,23 @@ class Capabilities:
         if unknown := self.prompts - set(PROMPT_FEATURES):
             raise ValueError(f"expected prompts out of {', '.join(PROMPT_FEATURES)}, got {', '.join(sorted(unknown))}")
 
+    @classmethod
+    def published(cls, *weights: str, name: str = "", **others: Any) -> Capabilities:
+        """Return those of a predictor with published weights: the catalogue tells its licenses and what to cite.
+
+        weights: entries of the catalogue, the main one first. name: the main one's, when it is left out. others: the
+        other fields.
+        """
+        entry = load_catalogue()[weights[0]]
+        return cls(
+            name=name or weights[0],
+            weights=weights,
+            code_license=entry.code_license,
+            weights_license=entry.weights_license,
+            citation=entry.citation,
+            **others,
+        )
+
     def takes(self, prompt: Prompt) -> bool:
         return feature_of(prompt) in self.prompts
 
@@ -97,11 +115,11 @@ class TargetState:
     None when nothing is; a snapshot, read only. feedback: what this predictor returned with exactly that mask, else
     None. window: intensities that matter, None when nobody said. view: the view the newest prompt came from, None
     outside of one. views: those of earlier prompts, as far as they came from one. span: how far to carry the mask
-    from the slices prompted to the others, None for not at all; see `PromptSegLib.predictors.slices.propagation`. others: prompts of
-    the other targets that are to be answered in the same run; empty but for predictors of names. mask_is_given: whether
-    the mask, or some of it, came from elsewhere (a file, a hand, another predictor) and was not drawn by this predictor
-    for these prompts: the newest prompt then corrects it. redraw: whether the user wants the whole drawn anew all the
-    same.
+    from the slices prompted to the others, None for not at all; see `predictors.slices.propagation`. others: prompts
+    of the other targets that are to be answered in the same run; empty but for predictors of names. mask_is_given:
+    whether the mask, or some of it, came from elsewhere (a file, a hand, another predictor) and was not drawn by this
+    predictor for these prompts: the newest prompt then corrects it. redraw: whether the user wants the whole drawn anew
+    all the same.
     """
 
     target: str

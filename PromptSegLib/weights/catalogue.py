@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, Literal
@@ -82,6 +83,7 @@ class Checkpoint:
         raise WeightsError(f"{self.name} has no file {path!r}, only {', '.join(f.path for f in self.files)}")
 
 
+@cache
 def load_catalogue(path: Path = CATALOGUE_PATH) -> Mapping[str, Checkpoint]:
     """Checkpoints by name, in the file's order.
 

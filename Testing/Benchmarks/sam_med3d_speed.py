@@ -32,18 +32,14 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from sam_med3d_script import prepare_region, region_about, region_to_image, resample_isotropic
+
 from PromptSegLib.cancel import CancelToken
 from PromptSegLib.evaluation.memory import peak_memory_mib
 from PromptSegLib.geometry import flip_axes
 from PromptSegLib.imaging.aligned_sampling import AlignedSampling
 from PromptSegLib.predictors.sam_med3d.network import SAMMed3D
 from PromptSegLib.predictors.sam_med3d.predictor import SamMed3D
-from PromptSegLib.predictors.sam_med3d.preparation import (
-    prepare_region,
-    region_about,
-    region_to_image,
-    resample_isotropic,
-)
 from PromptSegLib.predictors.torch_device import best_device
 from PromptSegLib.prompts import Point
 from PromptSegLib.session.session import Session

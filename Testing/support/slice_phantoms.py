@@ -124,5 +124,8 @@ class PerfectPredictor(SlicePredictor):
         for name, value in changes.items():
             setattr(self.model, name, value)
 
-    def _load(self):
+    def published(self):
         return self.model
+
+    def model_of(self, network):
+        return network

@@ -24,7 +24,7 @@ class TinyStuNet(StuNetB):
 
     plans = tuple(replace(plan, window=WINDOW) for plan in StuNetB.plans)
 
-    def published(self):
+    def build(self):
         return STUNet(widths=(4, 6, 8), depths=(1, 1, 1), strides=STRIDES)
 
 
@@ -32,26 +32,26 @@ class TinyStuNetS(StuNetS):
     """The same network in the place of the smallest published one; see `save_tiny_stu_net`."""
 
     plans = tuple(replace(plan, window=(32, 32, 32)) for plan in StuNetS.plans)
-    published = TinyStuNet.published
+    build = TinyStuNet.build
 
 
 class TinyUniSeg(UniSegPredictor):
     plans = tuple(replace(plan, window=WINDOW) for plan in UniSegPredictor.plans)
 
-    def published(self):
+    def build(self):
         return UniSeg(patch=WINDOW, widths=(4, 6, 8), strides=STRIDES, kernels=[(3, 3, 3)] * 3)
 
 
 class TinyAutoPet(AutoPet2022):
     plans = tuple(replace(plan, window=WINDOW) for plan in AutoPet2022.plans)
 
-    def published(self):
+    def build(self):
         return PlainUNet(2, 2, widths=(4, 6, 8), strides=STRIDES)
 
 
 def key_made_network(kind):
     """Return the network of a predictor's class with weights made from its keys."""
-    network = kind.published(None)
+    network = kind.build(None)
     return load_key_made(network)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from PromptSegLib.predictors.sam_med3d.model import TURBO_WAY, SamMed3DModel
+from PromptSegLib.predictors.sam_med3d.model import SamMed3DModel
 from PromptSegLib.predictors.sam_med3d.predictor import SamMed3D
 
 BRIGHT = 100
@@ -20,7 +20,6 @@ class BrightModel:
     coarse = 4
     note = ""
     device = "cpu"
-    way = TURBO_WAY
 
     def __init__(self, size=32):
         self.size = size

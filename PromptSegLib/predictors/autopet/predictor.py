@@ -22,19 +22,15 @@ LESION = "whole-body tumour"
 class AutoPet2022(ClassPredictor):
     """One of its five networks, which were trained on different parts of the data and averaged in the challenge."""
 
-    capabilities = Capabilities(
-        name="autopet-2022",
+    capabilities = Capabilities.published(
+        "autopet-2022",
         title="autoPET 2022, Blackbean",
         summary="lesions in whole-body FDG-PET/CT; experimental",
         dimensions=frozenset({3}),
         prompts=PROMPTS,
-        code_license="Apache-2.0",
-        weights_license="not stated apart from the code's",
-        weights=("autopet-2022",),
         channels=("ct", "pet"),
         classes=(LESION,),
         devices=("cuda", "mps", "cpu"),
-        citation="Ye et al., arXiv:2210.07490",
         experimental=True,
     )
     plans = (
@@ -47,7 +43,7 @@ class AutoPet2022(ClassPredictor):
         ),
     )
 
-    def published(self) -> nn.Module:
+    def build(self) -> nn.Module:
         from PromptSegLib.predictors.names.plain_unet import PlainUNet
 
         return PlainUNet(2, 2, widths=(32, 64, 128, 256, 512), strides=[(2, 2, 2)] * 4)

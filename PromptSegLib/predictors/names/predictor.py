@@ -7,18 +7,20 @@ are kept, slab by slab; a click or a box on a structure found before moves no wi
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from PromptSegLib.bitmask import Patch
 from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.geometry import Extent
-from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
+from PromptSegLib.predictors.base import Prediction, TargetState
 from PromptSegLib.predictors.names.plan import Plan
 from PromptSegLib.predictors.registry import class_named
+from PromptSegLib.predictors.weighted import WeightedPredictor
 from PromptSegLib.prompts import Box, Point, Prompt
 from PromptSegLib.volume import Image
 from PromptSegLib.weights.store import WeightsStore
@@ -41,15 +43,12 @@ class ClassEncoding:
     prepared: Prepared | None = None
 
 
-class ClassPredictor(ABC):
+class ClassPredictor(WeightedPredictor["ClassModel"]):
     """Finds the structures of `plans` by their names; members differ in their network and their plans.
 
-    network: one to use in place of the published weights. device: "auto" for the best there is, or a name such as
-    "cpu". weights: where weights are; by default the user's store. step, mirror, gaussian: see
-    `class_model.Inference`. Raises WeightsError, which says how to get them, when the weights are not here.
+    step, mirror, gaussian: see `Inference` in `names.model`. The other arguments are `WeightedPredictor`'s.
     """
 
-    capabilities: ClassVar[Capabilities]
     plans: ClassVar[tuple[Plan, ...]]
 
     def __init__(
@@ -58,21 +57,27 @@ class ClassPredictor(ABC):
         *,
         device: str = "auto",
         weights: WeightsStore | None = None,
+        checkpoint: Path | str | None = None,
         step: float = 0.5,
         mirror: bool = False,
         gaussian: bool = True,
     ) -> None:
-        self._network = network
-        self._device = device
-        self._weights = weights or WeightsStore()
+        super().__init__(network, device=device, weights=weights, checkpoint=checkpoint)
         self._inference = (step, mirror, gaussian)
-        self._model: ClassModel | None = None
-        if network is None:
-            self._weights.require(self._weights_name)
 
     @abstractmethod
-    def published(self) -> nn.Module:
+    def build(self) -> nn.Module:
         """Return the network of the published weights, without numbers: it is built on the device "meta"."""
+
+    def published(self) -> nn.Module:
+        from PromptSegLib.predictors.published import with_weights
+
+        return with_weights(self.build, self.state_dict())
+
+    def model_of(self, network: nn.Module) -> ClassModel:
+        from PromptSegLib.predictors.names.model import ClassModel, Inference
+
+        return ClassModel(network, self._device, Inference(*self._inference))
 
     def logits(self, plan: Plan, network: nn.Module, window: Tensor) -> Tensor:
         """Return the network's logits : (1, class, *window) for a window : (1, channel, *window)."""
@@ -84,7 +89,7 @@ class ClassPredictor(ABC):
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> ClassEncoding:
         from PromptSegLib.predictors.names.found_structures import FoundStructures
 
-        self._loaded(progress)
+        self.loaded(progress)
         encoding = ClassEncoding(image, FoundStructures(image.grid))
         if len(self.plans) == 1:
             self._prepared(encoding, self.plans[0], cancel, progress)
@@ -110,7 +115,7 @@ class ClassPredictor(ABC):
             else:
                 found[name] = patch
         timings = {"windows": 1000 * (time.perf_counter() - started)}
-        model = self._loaded(progress)
+        model = self.loaded(progress)
         for target, prompts in state.asked.items():
             cancel.check()
             name = names[target]
@@ -122,23 +127,6 @@ class ClassPredictor(ABC):
             timings = {}
 
     # Within
-
-    @property
-    def _weights_name(self) -> str:
-        return self.capabilities.weights[0]
-
-    def _loaded(self, progress: Progress) -> ClassModel:
-        if self._model is None:
-            from PromptSegLib.predictors.names.model import ClassModel, Inference
-
-            progress(0.0, "loading the network")
-            self._model = ClassModel(self._network or self._read(), self._device, Inference(*self._inference))
-        return self._model
-
-    def _read(self) -> nn.Module:
-        from PromptSegLib.predictors.published import with_weights
-
-        return with_weights(self.published, self._weights.state_dict(self._weights_name))
 
     def _prepared(self, encoding: ClassEncoding, plan: Plan, cancel: CancelToken, progress: Progress) -> Prepared:
         from PromptSegLib.predictors.names.model import Prepared
@@ -154,7 +142,7 @@ class ClassPredictor(ABC):
         self, encoding: ClassEncoding, names: Sequence[str], box: Extent | None, cancel: CancelToken, progress: Progress
     ) -> Iterator[tuple[str, Patch]]:
         """Yield where each of the structures `names` is, within `box` at least."""
-        model = self._loaded(progress)
+        model = self.loaded(progress)
         plans = [plan for plan in self.plans if not set(plan.classes).isdisjoint(names)]
         for number, plan in enumerate(plans):
             prepared = self._prepared(encoding, plan, cancel, progress)

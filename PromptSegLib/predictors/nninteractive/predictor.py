@@ -26,8 +26,6 @@ PROMPTS = frozenset(f"{kind}{sign}" for kind in ("point", "box2d", "box3d", "scr
     "mask"
 }
 _WEIGHTS = "nninteractive"
-WEIGHTS_LICENSE = "CC BY-NC-SA 4.0"
-CITATION = "Isensee et al., nnInteractive: Redefining 3D Promptable Segmentation, arXiv:2503.08373"
 
 
 class NnInteractive:
@@ -40,17 +38,13 @@ class NnInteractive:
     Raises WeightsError, which says how to get them, when the weights are not here.
     """
 
-    capabilities = Capabilities(
-        name="nninteractive",
+    capabilities = Capabilities.published(
+        _WEIGHTS,
         title="nnInteractive",
         summary="one click, box, scribble or lasso for a structure in 3D; a GPU is advised",
         dimensions=frozenset({3}),
         prompts=PROMPTS,
-        code_license="Apache-2.0",
-        weights_license=WEIGHTS_LICENSE,
-        weights=(_WEIGHTS,),
         devices=("cuda", "cpu"),
-        citation=CITATION,
     )
 
     def __init__(

@@ -15,7 +15,7 @@ from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.errors import PredictionError, PromptSegError
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.predictors.nninteractive.image import OrientedImage
-from PromptSegLib.predictors.nninteractive.predictor import CITATION, PROMPTS, WEIGHTS_LICENSE
+from PromptSegLib.predictors.nninteractive.predictor import PROMPTS, NnInteractive
 from PromptSegLib.predictors.nninteractive.prompts import OfficialSession
 from PromptSegLib.predictors.nninteractive.server_access import KEY_VARIABLE, ServerAccess
 from PromptSegLib.predictors.nninteractive.server_guard import guarded
@@ -45,10 +45,10 @@ class NnInteractiveServer:
         summary="as nnInteractive, on a server that you name; the image is sent there",
         dimensions=frozenset({3}),
         prompts=PROMPTS,
-        code_license="Apache-2.0",
-        weights_license=f"{WEIGHTS_LICENSE}, on the server",
+        code_license=NnInteractive.capabilities.code_license,
+        weights_license=f"{NnInteractive.capabilities.weights_license}, on the server",
         devices=("server",),
-        citation=CITATION,
+        citation=NnInteractive.capabilities.citation,
     )
 
     def __init__(
@@ -119,7 +119,7 @@ class _Connection:
     def described(self, prediction: Prediction) -> Prediction:
         """Add the license of the server's model to the first answer, where it is not the published one's."""
         license_text, self._license = self.access.without_key(self._license[:_READ])[:_SHOWN], ""
-        if not license_text or license_text == WEIGHTS_LICENSE:
+        if not license_text or license_text == NnInteractive.capabilities.weights_license:
             return prediction
         stated = "not stated" if "MISSING" in license_text else license_text
         notes = [prediction.note, f"the license of the server's model is {stated}"]

@@ -6,16 +6,14 @@ session's window; without one, from percentiles 0.5 and 99.5 of the volume. Imag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from abc import abstractmethod
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from PromptSegLib.imaging.windowing import IntensityRule
 from PromptSegLib.predictors.base import Capabilities
-from PromptSegLib.predictors.slices.embedding_cache import EmbeddingCache
 from PromptSegLib.predictors.slices.predictor import SlicePredictor
-from PromptSegLib.weights.store import WeightsStore
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,144 +21,127 @@ if TYPE_CHECKING:
     from PromptSegLib.predictors.sam.model import SamModel, SamWay
     from PromptSegLib.predictors.sam.network import Sam
 
-_POINTS_BOX_MASK = frozenset({"point+", "point-", "box2d+", "mask"})
-_OF_SAM_MED2D = "not stated; the training data (SA-Med2D-20M) is CC BY-NC-SA 4.0"
-_SAM = "Kirillov et al., Segment Anything, ICCV 2023, arXiv:2304.02643"
-_SAM_MED2D = "Cheng et al., SAM-Med2D, arXiv:2308.16184"
+_CLICKS = frozenset({"point+", "point-", "box2d+", "mask"})
 
 
-def _capabilities(name: str, title: str, summary: str, citation: str, **others: Any) -> Capabilities:
-    terms = {"prompts": _POINTS_BOX_MASK, "weights": (name,), "weights_license": "Apache-2.0", **others}
-    return Capabilities(
+def _capabilities(
+    weights: str, title: str, summary: str, prompts: frozenset[str] = _CLICKS, name: str = ""
+) -> Capabilities:
+    return Capabilities.published(
+        weights,
         name=name,
         title=title,
         summary=summary,
         dimensions=frozenset({2}),
-        code_license="Apache-2.0",
+        prompts=prompts,
         devices=("cuda", "mps", "cpu"),
-        citation=citation,
-        **terms,
     )
 
 
 class SamPredictor(SlicePredictor):
-    """Base of the family, whose members differ in their constants.
+    """Base of the family, whose members differ in their network and in how they use it; see `SlicePredictor`.
 
-    network: one to use in place of the published weights, of any configuration. device: "auto" for the best there
-    is, or a name such as "cpu". weights: where weights are; by default the user's store. cache: for embeddings.
-    Raises WeightsError, which says how to get them, when the weights are not here.
+    configuration: what the network is built with, see `SamConfig`.
     """
 
     intensities = IntensityRule()
-    builder: ClassVar[str]
     configuration: ClassVar[Mapping[str, Any]] = MappingProxyType({})
-    way: ClassVar[str] = "SAM_WAY"
 
-    def __init__(
-        self,
-        network: Sam | None = None,
-        *,
-        device: str = "auto",
-        weights: WeightsStore | None = None,
-        cache: EmbeddingCache | None = None,
-    ) -> None:
-        super().__init__(cache=cache)
-        self._network = network
-        self._device = device
-        self._weights = weights or WeightsStore()
-        if network is None:
-            self._weights.require(self._weights_name)
+    @abstractmethod
+    def build(self) -> Sam:
+        """Return the network, without numbers: it is built on the device "meta"."""
 
-    @property
-    def _weights_name(self) -> str:
-        return self.capabilities.weights[0]
+    def way(self) -> SamWay:
+        """Return how the network is used."""
+        from PromptSegLib.predictors.sam.model import SAM_WAY
 
-    def _load(self) -> SamModel:
-        from PromptSegLib.predictors.sam import model as sam_model
+        return SAM_WAY
 
-        way: SamWay = getattr(sam_model, self.way)
-        return sam_model.SamModel(self._network or self._published(), way, self._device)
-
-    def _published(self) -> Sam:
+    def published(self) -> Sam:
         from PromptSegLib.predictors.published import with_weights
-        from PromptSegLib.predictors.sam import network as sam
 
-        make: Callable[[], Sam] = partial(getattr(sam, self.builder), **self.configuration)
-        return with_weights(make, self._state_dict())
+        return with_weights(self.build, self.state_dict())
 
-    def _state_dict(self) -> dict[str, Tensor]:
-        return self._weights.state_dict(self._weights_name)
+    def model_of(self, network: Sam) -> SamModel:
+        from PromptSegLib.predictors.sam.model import SamModel
+
+        return SamModel(network, self.way(), self._device)
 
 
 class SamVitB(SamPredictor):
-    capabilities = _capabilities("sam-vit-b", "SAM ViT-B", "clicks and boxes on a slice, any kind of image", _SAM)
-    builder = "sam_vit_b"
+    capabilities = _capabilities("sam-vit-b", "SAM ViT-B", "clicks and boxes on a slice, any kind of image")
+
+    def build(self) -> Sam:
+        from PromptSegLib.predictors.sam.network import sam_vit_b
+
+        return sam_vit_b(**self.configuration)
 
 
 class SamVitL(SamPredictor):
-    capabilities = _capabilities("sam-vit-l", "SAM ViT-L", "as SAM ViT-B: larger, slower, better", _SAM)
-    builder = "sam_vit_l"
+    capabilities = _capabilities("sam-vit-l", "SAM ViT-L", "as SAM ViT-B: larger, slower, better")
+
+    def build(self) -> Sam:
+        from PromptSegLib.predictors.sam.network import sam_vit_l
+
+        return sam_vit_l(**self.configuration)
 
 
 class SamVitH(SamPredictor):
-    capabilities = _capabilities("sam-vit-h", "SAM ViT-H", "the largest SAM; a GPU is advised", _SAM)
-    builder = "sam_vit_h"
+    capabilities = _capabilities("sam-vit-h", "SAM ViT-H", "the largest SAM; a GPU is advised")
+
+    def build(self) -> Sam:
+        from PromptSegLib.predictors.sam.network import sam_vit_h
+
+        return sam_vit_h(**self.configuration)
 
 
-class MedSam(SamPredictor):
+class MedSam(SamVitB):
     """For CT, give the window that it was trained with: level 40, width 400 for soft tissue."""
 
     capabilities = _capabilities(
-        "medsam",
-        "MedSAM",
-        "a box on a slice, medical images of all kinds",
-        "Ma et al., Segment anything in medical images, Nature Communications 15, 654 (2024)",
-        prompts=frozenset({"box2d+"}),
+        "medsam", "MedSAM", "a box on a slice, medical images of all kinds", prompts=frozenset({"box2d+"})
     )
     intensities = IntensityRule(positive_only=True)
-    builder = "medsam"
-    way = "MEDSAM_WAY"
+
+    def way(self) -> SamWay:
+        from PromptSegLib.predictors.sam.model import MEDSAM_WAY
+
+        return MEDSAM_WAY
 
 
 class SamMed2D(SamPredictor):
     capabilities = _capabilities(
-        "sam-med2d",
-        "SAM-Med2D",
-        "clicks and boxes on a slice, trained on medical images; fast on a CPU",
-        _SAM_MED2D,
-        weights_license=_OF_SAM_MED2D,
+        "sam-med2d", "SAM-Med2D", "clicks and boxes on a slice, trained on medical images; fast on a CPU"
     )
-    builder = "sam_med2d"
-    way = "SAM_MED2D_WAY"
+
+    def build(self) -> Sam:
+        from PromptSegLib.predictors.sam.network import sam_med2d
+
+        return sam_med2d(**self.configuration)
+
+    def way(self) -> SamWay:
+        from PromptSegLib.predictors.sam.model import SAM_MED2D_WAY
+
+        return SAM_MED2D_WAY
 
 
-class SamMed2DNoAdapter(SamPredictor):
+class SamMed2DNoAdapter(SamMed2D):
     capabilities = _capabilities(
-        "sam-med2d-no-adapter",
+        "sam-med2d",
         "SAM-Med2D without adapters",
         "SAM-Med2D, its adapters dropped: three times smaller, less accurate",
-        _SAM_MED2D,
-        weights_license=_OF_SAM_MED2D,
-        weights=("sam-med2d",),
+        name="sam-med2d-no-adapter",
     )
-    builder = "sam_med2d"
     configuration = MappingProxyType({"adapters": False})
-    way = "SAM_MED2D_WAY"
 
-    def _state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         from PromptSegLib.predictors.sam.network import without_adapters
 
-        return without_adapters(super()._state_dict())
+        return without_adapters(super().state_dict())
 
 
-class FtSam(SamPredictor):
+class FtSam(SamMed2D):
     capabilities = _capabilities(
-        "ft-sam",
-        "FT-SAM",
-        "SAM ViT-B fine-tuned on medical images by SAM-Med2D's authors, without adapters",
-        _SAM_MED2D,
-        weights_license=_OF_SAM_MED2D,
+        "ft-sam", "FT-SAM", "SAM ViT-B fine-tuned on medical images by SAM-Med2D's authors, without adapters"
     )
-    builder = "sam_med2d"
     configuration = MappingProxyType({"adapters": False})
-    way = "SAM_MED2D_WAY"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,51 +13,23 @@ from torch.nn import functional
 
 from PromptSegLib.cancel import CancelToken
 from PromptSegLib.imaging.roi import Float32Array
-from PromptSegLib.imaging.windowing import IntensityRule
 from PromptSegLib.predictors.sam_med3d.network import SAMMed3D
 from PromptSegLib.predictors.sam_med3d.preparation import standardise
 from PromptSegLib.predictors.torch_device import OnDevice
 
 
-@dataclass(frozen=True)
-class SamMed3DWay:
-    """How a checkpoint was trained to see a window.
-
-    as_stored_by_itk: axes (z, y, x), y towards Posterior and x Left, in place of (x, y, z) in RAS order.
-    intensities: what becomes 0 and what 255 beforehand; None for values as they are.
-    """
-
-    as_stored_by_itk: bool = False
-    intensities: IntensityRule | None = None
-
-    def turned(self, values_xyz: NDArray[Any]) -> NDArray[Any]:
-        """View a window (x, y, z) as the network has it."""
-        return np.flip(values_xyz, (0, 1)).transpose(2, 1, 0) if self.as_stored_by_itk else values_xyz
-
-    def turned_back(self, values: NDArray[Any]) -> NDArray[Any]:
-        """View a window as the network has it as (x, y, z)."""
-        return np.flip(values.transpose(2, 1, 0), (0, 1)) if self.as_stored_by_itk else values
-
-    def points(self, points_xyz: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-        """Return points (n, 3) of a window of `size` voxels as the network counts them."""
-        if not self.as_stored_by_itk:
-            return points_xyz
-        x, y, z = points_xyz.T
-        return np.stack([z, size - 1 - y, size - 1 - x], axis=1)
-
-
-TURBO_WAY = SamMed3DWay()
-CVPR_WAY = SamMed3DWay(as_stored_by_itk=True, intensities=IntensityRule(positive_only=True))
-
-
 class SamMed3DModel:
-    """See `WindowModel`. `device`: see `OnDevice`."""
+    """See `WindowModel`. device: see `OnDevice`.
+
+    as_stored_by_itk: whether the network was trained on axes (z, y, x), y towards Posterior and x Left, in place of
+    (x, y, z) in RAS order.
+    """
 
     coarse = 4
 
-    def __init__(self, network: SAMMed3D, way: SamMed3DWay = TURBO_WAY, device: str = "auto") -> None:
+    def __init__(self, network: SAMMed3D, device: str = "auto", *, as_stored_by_itk: bool = False) -> None:
         self.network = network
-        self.way = way
+        self._as_stored_by_itk = as_stored_by_itk
         self.size = network.image_size
         self._device = OnDevice(network, device)
 
@@ -75,7 +46,7 @@ class SamMed3DModel:
 
         Raises Cancelled, within half a block of the encoder.
         """
-        image = torch.from_numpy(np.ascontiguousarray(self.way.turned(standardise(window_xyz))))[None, None]
+        image = torch.from_numpy(np.ascontiguousarray(self._turned(standardise(window_xyz))))[None, None]
         return self._device.run(lambda: self._encode(image, cancel))
 
     def answer(
@@ -86,10 +57,10 @@ class SamMed3DModel:
         points_xyz: (n, 3) voxels of the window, all clicks so far. labels: 1 in the structure, 0 beside it.
         logits_xyz: what to refine, coarse; None where there is nothing yet, for which the network knows zeros.
         """
-        points = self.way.points(np.asarray(points_xyz, dtype=np.float32), self.size)
+        points = self._points(np.asarray(points_xyz, dtype=np.float32))
         clicks = torch.from_numpy(np.ascontiguousarray(points))[None]  # (1, n, 3)
         signs = torch.tensor([list(labels)])  # (1, n)
-        before = None if logits_xyz is None else np.ascontiguousarray(self.way.turned(logits_xyz))
+        before = None if logits_xyz is None else np.ascontiguousarray(self._turned(logits_xyz))
 
         def decode() -> tuple[Float32Array, float]:
             device = self._device.device
@@ -98,7 +69,7 @@ class SamMed3DModel:
             return logits[0, 0].float().cpu().numpy(), float(iou[0, 0])
 
         answer, iou = self._device.run(decode)
-        return np.ascontiguousarray(self.way.turned_back(answer)), min(max(iou, 0.0), 1.0)
+        return np.ascontiguousarray(self._turned_back(answer)), min(max(iou, 0.0), 1.0)
 
     def fine_probabilities(self, logits_xyz: Float32Array) -> Float32Array:
         """See `WindowModel`; enlarged linearly, as the network's authors do."""
@@ -115,3 +86,17 @@ class SamMed3DModel:
                 cancel.check()
                 tokens = step(tokens)
             return encoder.embedding(tokens).float()
+
+    # The cube as the network has it
+
+    def _turned(self, values_xyz: NDArray[Any]) -> NDArray[Any]:
+        return np.flip(values_xyz, (0, 1)).transpose(2, 1, 0) if self._as_stored_by_itk else values_xyz
+
+    def _turned_back(self, values: NDArray[Any]) -> NDArray[Any]:
+        return np.flip(values.transpose(2, 1, 0), (0, 1)) if self._as_stored_by_itk else values
+
+    def _points(self, points_xyz: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not self._as_stored_by_itk:
+            return points_xyz
+        x, y, z = points_xyz.T
+        return np.stack([z, self.size - 1 - y, self.size - 1 - x], axis=1)

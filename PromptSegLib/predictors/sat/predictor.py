@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from PromptSegLib.cancel import CancelToken, Progress
@@ -17,13 +18,12 @@ from PromptSegLib.errors import PromptError, VolumeError, WeightsError
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.predictors.names.found_structures import FoundStructures, names_asked, places_in
 from PromptSegLib.predictors.names.modality import modality_of
+from PromptSegLib.predictors.weighted import WeightedPredictor
 from PromptSegLib.structures.names import all_structures
 from PromptSegLib.volume import Image
 from PromptSegLib.weights.store import WeightsStore
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -44,29 +44,29 @@ class _Prepared:
     found: FoundStructures
 
 
-class SatPredictor:
+class SatPredictor(WeightedPredictor["SatModel"]):
     """Base of both sizes.
 
     The kind of image that the texts are about is known by the channel's name: ct, mri, us or pet. An image without
     such a name is taken for CT when it has values like air's, for MR otherwise, and the answer says so.
 
-    model: networks to use in place of the published weights. device: "auto", or a name such as "cpu". weights: where
-    weights are; by default the user's store.
-    Raises WeightsError, which says how to get them, when the weights are not here.
+    model: networks to use in place of those with the published weights. checkpoint: of the network that sees the
+    image; the text encoder's weights and the vocabulary are the published ones. The other arguments are
+    `WeightedPredictor`'s.
     """
 
-    capabilities: ClassVar[Capabilities]
     size: ClassVar[Any]
     window: ClassVar[tuple[int, int, int]] = (288, 288, 96)
 
     def __init__(
-        self, model: SatModel | None = None, *, device: str = "auto", weights: WeightsStore | None = None
+        self,
+        model: SatModel | None = None,
+        *,
+        device: str = "auto",
+        weights: WeightsStore | None = None,
+        checkpoint: Path | str | None = None,
     ) -> None:
-        self._model = model
-        self._device = device
-        self._weights = weights or WeightsStore()
-        if model is None:
-            self._weights.require(self.capabilities.name)
+        super().__init__(model, device=device, weights=weights, checkpoint=checkpoint)
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> _Prepared:
         """Prepare the image for the network; the network itself needs the texts, too. Raises VolumeError."""
@@ -92,7 +92,7 @@ class SatPredictor:
         names = names_asked(state.asked, self.capabilities.name)
         notes = [encoding.note, *dict.fromkeys(language_note(text) for text in names.values())]
         started = time.perf_counter()
-        model = self._loaded()
+        model = self.loaded()
         missing = encoding.found.missing(names.values())
         if missing:
             queries = model.queries(missing, encoding.modality)
@@ -109,22 +109,20 @@ class SatPredictor:
             yield Prediction({target: patch}, timings_ms=timings_ms, note=note, device=device, replaces=True)
             timings_ms = {}
 
-    def _loaded(self) -> SatModel:
-        if self._model is None:
-            self._model = self._load()
-        return self._model
-
-    def _load(self) -> SatModel:
+    def published(self) -> SatModel:
         from PromptSegLib.predictors.published import filled
         from PromptSegLib.predictors.sat.model import SatModel
 
         network, encoder = self._networks()
-        name = self.capabilities.name
-        vision, text, vocabulary = (file.path for file in self._weights.checkpoint(name).files)
-        filled(network, self._weights.state_dict(name, vision))
+        name = self.weights_name
+        _, text, vocabulary = (file.path for file in self._weights.checkpoint(name).files)
+        filled(network, self.state_dict())
         filled(encoder, self._weights.state_dict(name, text))
         words = read_vocabulary(self._weights.path(name, vocabulary), encoder.vocabulary)
         return SatModel(network, encoder, words, self._device, self.window)
+
+    def model_of(self, network: SatModel) -> SatModel:
+        return network
 
     def _networks(self) -> tuple[SAT, TextEncoder]:
         """Return both networks, to be filled with weights."""
@@ -142,17 +140,13 @@ class SatNano(SatPredictor):
     """SAT-Nano: 110 M parameters, and as many again for texts."""
 
     size = "nano"
-    capabilities = Capabilities(
-        name="sat-nano",
+    capabilities = Capabilities.published(
+        "sat-nano",
         title="SAT-Nano",
         summary="497 structures and lesions by their English names, in CT, MR, ultrasound and PET",
         dimensions=frozenset({3}),
         prompts=frozenset({"text", "class", "box3d+", "point+", "mask"}),
-        code_license="not stated",
-        weights_license="not stated",
-        weights=("sat-nano",),
         devices=("cuda", "mps", "cpu"),
-        citation="Zhao et al., One Model to Rule them All, arXiv:2312.17183",
     )
 
 
@@ -160,17 +154,13 @@ class SatPro(SatPredictor):
     """SAT-Pro: 475 M parameters; better, and four times slower."""
 
     size = "pro"
-    capabilities = Capabilities(
-        name="sat-pro",
+    capabilities = Capabilities.published(
+        "sat-pro",
         title="SAT-Pro",
         summary="as SAT-Nano, of four times its size",
         dimensions=frozenset({3}),
         prompts=SatNano.capabilities.prompts,
-        code_license="not stated",
-        weights_license="not stated",
-        weights=("sat-pro",),
         devices=("cuda", "mps", "cpu"),
-        citation="Zhao et al., One Model to Rule them All, arXiv:2312.17183",
     )
 
 

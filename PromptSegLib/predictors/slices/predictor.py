@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,17 +17,19 @@ from PromptSegLib.bitmask import BitMask, BoolArray
 from PromptSegLib.cancel import CancelToken, Progress, no_progress
 from PromptSegLib.errors import PromptError
 from PromptSegLib.imaging.windowing import IntensityRule, as_grey, as_rgb
-from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
+from PromptSegLib.predictors.base import Prediction, TargetState
 from PromptSegLib.predictors.slices.embedding_cache import EmbeddingCache
 from PromptSegLib.predictors.slices.memory import SliceMemory, SliceRecord
 from PromptSegLib.predictors.slices.model import ObjectAnswer, ObjectPrompts, SliceModel
 from PromptSegLib.predictors.slices.prompts import objects_like, objects_on
 from PromptSegLib.predictors.slices.slice_choice import slice_through, slices_of_prompts
 from PromptSegLib.predictors.slices.slices import Slice
+from PromptSegLib.predictors.weighted import WeightedPredictor
 from PromptSegLib.prompts import MaskPrompt, Prompt
 from PromptSegLib.view import View, Window
 from PromptSegLib.volume import Image, Volume
 from PromptSegLib.weights.places import default_folder
+from PromptSegLib.weights.store import WeightsStore
 
 Place = tuple[Hashable, Window | None]
 
@@ -74,35 +76,36 @@ class SliceAnswer:
         return sum(scores) / len(scores) if scores else None
 
 
-class SlicePredictor(ABC):
-    """Base of the predictors whose network sees one slice at a time; they differ in `_load` and the constants.
+class SlicePredictor(WeightedPredictor[SliceModel]):
+    """Base of the predictors whose network sees one slice at a time; they differ in their network and the constants.
 
     Prompts are grouped by slice (see `slices_of_prompts`), and a slice is predicted anew only when its prompts
     changed. An embedding is computed once for each slice and kept in `cache`, by default one that all predictors of
-    the process share. The first channel of an image is used.
+    the process share. The first channel of an image is used. The other arguments are `WeightedPredictor`'s.
     """
 
-    capabilities: ClassVar[Capabilities]
     intensities: ClassVar[IntensityRule]
     sees_colour: ClassVar[bool] = True
 
-    def __init__(self, *, cache: EmbeddingCache | None = None) -> None:
+    def __init__(
+        self,
+        network: Any = None,
+        *,
+        device: str = "auto",
+        weights: WeightsStore | None = None,
+        checkpoint: Path | str | None = None,
+        cache: EmbeddingCache | None = None,
+    ) -> None:
+        super().__init__(network, device=device, weights=weights, checkpoint=checkpoint)
         self._cache = cache or shared_cache()
-        self._model: SliceModel | None = None
-
-    @abstractmethod
-    def _load(self) -> SliceModel:
-        """Return the network, ready to run. Raises WeightsError."""
 
     # The seam to a session
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> SliceEncoding:
         """Load the network; slices are encoded when they are prompted."""
-        if self._model is None:
-            progress(0.0, "loading the weights")
-            self._model = self._load()
+        model = self.loaded(progress)
         cancel.check()
-        return SliceEncoding(image.reference, self._model, self.intensities)
+        return SliceEncoding(image.reference, model, self.intensities)
 
     def predict(
         self, encoding: SliceEncoding, state: TargetState, cancel: CancelToken, progress: Progress

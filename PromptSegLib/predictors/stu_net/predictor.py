@@ -89,20 +89,15 @@ PLAN = Plan(
 
 
 def _capabilities(letter: str, size: str, summary: str) -> Capabilities:
-    name = f"stu-net-{letter}"
-    return Capabilities(
-        name=name,
+    return Capabilities.published(
+        f"stu-net-{letter}",
         title=f"STU-Net {size}",
         summary=summary,
         dimensions=frozenset({3}),
         prompts=PROMPTS,
-        code_license="Apache-2.0",
-        weights_license="Apache-2.0",
-        weights=(name,),
         classes=PLAN.classes,
         channels_of=dict.fromkeys(PLAN.classes, PLAN.channels),
         devices=("cuda", "mps", "cpu"),
-        citation="Huang et al., STU-Net, arXiv:2304.06716",
     )
 
 
@@ -112,7 +107,7 @@ class StuNet(ClassPredictor):
     plans = (PLAN,)
     size: ClassVar[Size]
 
-    def published(self) -> nn.Module:
+    def build(self) -> nn.Module:
         from PromptSegLib.predictors.stu_net.network import STUNet
 
         return STUNet.of_size(self.size)

@@ -21,24 +21,20 @@ def _plan(number: int, task: Task) -> Plan:
 class UniSegPredictor(ClassPredictor):
     """Each structure belongs to one task; structures of several tasks take a run for each task."""
 
-    capabilities = Capabilities(
-        name="uniseg",
+    capabilities = Capabilities.published(
+        "uniseg",
         title="UniSeg",
         summary="11 tasks by name: organs and their tumours in CT, prostate and brain tumours in MR, tumours in PET/CT",
         dimensions=frozenset({3}),
         prompts=PROMPTS,
-        code_license="non-commercial",
-        weights_license="non-commercial",
-        weights=("uniseg",),
         classes=tuple(name for task in TASKS for name in task.classes),
         tasks={task.name: task.classes for task in TASKS},
         channels_of={name: task.channels for task in TASKS for name in task.classes},
         devices=("cuda", "mps", "cpu"),
-        citation="Ye et al., UniSeg, MICCAI 2023, arXiv:2304.03493",
     )
     plans = tuple(_plan(number, task) for number, task in enumerate(TASKS))
 
-    def published(self) -> nn.Module:
+    def build(self) -> nn.Module:
         from PromptSegLib.predictors.uniseg.network import UniSeg
 
         return UniSeg()

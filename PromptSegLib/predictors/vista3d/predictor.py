@@ -20,9 +20,9 @@ from PromptSegLib.predictors.names.modality import modality_of
 from PromptSegLib.predictors.names.named_places import NOWHERE, part_at
 from PromptSegLib.predictors.registry import class_named
 from PromptSegLib.predictors.vista3d.classes import NUMBERS, PARTS
+from PromptSegLib.predictors.weighted import WeightedPredictor
 from PromptSegLib.prompts import Box, ClassPrompt, Point, Prompt
 from PromptSegLib.volume import Image
-from PromptSegLib.weights.store import WeightsStore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,38 +50,20 @@ class _Before:
     mask: BitMask | None
 
 
-class Vista3d:
-    """network: one to use in place of the published weights. device: "auto", or a name such as "cpu". weights: where
-    weights are; by default the user's store.
+class Vista3d(WeightedPredictor["Vista3dModel"]):
+    """See `WeightedPredictor` for the arguments. window: of the network, in voxels."""
 
-    Raises WeightsError, which says how to get them, when the weights are not here.
-    """
-
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        name="vista3d",
+    capabilities = Capabilities.published(
+        "vista3d",
         title="VISTA3D",
         summary="127 structures and lesions in CT by their names, and clicks on them and on others",
         dimensions=frozenset({3}),
         prompts=frozenset({"class", "point+", "point-", "box3d+", "mask"}),
         classes=tuple(NUMBERS),
-        code_license="Apache-2.0",
         corrects=True,
-        weights_license="NVIDIA license, non-commercial",
-        weights=("vista3d",),
         devices=("cuda", "cpu"),
-        citation="He et al., VISTA3D, CVPR 2025, arXiv:2406.05285",
     )
     window: ClassVar[tuple[int, int, int]] = (128, 128, 128)
-
-    def __init__(
-        self, network: VISTA3D | None = None, *, device: str = "auto", weights: WeightsStore | None = None
-    ) -> None:
-        self._network = network
-        self._device = device
-        self._weights = weights or WeightsStore()
-        self._model: Vista3dModel | None = None
-        if network is None:
-            self._weights.require("vista3d")
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> _Prepared:
         """Prepare the image for the network. Raises VolumeError for colour."""
@@ -115,13 +97,30 @@ class Vista3d:
         for target, prompts in state.asked.items():
             cancel.check()
             patch, feedback = self._answer(encoding, prompts, classes[target], before[target], cancel)
-            device = self._loaded().on_device
+            device = self.loaded().on_device
             nothing = "" if patch.mask_kji.size else "nothing was found there"
             note = "; ".join(filter(None, [encoding.note, nothing, device.note]))
             yield Prediction(
                 {target: patch}, None, timings_ms, note, feedback, device=str(device.device), replaces=True
             )
             timings_ms = {}
+
+    def build(self) -> VISTA3D:
+        """Return the network, with numbers of no meaning: it computes some when it is made."""
+        from monai.networks.nets.vista3d import vista3d132
+
+        network: VISTA3D = vista3d132()
+        return network
+
+    def published(self) -> VISTA3D:
+        from PromptSegLib.predictors.published import filled
+
+        return filled(self.build(), self.state_dict())
+
+    def model_of(self, network: VISTA3D) -> Vista3dModel:
+        from PromptSegLib.predictors.vista3d.model import Vista3dModel
+
+        return Vista3dModel(network, self._device, self.window)
 
     # Within
 
@@ -143,7 +142,7 @@ class Vista3d:
         missing = encoding.found.missing([part for name in names for part in PARTS.get(name, (name,))])
         if missing:
             numbers = [NUMBERS[part] for part in missing]
-            masks = self._loaded().class_masks(encoding.values, encoding.sampling, numbers, cancel, progress)
+            masks = self.loaded().class_masks(encoding.values, encoding.sampling, numbers, cancel, progress)
             for part, mask in zip(missing, masks, strict=True):
                 encoding.found.keep(part, mask)
 
@@ -179,7 +178,7 @@ class Vista3d:
         from PromptSegLib.predictors.vista3d.click_merging import merged
 
         number = NUMBERS[name] if name is not None and name not in PARTS else None
-        answer, answered = self._loaded().click_masks(encoding.values, encoding.sampling, points, number, cancel)
+        answer, answered = self.loaded().click_masks(encoding.values, encoding.sampling, points, number, cancel)
         before = mask or BitMask(answer.shape_kji)
         extent = answered.bounds() or NOWHERE.extent
         extent = extent.union(before.bounds())
@@ -187,24 +186,6 @@ class Vista3d:
             return NOWHERE
         grid = encoding.sampling.image.cropped(extent)
         return Patch(extent, merged(before.read(extent), answer.read(extent), answered.read(extent), points, grid))
-
-    def _loaded(self) -> Vista3dModel:
-        if self._model is None:
-            from PromptSegLib.predictors.vista3d.model import Vista3dModel
-
-            self._model = Vista3dModel(self._network or self._read(), self._device, self.window)
-        return self._model
-
-    def _build(self) -> VISTA3D:
-        from monai.networks.nets.vista3d import vista3d132
-
-        network: VISTA3D = vista3d132()
-        return network
-
-    def _read(self) -> VISTA3D:
-        from PromptSegLib.predictors.published import filled
-
-        return filled(self._build(), self._weights.state_dict("vista3d"))
 
 
 def _points(prompts: Sequence[Prompt]) -> list[Point]:

@@ -422,7 +422,7 @@ def test_checkpoints_of_the_published_sizes_are_read_strictly_and_take_no_memory
 @pytest.mark.parametrize("kind", [UniSegPredictor, AutoPet2022])
 def test_the_published_windows_suit_the_networks(kind):
     with torch.device("meta"):
-        network = kind.published(None)
+        network = kind.build(None)
         for plan in kind.plans:
             image = torch.empty(1, len(plan.channels), *plan.window)
             logits = kind.logits(None, plan, network, image)

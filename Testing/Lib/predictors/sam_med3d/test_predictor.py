@@ -14,6 +14,7 @@ import torch
 from key_made_weights import state_dict_from_keys
 from recording import RecordingObserver
 from references import ELSEWHERE, FOLDERS, needs_all_references
+from sam_med3d_script import prepare_region, region_about, region_to_image, resample_isotropic
 from tiny_networks import (
     TinySamMed3D,
     TinySamMed3DCvpr,
@@ -32,12 +33,6 @@ from PromptSegLib.predictors.sam_med3d import model as sam_med3d_model
 from PromptSegLib.predictors.sam_med3d.model import SamMed3DModel
 from PromptSegLib.predictors.sam_med3d.network import SAMMed3D
 from PromptSegLib.predictors.sam_med3d.predictor import SamMed3D, SamMed3DCvpr
-from PromptSegLib.predictors.sam_med3d.preparation import (
-    prepare_region,
-    region_about,
-    region_to_image,
-    resample_isotropic,
-)
 from PromptSegLib.predictors.torch_device import OUT_OF_MEMORY_NOTE
 from PromptSegLib.prompts import Box, Point, Scribble
 from PromptSegLib.session.session import Session
@@ -375,8 +370,7 @@ def test_when_the_gpu_s_memory_runs_out_the_cpu_goes_on_and_says_so():
     network.image_encoder.tokens = hungry
     predictor = SamMed3D(network, device="cpu", most_grown=0)
     session = Session(volume, predictor)
-    predictor._model = predictor._load()
-    place = predictor._model._device
+    place = predictor.loaded()._device
     place.device, place._is_there = torch.device("meta"), True  # a GPU that is not here
     session.add(point(volume, (40, 33, 30)))
     assert OUT_OF_MEMORY_NOTE in session.prediction.note

@@ -5,17 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from references import KEPT_HERE
+from sam_med3d_script import prepare_region, region_about, region_to_image, resample_isotropic
 from volume_references import VolumeReference
 
 from PromptSegLib.geometry import Grid, flip_axes, transpose_kji_to_ijk
 from PromptSegLib.imaging.aligned_sampling import AlignedSampling
-from PromptSegLib.predictors.sam_med3d.preparation import (
-    prepare_region,
-    region_about,
-    region_to_image,
-    resample_isotropic,
-    standardise,
-)
+from PromptSegLib.predictors.sam_med3d.preparation import standardise
 
 
 def grid_of(shape_kji, spacing_mm, signs=(1, 1, 1)) -> Grid:
