@@ -117,7 +117,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _chosen(names: tuple[str, ...] | None) -> tuple[str, ...]:
     """Return the models that `names` means: "ready" is each one that takes clicks or boxes and has its weights here."""
-    from PromptSegLib.predictors.registry import capabilities_of, predictor_names
+    from PromptSegLib.predictors.registry import usable_predictors
     from PromptSegLib.weights.store import WeightsStore
 
     if names is None:
@@ -126,8 +126,7 @@ def _chosen(names: tuple[str, ...] | None) -> tuple[str, ...]:
         return names
     store = WeightsStore()
     ready = []
-    for name in predictor_names():
-        capabilities = capabilities_of(name)
+    for name, capabilities in usable_predictors().items():
         is_here = all(store.status(weights).state == "ready" for weights in capabilities.weights)
         if capabilities.weights and is_here and capabilities.prompts & {"point+", "box2d+", "box3d+"}:
             ready.append(name)

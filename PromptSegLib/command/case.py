@@ -19,7 +19,7 @@ from PromptSegLib.io.output_file import check_can_be_written
 from PromptSegLib.io.prompts import read_prompts
 from PromptSegLib.io.segmentation import check_fits
 from PromptSegLib.predictors.base import Predictor
-from PromptSegLib.predictors.registry import target_named
+from PromptSegLib.predictors.naming import target_named
 from PromptSegLib.predictors.slices.slice_choice import slices_of_prompts
 from PromptSegLib.predictors.slices.slices import ArraySlice
 from PromptSegLib.prompts import ClassPrompt, Prompt, TextPrompt

@@ -8,6 +8,7 @@ from typing import Any
 
 from PromptSegLib.command.arguments import Parser
 from PromptSegLib.command.console import print_json, print_table
+from PromptSegLib.errors import UnknownPredictorError
 from PromptSegLib.predictors.base import PROMPT_FEATURES, Capabilities
 from PromptSegLib.predictors.registry import capabilities_of, predictor_names
 from PromptSegLib.structures.names import find_structure, search
@@ -27,12 +28,19 @@ def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.model is not None:
         return _list_classes(capabilities_of(arguments.model), arguments.search, arguments.json)
-    records = [_record(name) for name in predictor_names()]
+    records, broken = [], []
+    for name in predictor_names():
+        try:
+            records.append(_record(name))
+        except UnknownPredictorError as error:
+            broken.append({"name": name, "broken": str(error)})
     if arguments.json:
-        print_json(records)
+        print_json([*records, *broken])
         return 0
     head = ("NAME", "DIMENSIONS", "PROMPTS", "WEIGHTS", "LICENSE OF CODE", "OF WEIGHTS")
     print_table(head, [_row(record) for record in records])
+    for record in broken:
+        print(f"{record['name']} cannot be used: {record['broken']}")
     return 0
 
 

@@ -11,7 +11,8 @@ from PromptSegLib.command.cases import segment_list
 from PromptSegLib.command.console import ProgressBar, print_json
 from PromptSegLib.io.segmentation import FORMATS
 from PromptSegLib.predictors.base import Predictor
-from PromptSegLib.predictors.registry import capabilities_of, classes_of_task, create_predictor
+from PromptSegLib.predictors.naming import classes_of_task
+from PromptSegLib.predictors.registry import capabilities_of, create_predictor
 from PromptSegLib.prompts import ClassPrompt, TextPrompt
 from PromptSegLib.view import Window
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from PromptSegLib.errors import PromptError
 from PromptSegLib.predictors.base import Capabilities
-from PromptSegLib.predictors.registry import class_named
+from PromptSegLib.predictors.naming import class_named
 from PromptSegLib.prompts import ClassPrompt, TextPrompt
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from PromptSegLib.bitmask import BitMask, Patch
 from PromptSegLib.cancel import CancelToken, Progress
@@ -164,7 +164,10 @@ class Prediction:
 class Predictor(Protocol):
     """A system that turns prompts into masks. Methods run on the executor's thread, one call at a time."""
 
-    capabilities: ClassVar[Capabilities]
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do: the same as its class's, or its own where a class serves several models."""
+        ...
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> Any:
         """Do once for `image` what need not be done again for each prompt, and return it.

@@ -1,22 +1,33 @@
-"""Which predictors there are. A new one is a file beside this one, and a line here."""
+"""Which predictors there are: those of the library, and those that other packages bring along.
+
+A new one of the library is a folder beside this file and a line in `BUILT_IN`. Another package declares its own as
+entry points of the group "promptseg.predictors", name = "module:Class" of a predictor, or of an `Entry`. Whatever is
+wrong with one of them is said where it is asked for, and is no harm to the others.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from PromptSegLib.errors import PredictionError, PromptError, UnknownPredictorError, UnsupportedPromptError
+from PromptSegLib.errors import PredictionError, UnknownPredictorError, UnsupportedPromptError
 from PromptSegLib.predictors.base import Capabilities, Predictor, feature_of
 from PromptSegLib.predictors.devices import check_device_name
-from PromptSegLib.prompts import ClassPrompt, Prompt, TextPrompt
-from PromptSegLib.structures.names import name_among
+from PromptSegLib.predictors.naming import class_named
+from PromptSegLib.prompts import ClassPrompt, Prompt
+
+GROUP = "promptseg.predictors"
+"""The group of entry points by which other packages declare predictors."""
 
 # Module : class. Modules import torch and the like inside of functions, so that listing them costs nothing.
-_PREDICTORS = {
+BUILT_IN = {
     "default": "PromptSegLib.predictors.default.predictor:DefaultPredictor",
     "classical": "PromptSegLib.predictors.classical.predictor:ClassicalPredictor",
     "sam-med2d": "PromptSegLib.predictors.sam.predictor:SamMed2D",
@@ -47,40 +58,63 @@ _PREDICTORS = {
     "vista3d": "PromptSegLib.predictors.vista3d.predictor:Vista3d",
 }
 
-# Other names for them.
-_ALIASES: dict[str, str] = {}
+
+@dataclass(frozen=True)
+class Entry:
+    """A predictor that can be made.
+
+    capabilities: what it can do, known without importing torch. make: returns a new one; where it has an argument
+    `device`, that is where it is to run, and others are its options.
+    """
+
+    capabilities: Capabilities
+    make: Callable[..., Predictor]
+
+    @property
+    def takes_device(self) -> bool:
+        """Whether it can be told where to run."""
+        return "device" in self.options
+
+    @property
+    def options(self) -> Mapping[str, inspect.Parameter]:
+        """What it can be made with."""
+        return inspect.signature(self.make).parameters
 
 
 def predictor_names() -> tuple[str, ...]:
-    """Return the names of all predictors, "default" first."""
-    return tuple(dict.fromkeys((*_ALIASES, *_PREDICTORS)))
+    """Return the names of all predictors, "default" first. `capabilities_of` says of a broken one what is wrong."""
+    return (*BUILT_IN, *(name for name in sorted(_installed()) if name not in BUILT_IN))
 
 
 def capabilities_of(name: str) -> Capabilities:
-    """Return what the predictor `name` can do. Raises UnknownPredictorError."""
-    return _class_of(name).capabilities
+    """Return what the predictor `name` can do. Raises UnknownPredictorError, with the reason for one that is broken."""
+    return entry_of(name).capabilities
+
+
+def usable_predictors() -> Mapping[str, Capabilities]:
+    """Return what the predictors can do, by name, without those that are broken."""
+    usable = {}
+    for name in predictor_names():
+        with suppress(UnknownPredictorError):
+            usable[name] = capabilities_of(name)
+    return usable
 
 
 def create_predictor(name: str, device: str = "auto", **options: Any) -> Predictor:
     """Return a new predictor `name`, or of a class elsewhere, given as "package.module:Class".
 
-    device: see `PromptSegLib.predictors.devices`; a predictor that knows the CPU alone runs there, whatever is asked for, and
-    each prediction says where it was made. options: what else its class is made with, such as the `server` of
-    "nninteractive-server".
+    device: see `predictors.devices`; a predictor that knows the CPU alone runs there, whatever is asked for, and each
+    prediction says where it was made. options: what else it is made with, such as the `server` of
+    "nninteractive-server" or the `checkpoint` of one with weights.
 
     Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name or the predictor
     has no such option, and ConsentError when it would send the image away.
     """
     check_device_name(device)
-    make: Callable[..., Predictor] = _class_of(name)
-    if unknown := [option for option in options if option not in inspect.signature(make).parameters]:
+    entry = entry_of(name)
+    if unknown := [option for option in options if option not in entry.options]:
         raise PredictionError(f"expected options that {name!r} has, got {', '.join(unknown)}: it has no such option")
-    return make(device=device, **options) if takes_device(make) else make(**options)
-
-
-def takes_device(make: Callable[..., Predictor]) -> bool:
-    """Tell whether a predictor's class can be told where to run."""
-    return "device" in inspect.signature(make).parameters
+    return entry.make(device=device, **options) if entry.takes_device else entry.make(**options)
 
 
 def check_takes(capabilities: Capabilities, prompt: Prompt) -> None:
@@ -92,55 +126,68 @@ def check_takes(capabilities: Capabilities, prompt: Prompt) -> None:
         if isinstance(prompt, ClassPrompt):
             class_named(capabilities, prompt.name)
         return
-    takers = [name for name in _PREDICTORS if capabilities_of(name).takes(prompt)]
-    others = f"; {', '.join(takers)} would" if takers else "; no predictor here does"
+    takers = [name for name, others in usable_predictors().items() if others.takes(prompt)]
+    would = f"; {', '.join(takers)} would" if takers else "; no predictor here does"
     raise UnsupportedPromptError(
         f"expected {', '.join(sorted(capabilities.prompts))} for {capabilities.name!r}, got {feature_of(prompt)}: "
-        f"it does not take that{others}"
+        f"it does not take that{would}"
     )
 
 
-def target_named(capabilities: Capabilities, prompt: ClassPrompt | TextPrompt) -> str:
-    """Return what the target is called that a name asks for. Raises PromptError for a class that is not known."""
-    return prompt.text if isinstance(prompt, TextPrompt) else class_named(capabilities, prompt.name)
+def entry_of(name: str) -> Entry:
+    """Return how the predictor `name` is made, or a class elsewhere, given as "package.module:Class".
 
-
-def class_named(capabilities: Capabilities, name: str) -> str:
-    """Return what the predictor calls the structure `name`. Raises PromptError, with the nearest, if it has none."""
-    return name_among(name, capabilities.classes, capabilities.name) if capabilities.classes else name
-
-
-def classes_of_task(capabilities: Capabilities, task: str) -> tuple[str, ...]:
-    """Return the structures that a task of the predictor finds together.
-
-    Raises PromptError, with the nearest, when it has no such task.
+    Raises UnknownPredictorError, with the reason for one that is broken.
     """
-    by_name = {name.casefold(): classes for name, classes in capabilities.tasks.items()}
-    if (classes := by_name.get(" ".join(task.split()).casefold())) is not None:
-        return classes
-    if not by_name:
-        raise PromptError(f"expected a predictor with tasks, got {capabilities.name!r}: it has none")
-    near = difflib.get_close_matches(task.casefold(), by_name, n=3, cutoff=0.4)
-    hint = f"; did you mean {', '.join(near)}?" if near else ""
-    raise PromptError(f"expected one of the tasks {', '.join(capabilities.tasks)}, got {task!r}{hint}")
+    if name in BUILT_IN:
+        return _entry(_imported(BUILT_IN[name]))
+    if ":" in name:
+        try:
+            return _entry(_imported(name))
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UnknownPredictorError(f"expected a predictor as module:Class, got {name!r}: {error}") from error
+    if name in _installed():
+        return _loaded(name, _installed()[name])
+    near = difflib.get_close_matches(name, predictor_names(), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise UnknownPredictorError(f"expected one of {', '.join(predictor_names())}, got {name!r}{hint}")
 
 
 @cache
-def _class_of(name: str) -> type[Predictor]:
-    if ":" in name:
-        try:
-            return _imported(name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise UnknownPredictorError(f"expected a predictor as module:Class, got {name!r}: {error}") from error
-    location = _PREDICTORS.get(_ALIASES.get(name, name))
-    if location is None:
-        near = difflib.get_close_matches(name, predictor_names(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UnknownPredictorError(f"expected one of {', '.join(predictor_names())}, got {name!r}{hint}")
-    return _imported(location)
-
-
-def _imported(location: str) -> type[Predictor]:
-    module, attribute = location.split(":")
-    found: type[Predictor] = getattr(importlib.import_module(module), attribute)
+def _installed() -> Mapping[str, EntryPoint]:
+    """Return what other packages declare, by name; of two of one name the first."""
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
+        found.setdefault(point.name, point)
     return found
+
+
+def _loaded(name: str, point: EntryPoint) -> Entry:
+    """Return what an entry point stands for."""
+    package = f"the package {point.dist.name}" if point.dist is not None else "another package"
+    try:
+        entry = _entry(point.load())
+    except Exception as error:
+        raise UnknownPredictorError(
+            f"expected {name!r} of {package} to be a predictor, got {type(error).__name__}: {error}"
+        ) from error
+    if entry.capabilities.name != name:
+        raise UnknownPredictorError(
+            f"expected {name!r} of {package} to go by that name, got {entry.capabilities.name!r} in its capabilities"
+        )
+    return entry
+
+
+def _entry(found: Any) -> Entry:
+    """Return the entry for a predictor's class, or `found` itself when it is one. Raises ValueError for others."""
+    if isinstance(found, Entry):
+        return found
+    capabilities = getattr(found, "capabilities", None)
+    if not isinstance(capabilities, Capabilities) or not callable(found):
+        raise ValueError(f"expected a class with capabilities, or an Entry, got {found!r}")
+    return Entry(capabilities, found)
+
+
+def _imported(location: str) -> Any:
+    module, attribute = location.split(":")
+    return getattr(importlib.import_module(module), attribute)

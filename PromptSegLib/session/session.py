@@ -24,13 +24,8 @@ from PromptSegLib.execution.executor import Executor, ImmediateExecutor, Job
 from PromptSegLib.geometry import Extent
 from PromptSegLib.imaging.rasterize import mask_on_grid
 from PromptSegLib.predictors.base import Capabilities, EncodesAhead, Prediction, Predictor, TargetState
-from PromptSegLib.predictors.registry import (
-    capabilities_of,
-    check_takes,
-    classes_of_task,
-    create_predictor,
-    target_named,
-)
+from PromptSegLib.predictors.naming import classes_of_task, target_named
+from PromptSegLib.predictors.registry import capabilities_of, check_takes, create_predictor
 from PromptSegLib.prompts import ClassPrompt, MaskPrompt, Prompt, TextPrompt, check_inside, checked_mask
 from PromptSegLib.session.history import Answer, Step, TargetRecord
 from PromptSegLib.session.ledger import Ledger

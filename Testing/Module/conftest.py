@@ -34,16 +34,14 @@ def slicer_app(behind_the_scenes):
 @pytest.fixture
 def model(monkeypatch):
     """The default model: its answers are known to the voxel, at once unless its gate is closed."""
-    names = {"shapes": "shape_model:ShapePredictor", "points": "shape_model:PointsOnly"}
-    monkeypatch.setattr(registry, "_PREDICTORS", names)
-    monkeypatch.setattr(registry, "_ALIASES", {"default": "shapes"})
+    shapes = "shape_model:ShapePredictor"
+    names = {"default": shapes, "shapes": shapes, "points": "shape_model:PointsOnly"}
+    monkeypatch.setattr(registry, "BUILT_IN", names)
     monkeypatch.setattr(ShapePredictor, "error", None)
-    registry._class_of.cache_clear()
     ShapePredictor.gate.set()
     ShapePredictor.started.clear()
     yield ShapePredictor
     ShapePredictor.gate.set()
-    registry._class_of.cache_clear()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from PromptSegLib.predictors import registry
 @pytest.fixture
 def sure(user, image, monkeypatch):
     """The user, with a model that says how sure it is."""
-    monkeypatch.setitem(registry._PREDICTORS, "sure", "shape_model:Sure")
+    monkeypatch.setitem(registry.BUILT_IN, "sure", "shape_model:Sure")
     choose(user, "sure")
     return user
 

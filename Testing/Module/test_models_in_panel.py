@@ -39,10 +39,7 @@ def model(monkeypatch, tmp_path):
     catalogue = save_tiny_med3d(tmp_path / "weights")
     monkeypatch.setattr("PromptSegLib.weights.store.load_catalogue", lambda: catalogue)
     for name, place in SMALL.items():
-        monkeypatch.setitem(registry._PREDICTORS, name, place)
-    registry._class_of.cache_clear()
-    yield
-    registry._class_of.cache_clear()
+        monkeypatch.setitem(registry.BUILT_IN, name, place)
 
 
 @pytest.fixture(params=["straight", "oblique"])

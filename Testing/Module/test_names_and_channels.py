@@ -21,7 +21,7 @@ def choose(user, name):
 @pytest.fixture
 def organs(user, scene, monkeypatch):
     """An image of a liver in two parts, a spleen and a kidney, and a model that knows them by name."""
-    monkeypatch.setitem(registry._PREDICTORS, "values", "fakes:ValuePredictor")
+    monkeypatch.setitem(registry.BUILT_IN, "values", "fakes:ValuePredictor")
     user.ui.modelComboBox.addItem("values", "values")
     array = np.zeros((20, 30, 40), dtype=np.int16)
     array[8:12, 5:10, 5:10] = LIVER
@@ -110,7 +110,7 @@ def test_clicks_of_a_model_of_names_wait_for_a_name(user, organs):
 
 
 def test_a_model_of_free_text_is_offered_all_known_structures_and_takes_any_words(user, organs, monkeypatch):
-    monkeypatch.setitem(registry._PREDICTORS, "words", "shape_model:Words")
+    monkeypatch.setitem(registry.BUILT_IN, "words", "shape_model:Words")
     user.ui.modelComboBox.addItem("words", "words")
     choose(user, "words")
     user.ui.searchEdit.text = "kidney_left"
@@ -179,7 +179,7 @@ def test_a_name_then_a_click_of_another_model_corrects_it(user, organs):
 @pytest.fixture
 def pet_ct(user, scene, monkeypatch):
     """CT and PET on grids of their own, and a model that wants both."""
-    monkeypatch.setitem(registry._PREDICTORS, "pet-ct", "fakes:HotInBodyPredictor")
+    monkeypatch.setitem(registry.BUILT_IN, "pet-ct", "fakes:HotInBodyPredictor")
     user.ui.modelComboBox.addItem("pet-ct", "pet-ct")
     ct = np.full((20, 30, 40), 40, dtype=np.int16)
     pet = np.zeros((20, 30, 40), dtype=np.int16)

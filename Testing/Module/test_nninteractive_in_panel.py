@@ -19,11 +19,8 @@ def model(monkeypatch, tmp_path):
     folder = save_model(tmp_path / "model", decay=0.9)
     LocalSession(folder, "cpu")
     monkeypatch.setenv("NNINTERACTIVE_MODEL", str(folder))
-    monkeypatch.setattr(registry, "_PREDICTORS", {"nninteractive": "nninteractive_model:NamedClosedForm"})
-    monkeypatch.setattr(registry, "_ALIASES", {"default": "nninteractive"})
-    registry._class_of.cache_clear()
-    yield
-    registry._class_of.cache_clear()
+    closed_form = "nninteractive_model:NamedClosedForm"
+    monkeypatch.setattr(registry, "BUILT_IN", {"default": closed_form, "nninteractive": closed_form})
 
 
 def test_prompts_placed_in_views_are_answered_in_3d_and_undone(user, image):

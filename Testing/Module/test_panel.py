@@ -237,7 +237,7 @@ def test_the_polarity_returns_to_plus_with_every_new_structure(user, image):
 
 
 def test_the_device_is_chosen_and_what_was_used_is_told(user, image, monkeypatch):
-    monkeypatch.setitem(registry._PREDICTORS, "movable", "worker_fakes:MovablePredictor")
+    monkeypatch.setitem(registry.BUILT_IN, "movable", "worker_fakes:MovablePredictor")
     ui = user.ui
     assert [ui.deviceComboBox.itemData(n) for n in range(ui.deviceComboBox.count)] == list(devices_here())
     assert ui.deviceLabel.text == "Not used yet"
@@ -467,7 +467,7 @@ def test_a_key_can_be_changed_and_is_remembered(user, image):
 
 
 def test_a_slice_by_slice_model_carries_the_segment_through_the_volume(user, scene, monkeypatch):
-    monkeypatch.setitem(registry._PREDICTORS, "perfect", "slice_phantoms:PerfectPredictor")
+    monkeypatch.setitem(registry.BUILT_IN, "perfect", "slice_phantoms:PerfectPredictor")
     user.ui.modelComboBox.addItem("perfect", "perfect")
     grid = Grid((30, 40, 50), np.eye(4))
     truth = ball(grid, (25.0, 20.0, 15.0), 9)

@@ -265,8 +265,8 @@ def save_another_scene(path):
 
 
 def test_two_hundred_random_actions_leave_the_scene_consistent(model, monkeypatch):
-    monkeypatch.setitem(registry._PREDICTORS, "values", "fakes:ValuePredictor")
-    monkeypatch.setitem(registry._PREDICTORS, "sure", "shape_model:Sure")
+    monkeypatch.setitem(registry.BUILT_IN, "values", "fakes:ValuePredictor")
+    monkeypatch.setitem(registry.BUILT_IN, "sure", "shape_model:Sure")
     assert ShapePredictor.gate.is_set()
     run_state_machine_as_test(
         Day,

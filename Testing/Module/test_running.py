@@ -332,7 +332,7 @@ def idle(user, duration_s):
 
 
 def test_while_a_tool_is_in_hand_the_model_prepares_for_the_slice_that_is_looked_at(user, image, monkeypatch):
-    monkeypatch.setitem(registry._PREDICTORS, "prepares", "shape_model:Prepares")
+    monkeypatch.setitem(registry.BUILT_IN, "prepares", "shape_model:Prepares")
     monkeypatch.setattr(Prepares, "views", [])
     user.ui.modelComboBox.addItem("prepares", "prepares")
     user.ui.modelComboBox.setCurrentIndex(user.ui.modelComboBox.findData("prepares"))
@@ -356,7 +356,7 @@ def remote(user, image, monkeypatch):
     """The model on a server is chosen; nobody agreed to anything."""
     for variable in (SERVER_VARIABLE, CONSENT_VARIABLE, KEY_VARIABLE):
         monkeypatch.setenv(variable, "")
-    monkeypatch.setitem(registry._PREDICTORS, "remote", "shape_model:Remote")
+    monkeypatch.setitem(registry.BUILT_IN, "remote", "shape_model:Remote")
     Remote.asked.clear()
     user.ui.modelComboBox.addItem("remote", "remote")
     user.ui.modelComboBox.setCurrentIndex(user.ui.modelComboBox.findData("remote"))

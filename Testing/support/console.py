@@ -27,8 +27,8 @@ class Console:
 
     def __init__(self, monkeypatch, capsys):
         self._capsys = capsys
-        monkeypatch.setitem(registry._PREDICTORS, "ball", "fakes:BallPredictor")
-        monkeypatch.setitem(registry._PREDICTORS, "pet-ct", "fakes:HotInBodyPredictor")
+        monkeypatch.setitem(registry.BUILT_IN, "ball", "fakes:BallPredictor")
+        monkeypatch.setitem(registry.BUILT_IN, "pet-ct", "fakes:HotInBodyPredictor")
 
     def __call__(self, *words):
         self._capsys.readouterr()

@@ -12,7 +12,7 @@ from PromptSegLib.certainty import Certainty
 from PromptSegLib.geometry import Extent, flip_axes
 from PromptSegLib.predictors.base import PROMPT_FEATURES, Capabilities, Prediction
 from PromptSegLib.predictors.names.named_places import part_at
-from PromptSegLib.predictors.registry import class_named
+from PromptSegLib.predictors.naming import class_named
 from PromptSegLib.prompts import Point
 from PromptSegLib.session.mask_store import MemoryMaskStore
 

@@ -52,7 +52,7 @@ class CubePredictor(WeightedPredictor["WindowModel"]):
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> WindowEncoding:
         """Load the network; cubes are encoded when they are prompted. Raises VolumeError for colour."""
         from PromptSegLib.predictors.cubes.cubic_lattice import CubicLattice  # needs SimpleITK
-        from PromptSegLib.predictors.cubes.model import WindowEncoding, WindowModel
+        from PromptSegLib.predictors.cubes.model import WindowEncoding
 
         volume = image.reference
         if volume.components > 1:

@@ -19,7 +19,7 @@ from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.geometry import Extent
 from PromptSegLib.predictors.base import Prediction, TargetState
 from PromptSegLib.predictors.names.plan import Plan
-from PromptSegLib.predictors.registry import class_named
+from PromptSegLib.predictors.naming import class_named
 from PromptSegLib.predictors.weighted import WeightedPredictor
 from PromptSegLib.prompts import Box, Point, Prompt
 from PromptSegLib.volume import Image

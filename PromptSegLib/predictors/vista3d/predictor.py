@@ -18,7 +18,7 @@ from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.predictors.names.found_structures import FoundStructures
 from PromptSegLib.predictors.names.modality import modality_of
 from PromptSegLib.predictors.names.named_places import NOWHERE, part_at
-from PromptSegLib.predictors.registry import class_named
+from PromptSegLib.predictors.naming import class_named
 from PromptSegLib.predictors.vista3d.classes import NUMBERS, PARTS
 from PromptSegLib.predictors.weighted import WeightedPredictor
 from PromptSegLib.prompts import Box, ClassPrompt, Point, Prompt

@@ -13,7 +13,7 @@ from worker_fakes import MOVABLE
 
 from PromptSegLib.errors import PredictionError
 from PromptSegLib.predictors.devices import check_device_name, cuda_devices, devices_here
-from PromptSegLib.predictors.registry import capabilities_of, create_predictor, predictor_names, takes_device
+from PromptSegLib.predictors.registry import capabilities_of, create_predictor, entry_of, predictor_names
 from PromptSegLib.prompts import Point
 from PromptSegLib.session.session import Session
 from PromptSegLib.volume import Volume
@@ -42,10 +42,9 @@ def test_the_device_is_passed_on_to_the_classes_that_take_one():
 
 
 def test_every_predictor_that_names_several_devices_can_be_told_which_to_take():
-    from PromptSegLib.predictors import registry
 
     for name in predictor_names():
-        assert takes_device(registry._class_of(name)) == (len(capabilities_of(name).devices) > 1), name
+        assert entry_of(name).takes_device == (len(capabilities_of(name).devices) > 1), name
 
 
 def test_an_answer_says_where_it_was_made_though_the_predictor_does_not(a_volume):
@@ -84,7 +83,10 @@ def test_the_devices_here_begin_with_the_automatic_choice_and_end_with_the_cpu()
 
 
 def test_listing_the_devices_does_not_load_torch():
-    code = "import sys; from PromptSegLib.predictors.devices import devices_here; devices_here(); assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from PromptSegLib.predictors.devices import devices_here; devices_here(); "
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

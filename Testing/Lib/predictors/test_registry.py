@@ -16,11 +16,9 @@ SQUARE = ((0, 0, 0), (10, 0, 0), (10, 10, 0), (0, 10, 0))
 
 @pytest.fixture
 def two_balls(monkeypatch):
-    registry._class_of.cache_clear()
-    monkeypatch.setattr(registry, "_PREDICTORS", {"ball": "fakes:BallPredictor", "grow": "fakes:GrowingBallPredictor"})
-    monkeypatch.setattr(registry, "_ALIASES", {"default": "ball"})
-    yield
-    registry._class_of.cache_clear()
+    ball = "fakes:BallPredictor"
+    balls = {"default": ball, "ball": ball, "grow": "fakes:GrowingBallPredictor"}
+    monkeypatch.setattr(registry, "BUILT_IN", balls)
 
 
 @pytest.mark.usefixtures("two_balls")

@@ -175,7 +175,7 @@ def test_the_voxels_are_neither_copied_nor_written_to():
     ],
 )
 def test_a_prompt_that_is_refused_changes_nothing(session, prompt, error, message, monkeypatch):
-    monkeypatch.setattr("PromptSegLib.predictors.registry._PREDICTORS", {})
+    monkeypatch.setattr("PromptSegLib.predictors.registry.BUILT_IN", {})
     session.add(A)
     before = state_of(session)
     with pytest.raises(error, match=message):
