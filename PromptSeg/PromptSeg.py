@@ -28,9 +28,8 @@ if (_checkout / "PromptSegLib" / "__init__.py").is_file() and str(_checkout) not
 
 from PromptSegLib.errors import Cancelled, ConsentError, PromptSegError
 from PromptSegLib.execution.background import Background
-from PromptSegLib.execution.executor import ThreadExecutor
+from PromptSegLib.execution.executor import SharedExecutor, ThreadExecutor
 from PromptSegLib.execution.process.executor import ProcessExecutor
-from PromptSegLib.execution.shared_executor import SharedExecutor
 from PromptSegLib.mrml.display import editor_node, shown_window
 from PromptSegLib.mrml.scene_session import SceneSession, has_saved_session
 from PromptSegLib.mrml.state_node import StateNode

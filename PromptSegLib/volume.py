@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from PromptSegLib.errors import GeometryError, VolumeError
 from PromptSegLib.geometry import FloatArray, Grid
@@ -151,20 +151,3 @@ class Image:
 
     def __repr__(self) -> str:
         return f"Image({', '.join(f'{name}={volume!r}' for name, volume in self.channels.items())})"
-
-
-def as_image(source: Image | Volume | Mapping[str, Volume] | ArrayLike) -> Image:
-    """Return `source` as an Image; a bare array (k, j, i) gets the identity as its geometry.
-
-    Of several named volumes the first one is the reference; those on other grids are resampled to it.
-    Raises GeometryError when one of them does not overlap it; see `imaging.co_registration`.
-    """
-    if isinstance(source, Image):
-        return source
-    if isinstance(source, Volume):
-        return Image(source)
-    if isinstance(source, Mapping):
-        from PromptSegLib.imaging.co_registration import co_registered
-
-        return co_registered(source)
-    return Image(Volume(np.asarray(source)))

@@ -13,6 +13,7 @@ from PromptSegLib.command.initial_mask import start_from_mask
 from PromptSegLib.command.positions import prompt_at
 from PromptSegLib.errors import FormatWarning, PromptError, VolumeError
 from PromptSegLib.geometry import Grid
+from PromptSegLib.imaging.co_registration import as_image
 from PromptSegLib.io import Segment, flatten, open_image, read_volume, segmentation_format, write_segmentation
 from PromptSegLib.io.one_line import one_line
 from PromptSegLib.io.output_file import check_can_be_written
@@ -28,7 +29,7 @@ from PromptSegLib.session.observer import SessionObserver
 from PromptSegLib.session.session import Session
 from PromptSegLib.span import Span
 from PromptSegLib.view import Window
-from PromptSegLib.volume import SINGLE_CHANNEL, Image, Volume, as_image
+from PromptSegLib.volume import SINGLE_CHANNEL, Image, Volume
 
 _DEFAULT_NAME = "segment"
 

@@ -6,7 +6,6 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,20 +18,11 @@ from PromptSegLib.prompts import Prompt
 from PromptSegLib.session.session import Session
 
 if TYPE_CHECKING:
-    from PromptSegLib.command.demo_scene import Scene
+    from PromptSegLib.command.demo_scene import Outcome, Scene
 
 _MOST_CLICKS = 5
 _GOOD_DICE = 0.95
 _SEGMENTATION = "segmentation.seg.nrrd"
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What the demonstration came to."""
-
-    scene: Scene
-    prompts: tuple[Prompt, ...]
-    segment: Segment
 
 
 def add_parser(commands: argparse._SubParsersAction[parsing.Parser]) -> None:
@@ -72,6 +62,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def segment_by_clicks(scene: Scene, model: str, device: str = "auto") -> Outcome:
     """Segment with the scene's clicks and, where the truth is known, those that a careful user would add."""
+    from PromptSegLib.command.demo_scene import Outcome
+
     session = Session(scene.volume, model, device=device, observer=ProgressBar(), window=scene.window)
     _print("model", f"{session.capabilities.name}: {session.capabilities.summary}")
     for number, click in enumerate(_clicks(scene, session), start=1):

@@ -14,7 +14,7 @@ from PromptSegLib.mrml.transforms import node_to_world
 from PromptSegLib.mrml.volumes import add_volume_node
 
 if TYPE_CHECKING:
-    from PromptSegLib.command.demo import Outcome
+    from PromptSegLib.command.demo_scene import Outcome
 
 
 def write_scene(outcome: Outcome, scene_path: Path, picture_path: Path) -> None:

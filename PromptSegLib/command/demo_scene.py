@@ -17,7 +17,7 @@ from PromptSegLib.errors import VolumeError, WeightsError
 from PromptSegLib.evaluation.clicks import middle_kji
 from PromptSegLib.evaluation.phantom import make_abdomen
 from PromptSegLib.geometry import Grid, flip_axes
-from PromptSegLib.io import open_image, read_volume
+from PromptSegLib.io import Segment, open_image, read_volume
 from PromptSegLib.prompts import Point, Prompt
 from PromptSegLib.view import Window
 from PromptSegLib.volume import Volume
@@ -42,6 +42,15 @@ class Scene:
     clicks: tuple[Prompt, ...]
     window: Window | None = None
     truth_kji: BoolArray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What the demonstration came to."""
+
+    scene: Scene
+    prompts: tuple[Prompt, ...]
+    segment: Segment
 
 
 def choose_scene(arguments: argparse.Namespace) -> Scene:

@@ -17,10 +17,9 @@ from PromptSegLib.errors import PromptSegError, UnsupportedPromptError
 from PromptSegLib.evaluation.cases import LoadedCase
 from PromptSegLib.evaluation.clicks import largest_error, middle_kji
 from PromptSegLib.evaluation.field_of_view import StructureView
-from PromptSegLib.evaluation.metrics import dice
+from PromptSegLib.evaluation.metrics import dice, hausdorff_95_mm, surface_dice
 from PromptSegLib.evaluation.protocols import Protocol, Situation
 from PromptSegLib.evaluation.shapes import shape_of
-from PromptSegLib.evaluation.surface_metrics import hausdorff_95_mm, surface_dice
 from PromptSegLib.io.prompts import prompt_to_record
 from PromptSegLib.predictors.base import Capabilities
 from PromptSegLib.prompts import Prompt, VoxelScribble

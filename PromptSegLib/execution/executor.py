@@ -185,3 +185,24 @@ class ThreadExecutor(BackgroundExecutor[Job]):
         with contextlib.closing(predictions) as answers:  # type: ignore[type-var]
             for prediction in answers:
                 self._deliver(job, functools.partial(listener.on_prediction, prediction))
+
+
+class SharedExecutor:
+    """One executor for sessions that follow one another: its thread, and what libraries keep by thread, stay.
+
+    Passes everything on to `executor` but `close`: whoever owns that one closes it.
+
+    A session that is closed cancels its own work; waiting for the thread as well would hold up the window.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+
+    def submit(self, engine: Engine, state: TargetState, listener: Listener) -> Job:
+        return self._executor.submit(engine, state, listener)
+
+    def drain(self, timeout_s: float = 0.0) -> None:
+        self._executor.drain(timeout_s)
+
+    def close(self) -> None:
+        pass

@@ -77,10 +77,6 @@ class AlignedSampling:
         """Sample labels of the image : (k, j, i) by the nearest voxel, 0 outside; returns (x, y, z)."""
         return sample_nearest(self._in_order(array_kji), self._positions())
 
-    def linear_back(self, array_xyz: Array, *, beyond: float | None) -> Array:
-        """Sample values of this grid : (x, y, z) linearly at the image's voxels; returns (k, j, i) float32."""
-        return self.to_kji(sample_linear(array_xyz, self.positions_back(), beyond))
-
     def _in_order(self, array_kji: Array) -> Array:
         return transpose_kji_to_ijk(array_kji).transpose(self.axes)
 

@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from PromptSegLib.errors import GeometryError, VolumeError
 from PromptSegLib.geometry import FloatArray, Grid
 from PromptSegLib.volume import Image, Volume
+
+
+def as_image(source: Image | Volume | Mapping[str, Volume] | ArrayLike) -> Image:
+    """Return `source` as an Image; a bare array (k, j, i) gets the identity as its geometry.
+
+    Of several named volumes the first one is the reference; those on other grids are resampled to it.
+    Raises GeometryError when one of them does not overlap it; see `co_registered`.
+    """
+    if isinstance(source, Image):
+        return source
+    if isinstance(source, Volume):
+        return Image(source)
+    if isinstance(source, Mapping):
+        return co_registered(source)
+    return Image(Volume(np.asarray(source)))
 
 
 def co_registered(volumes: Mapping[str, Volume]) -> Image:

@@ -9,9 +9,10 @@ from typing import Any
 import vtk
 
 from PromptSegLib.errors import GeometryError, SceneError
+from PromptSegLib.imaging.co_registration import as_image
 from PromptSegLib.mrml.transforms import matrix_between
 from PromptSegLib.mrml.volumes import volume_from_node
-from PromptSegLib.volume import SINGLE_CHANNEL, Image, Volume, as_image
+from PromptSegLib.volume import SINGLE_CHANNEL, Image, Volume
 
 
 class ChannelNodes:

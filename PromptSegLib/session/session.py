@@ -22,6 +22,7 @@ from PromptSegLib.errors import (
 from PromptSegLib.execution.engine import Engine
 from PromptSegLib.execution.executor import Executor, ImmediateExecutor, Job
 from PromptSegLib.geometry import Extent
+from PromptSegLib.imaging.co_registration import as_image
 from PromptSegLib.imaging.rasterize import mask_on_grid
 from PromptSegLib.predictors.base import Capabilities, EncodesAhead, Prediction, Predictor, TargetState
 from PromptSegLib.predictors.naming import classes_of_task, target_named
@@ -34,7 +35,7 @@ from PromptSegLib.session.observer import SessionObserver
 from PromptSegLib.session.reach import far_voxels
 from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
-from PromptSegLib.volume import Image, Volume, as_image
+from PromptSegLib.volume import Image, Volume
 
 
 class Session:

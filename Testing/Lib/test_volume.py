@@ -8,7 +8,8 @@ import strategies
 
 from PromptSegLib.errors import GeometryError, VolumeError
 from PromptSegLib.geometry import affine_from_parts
-from PromptSegLib.volume import Image, Volume, as_image
+from PromptSegLib.imaging.co_registration import as_image
+from PromptSegLib.volume import Image, Volume
 
 OBLIQUE = affine_from_parts((0.7, 0.8, 3.0), strategies.rotation(3), (-120.0, 35.0, 60.0))
 

@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 
 from PromptSegLib.errors import GeometryError
-from PromptSegLib.evaluation.surface_metrics import hausdorff_95_mm, surface_dice
+from PromptSegLib.evaluation.metrics import hausdorff_95_mm, surface_dice
 
 pytest.importorskip("monai")
 

@@ -16,9 +16,9 @@ from PromptSegLib.errors import Cancelled, PredictionError
 from PromptSegLib.execution.engine import Engine
 from PromptSegLib.execution.executor import ImmediateExecutor, ThreadExecutor
 from PromptSegLib.geometry import Extent
+from PromptSegLib.imaging.co_registration import as_image
 from PromptSegLib.predictors.base import Prediction, TargetState
 from PromptSegLib.prompts import Point
-from PromptSegLib.volume import as_image
 
 IMAGE = as_image(np.zeros((20, 20, 20), dtype=np.int16))
 CLICK = TargetState("a", (Point((10, 10, 10)),))

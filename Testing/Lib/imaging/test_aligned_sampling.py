@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from sampling import linear_back
 
 from PromptSegLib.geometry import Grid, apply_affine, flip_axes, transpose_kji_to_ijk
 from PromptSegLib.imaging.aligned_sampling import AlignedSampling, nearest_axes, sample_linear, sample_nearest
@@ -51,7 +52,7 @@ def test_labels_come_through_reordering_unchanged(order, signs):
     sampling = AlignedSampling.in_ras_order(grid)
     turned = sampling.nearest(labels)
     assert turned.dtype == np.uint8
-    np.testing.assert_array_equal(sampling.linear_back(turned, beyond=None), labels)
+    np.testing.assert_array_equal(linear_back(sampling, turned, beyond=None), labels)
 
 
 def test_spacing_follows_the_axes():

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from PromptSegLib.errors import GeometryError, VolumeError
 from PromptSegLib.geometry import Grid, affine_from_parts, flip_axes
-from PromptSegLib.imaging.co_registration import co_registered
-from PromptSegLib.volume import Volume, as_image
+from PromptSegLib.imaging.co_registration import as_image, co_registered
+from PromptSegLib.volume import Volume
 
 SLOPE, OFFSET = np.array([0.5, -1.25, 2.0]), 300.0
 

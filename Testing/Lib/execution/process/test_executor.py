@@ -358,7 +358,7 @@ from PromptSegLib.predictors.base import TargetState
 from PromptSegLib.predictors.registry import create_predictor
 from PromptSegLib.execution.process.executor import ProcessExecutor
 from PromptSegLib.prompts import TextPrompt
-from PromptSegLib.volume import as_image
+from PromptSegLib.imaging.co_registration import as_image
 
 executor = ProcessExecutor(environment={ENVIRONMENT!r})
 listener = RecordingListener()

@@ -8,6 +8,7 @@ import strategies
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampling import linear_back
 
 from PromptSegLib.cancel import CancelToken
 from PromptSegLib.errors import Cancelled, VolumeError
@@ -43,7 +44,7 @@ def test_masks_are_those_of_values_resampled_whole(grid, scale, offset, shape, s
     values = np.random.default_rng(seed).normal(size=(2, *shape)).astype(np.float32)
     masks = masks_from_slabs(pieces(values, sizes), sampling, above_zero, 2)
     for mask, own in zip(masks, values, strict=True):
-        whole = sampling.linear_back(own, beyond=-1.0)
+        whole = linear_back(sampling, own, beyond=-1.0)
         clear = abs(whole) > 1e-5
         assert np.array_equal(mask.read()[clear], (whole > 0)[clear])
 

@@ -19,6 +19,7 @@ from PromptSegLib.cancel import CancelToken, no_progress
 from PromptSegLib.errors import PredictionError, PromptError, VolumeError, WeightsError
 from PromptSegLib.execution.executor import ThreadExecutor
 from PromptSegLib.geometry import Extent, Grid, affine_from_parts, flip_axes
+from PromptSegLib.imaging.co_registration import as_image
 from PromptSegLib.predictors.nninteractive.predictor import NnInteractive
 from PromptSegLib.predictors.nninteractive.prompts import MIDDLE_SLICE_NOTE
 from PromptSegLib.predictors.registry import capabilities_of, create_predictor
@@ -26,7 +27,7 @@ from PromptSegLib.predictors.torch_device import OUT_OF_MEMORY_NOTE
 from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Scribble
 from PromptSegLib.session.mask_store import MemoryMaskStore
 from PromptSegLib.session.session import Session
-from PromptSegLib.volume import Volume, as_image
+from PromptSegLib.volume import Volume
 from PromptSegLib.weights.catalogue import load_catalogue
 
 SHAPE = (30, 36, 44)

@@ -10,6 +10,7 @@ import strategies
 import torch
 from key_made_weights import shapes_and_aliases
 from references import KEPT_HERE
+from sampling import linear_back
 from tiny_sat import WINDOW, key_made_sat, sat_that_knows, use_tiny_sat
 
 from PromptSegLib.cancel import CancelToken, no_progress
@@ -140,7 +141,7 @@ def test_windows_and_chunks_of_texts_give_what_all_at_once_gives():
         model = key_made_sat(held_bytes=held_bytes)
         masks = list(model.masks(values, sampling, queries, CancelToken(), no_progress))
         for mask, probabilities in zip(masks, whole, strict=True):
-            back = sampling.linear_back(probabilities, beyond=0.0)
+            back = linear_back(sampling, probabilities, beyond=0.0)
             clear = abs(back - 0.5) > 1e-4
             np.testing.assert_array_equal(mask.read()[clear], (back > 0.5)[clear])
             assert 0.01 < mask.read().mean() < 0.99, "a text's mask is neither empty nor everything"

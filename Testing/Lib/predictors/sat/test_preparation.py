@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from references import FOLDERS
+from sampling import linear_back
 from volume_references import VolumeReference
 
 from PromptSegLib.geometry import Grid, transpose_kji_to_ijk
@@ -29,7 +30,7 @@ def test_a_mask_of_the_prepared_image_comes_back_to_its_place():
     grid = Grid(image.shape, np.diag([-0.8, 1.3, 2.5, 1.0]))
     _, sampling = prepare(image, grid, is_ct=True)
     mask = sampling.linear(image, beyond=None) > 50
-    back = sampling.linear_back(mask.astype(np.float32), beyond=0.0) > 0.5
+    back = linear_back(sampling, mask.astype(np.float32), beyond=0.0) > 0.5
     expected = image > 0
     assert 2 * (back & expected).sum() / (back.sum() + expected.sum()) > 0.9
     assert not back[:, :2].any()
