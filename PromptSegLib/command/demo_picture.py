@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from PromptSegLib.geometry import FloatArray, Grid, flip_axes
 from PromptSegLib.imaging.rasterize import rasterize
-from PromptSegLib.io.segmentation import Segment
+from PromptSegLib.io.segment import Segment
 from PromptSegLib.prompts import Point, Prompt
 from PromptSegLib.view import Window
 from PromptSegLib.volume import Volume

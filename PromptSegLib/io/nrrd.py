@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PromptSegLib.geometry import LPS_FROM_RAS, Extent, FloatArray, Grid, flip_axes
 from PromptSegLib.io.compression import compressed, voxel_chunks
 from PromptSegLib.io.one_line import one_line
-from PromptSegLib.io.segmentation import Segment
+from PromptSegLib.io.segment import Segment
 from PromptSegLib.structures.terminology import TAG
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from PromptSegLib.errors import VolumeError
-from PromptSegLib.io.image_file import Paths, open_image
+from PromptSegLib.io.image_file import Paths
+from PromptSegLib.io.reading import open_image
 from PromptSegLib.measurement.dicom_header import read_header, suv_factor
 from PromptSegLib.volume import Volume
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from PromptSegLib.errors import GeometryError, VolumeError
 from PromptSegLib.geometry import Extent, Grid
-from PromptSegLib.io.image_file import ImageFile, Paths, open_image
+from PromptSegLib.io.image_file import ImageFile, Paths
+from PromptSegLib.io.reading import open_image
 from PromptSegLib.io.segment_fields import StoredSegment, fields_of, stored_segments
 from PromptSegLib.measurement.segmentation import Entry, Segmentation, affine_and_extent, checked_labels, reference_box
 

@@ -9,11 +9,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from PromptSegLib.bitmask import BitMask, BoolArray, MaskDelta, Patch
+from PromptSegLib.bitmask import BoolArray, Patch
 from PromptSegLib.certainty import Certainty
 from PromptSegLib.errors import (
-    Cancelled,
-    PredictionError,
     PromptError,
     PromptSegError,
     UnsupportedPromptError,
@@ -24,7 +22,7 @@ from PromptSegLib.execution.executor import Executor, ImmediateExecutor, Job
 from PromptSegLib.geometry import Extent
 from PromptSegLib.imaging.co_registration import as_image
 from PromptSegLib.imaging.rasterize import mask_on_grid
-from PromptSegLib.predictors.base import Capabilities, EncodesAhead, Prediction, Predictor, TargetState
+from PromptSegLib.predictors.base import Capabilities, EncodesAhead, Predictor, TargetState
 from PromptSegLib.predictors.naming import classes_of_task, target_named
 from PromptSegLib.predictors.registry import capabilities_of, check_takes, create_predictor
 from PromptSegLib.prompts import ClassPrompt, MaskPrompt, Prompt, TextPrompt, check_inside, checked_mask
@@ -32,7 +30,7 @@ from PromptSegLib.session.history import Answer, Step, TargetRecord
 from PromptSegLib.session.ledger import Ledger
 from PromptSegLib.session.mask_store import MaskStore, MemoryMaskStore
 from PromptSegLib.session.observer import SessionObserver
-from PromptSegLib.session.reach import far_voxels
+from PromptSegLib.session.run import Host, Question, Run, Unheard
 from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
 from PromptSegLib.volume import Image, Volume
@@ -77,10 +75,18 @@ class Session:
         store = store or MemoryMaskStore(self.image.grid.shape_kji)
         self._ledger = Ledger(store, self.observer, history_budget_bytes)
         self._engines: dict[str, Engine] = {}
-        self._running: _Run | None = None
+        self._running: Run | None = None
         self._ahead: Job | None = None
         self._views: dict[Prompt, View] = {}
         self._is_syncing = False
+        self._host = Host(
+            is_current=lambda run: self._running is run,
+            sync=self._sync,
+            targets=lambda: self.targets,
+            stop=self.cancel,
+            again=lambda question: self._start(None, question.view, question.targets),
+            ended=self._run_ended,
+        )
         self._device = device
         self.use(predictor)
         self._target = self.targets[0] if self.targets else store.add("segment")
@@ -88,9 +94,14 @@ class Session:
     # The predictor
 
     @property
+    def predictor(self) -> Predictor:
+        """The predictor in use."""
+        return self._engine.predictor
+
+    @property
     def capabilities(self) -> Capabilities:
         """What the predictor in use can do."""
-        return self._engine.predictor.capabilities
+        return self.predictor.capabilities
 
     @property
     def device(self) -> str:
@@ -420,10 +431,10 @@ class Session:
         For executors that work in the background. Nothing is done while a prediction runs, or when the predictor
         has nothing to prepare; a failure comes to light with the prompt.
         """
-        if not self.busy and isinstance(self._engine.predictor, EncodesAhead):
+        if not self.busy and isinstance(self.predictor, EncodesAhead):
             self.cancel()
             state = TargetState(self._target, (), window=self.window, view=view)
-            self._ahead = self._executor.submit(self._engine, state, _Unheard())
+            self._ahead = self._executor.submit(self._engine, state, Unheard())
 
     def cancel(self) -> None:
         """Stop what runs. Its prompts stay, unanswered; masks stay as they are."""
@@ -582,150 +593,25 @@ class Session:
         self.error = None
         # What is handed over comes from elsewhere whatever becomes of it.
         is_own = not state.mask_is_given or (state.redraw and not label)
-        label = label or ("predict" if span is None else "propagate")
-        run = self._running = _Run(self, (target, *others), step, view, label, maker if is_own else "")
-        run.given = state.mask if state.mask_is_given else None
+        question = Question(
+            (target, *others),
+            step,
+            view,
+            label or ("predict" if span is None else "propagate"),
+            maker if is_own else "",
+            mask if state.mask_is_given else None,
+        )
+        run = Run(question, self._ledger, self.image, self.capabilities, self.observer, self._host)
+        self._running = run
         self.observer.busy_changed(True)
         self._executor.submit(self._engine, state, run)
         if isinstance(self._executor, ImmediateExecutor) and self.error is not None:
             raise self.error
 
-
-class _Unheard:
-    """The listener of a job that answers nothing."""
-
-    def on_start(self, job: Job) -> None: ...
-
-    def on_progress(self, fraction: float, what: str) -> None: ...
-
-    def on_prediction(self, prediction: Prediction) -> None: ...
-
-    def on_end(self, error: BaseException | None) -> None: ...
-
-
-class _Run:
-    """The listener of one job: lays its answers over the masks, unless something newer took its place."""
-
-    def __init__(
-        self,
-        session: Session,
-        targets: tuple[str, ...],
-        step: Step | None,
-        view: View | None,
-        label: str,
-        maker: str,
-    ) -> None:
-        self.job: Job | None = None
-        self.given: BitMask | None = None  # what is there, when it came from elsewhere
-        self._session = session
-        self._ledger = session._ledger
-        self._targets = targets
-        self._step = step
-        self._view = view
-        self._label = label
-        self._maker = maker
-        self._started = time.perf_counter()
-        self._predictor = session.capabilities.name
-        self._by_name = session.capabilities.takes_names
-        self._versions = self._versions_now()
-
-    @property
-    def _is_current(self) -> bool:
-        return self._session._running is self
-
-    def _versions_now(self) -> list[int]:
-        """Versions of the masks that are answered: others than at the start, when somebody edited them."""
-        return [self._ledger.version(target) for target in self._targets]
-
-    def on_start(self, job: Job) -> None:
-        self.job = job
-
-    def on_progress(self, fraction: float, what: str) -> None:
-        if self._is_current:
-            self._session.observer.progress(fraction, what)
-
-    def on_prediction(self, prediction: Prediction) -> None:
-        if not self._is_current:
-            return
-        session = self._session
-        try:
-            session._sync()
-            was_edited = self._versions != self._versions_now()
-            if removed := [target for target in self._targets if target not in session.targets]:
-                raise Cancelled(f"the target {removed[0]!r} was removed")
-            if not was_edited:
-                self._lay_over(prediction)
-        except PromptSegError as error:
-            # Such as a segmentation that is gone: ends here, not half way.
-            if self.job is not None:
-                self.job.cancel()
-            self.on_end(error)
-            return
-        if was_edited and self._label == "propagate":
-            session.cancel()  # What has come stays, and so does the edit.
-        elif was_edited:
-            # Edited by hand meanwhile: what was computed from the old mask must not wipe out the edit.
-            session._start(None, self._view, self._targets)
-
-    def on_end(self, error: BaseException | None) -> None:
-        self.job = None  # A cycle of references would keep the job's mask until the garbage is collected.
-        if not self._is_current:
-            return
-        session, step = self._session, self._step
-        session._running = None
-        if error is None and step is not None:
-            answered = {key: replace(record, is_answered=True) for key, record in step.after.items()}
-            self._ledger.set_records(step, answered)
-        elif error is not None and not isinstance(error, Cancelled):
-            if step is not None and self._ledger.history.newest is step:
-                self._ledger.roll_back(step)
-            session.error = _explained(error, self._predictor)
-            session.observer.failed(session.error)
-        session.observer.busy_changed(False)
-
-    def _lay_over(self, prediction: Prediction) -> None:
-        ledger, step = self._ledger, self._step
-        if step is None or ledger.history.newest is not step:
-            step = self._step = ledger.push(self._label, {target: ledger.record(target) for target in self._targets})
-        started, image = time.perf_counter(), self._session.image
-        patches = {ledger.key_of(name): patch for name, patch in prediction.patches.items()}
-        change = self._change_of_given(patches)
-        changes = ledger.write(step, patches, prediction.replaces)
-        now = time.perf_counter()
-        timings = {**prediction.timings_ms, "write": 1000 * (now - started), "total": 1000 * (now - self._started)}
-        notes = [prediction.note, *(image.gaps if self._session.capabilities.channels else ())]
-        answer = Answer(
-            self._predictor,
-            ledger.image_extent(changes),
-            sum(change.delta.changed_voxels() for change in changes),
-            prediction.score,
-            timings,
-            "; ".join(filter(None, notes)),
-            prediction.feedback,
-            prediction.device,
-            prediction.certainty,
-            change,
-            None if change is None else far_voxels(change, step.after[step.target].prompts, self.given, image.grid),
-        )
-        certain = next(iter(patches), None)  # The certainty is of the first mask: of the others it says nothing.
-        uncertain = answer if answer.certainty is None else replace(answer, certainty=None)
-        # Of a run for several targets, each answer is for those that it names.
-        spoken_of = [target for target in step.targets if target in patches] or [step.target]
-        answers = {target: answer if target == certain else uncertain for target in spoken_of}
-        ledger.set_answers(step, answers, self._by_name, self._maker)
-        self._versions = self._versions_now()
-
-    def _change_of_given(self, patches: Mapping[str, Patch]) -> MaskDelta | None:
-        """Return what the run's own patch changes in a mask that came from elsewhere."""
-        patch = patches.get(self._targets[0])
-        if self.given is None or patch is None or patch.extent.size == 0:
-            return None
-        return MaskDelta.between(patch.extent, self.given.read(patch.extent), patch.mask_kji)
-
-
-def _explained(error: BaseException, predictor: str) -> PromptSegError:
-    if isinstance(error, PromptSegError):
-        return error
-    wrapped = PredictionError(f"{predictor!r} failed with {type(error).__name__}: {error}")
-    wrapped.__cause__ = error
-    return wrapped
+    def _run_ended(self, error: PromptSegError | None) -> None:
+        """Take note that what ran has ended, with this error if it failed."""
+        self._running = None
+        if error is not None:
+            self.error = error
+            self.observer.failed(error)
+        self.observer.busy_changed(False)

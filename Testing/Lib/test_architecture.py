@@ -17,7 +17,9 @@ LIBRARY = Path(PromptSegLib.__file__).parent
 FLOORS = (
     {"errors"},
     {"cancel", "geometry", "span"},
-    {"bitmask", "prompts", "view", "structures"},
+    {"archives", "bitmask", "view", "structures"},
+    {"label_values"},
+    {"prompts"},
     {"certainty", "volume", "weights"},
     {"imaging", "io"},
     {"predictors"},
@@ -25,7 +27,8 @@ FLOORS = (
     {"predictors.*"},  # the systems
     {"execution"},
     {"execution.process", "session"},
-    {"evaluation", "mrml", "panel", "training"},
+    {"evaluation", "measurement", "panel", "training"},
+    {"mrml"},
     {"mrml.headless"},
     {"command"},
     {"cli"},

@@ -46,7 +46,7 @@ def test_each_structure_gets_a_target_of_its_name_in_one_run(session):
     np.testing.assert_array_equal(session.mask("liver"), VALUES == 1)
     np.testing.assert_array_equal(session.mask("spleen"), VALUES == 2)
     assert session.prompts("spleen") == (ClassPrompt("spleen"),)
-    [state] = session._engine.predictor.states
+    [state] = session.predictor.states
     assert state.asked == {"liver": (ClassPrompt("liver"),), "spleen": (ClassPrompt("spleen"),)}
 
 
@@ -176,7 +176,7 @@ def test_several_targets_are_answered_in_one_run_when_asked(session):
     assert not session.mask("liver").any()
     session.predict(targets=("liver", "spleen"))
     np.testing.assert_array_equal(session.mask("spleen"), VALUES == 2)
-    assert len(session._engine.predictor.states) == 1
+    assert len(session.predictor.states) == 1
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_a_target_adds_less_than_a_fifth_of_the_volume_and_a_click_copies_no_who
             _, peak = tracemalloc.get_traced_memory()
             peaks.append(peak - start)
         # The fake predictor keeps the states it was asked, to be looked at; a real one does not.
-        session._engine.predictor.states.clear()
+        session.predictor.states.clear()
         kept.append(tracemalloc.get_traced_memory()[0] - before)
     volume_size = VOLUME.array.nbytes
     per_target = max(np.diff([0, *kept]))

@@ -281,5 +281,5 @@ def test_voxels_that_are_no_numbers_are_nothing():
     values[:, :, :5], values[:, :, -5:] = np.nan, np.inf
     session = Session(Volume(values, volume.ijk_to_ras), BrightPredictor())
     session.add(Point(tuple(ends.mean(axis=0))))
-    assert np.isfinite(session._engine.predictor.model.windows[0]).all()
+    assert np.isfinite(session.predictor.model.windows[0]).all()
     assert dice(session.mask_kji, inside) > 0.8

@@ -196,7 +196,7 @@ def test_prompted_slices_guide_what_lies_between():
     session = session_on(grid, bars[0] | bars[1])
     click_in(session, bars[0], 5)
     click_in(session, bars[0], 35)
-    model = session._engine.predictor.model
+    model = session.predictor.model
     asked = len(model.asked)
     session.propagate(Span((tuple(grid.to_ras((0, 0, 5))), tuple(grid.to_ras((0, 0, 35))))))
     between = np.zeros_like(bars[0])
@@ -224,7 +224,7 @@ def test_a_slice_that_was_prompted_is_not_overwritten():
     click_in(session, truth, 15)
     click_in(session, truth, 25)
     before = session.mask_kji
-    model = session._engine.predictor.model
+    model = session.predictor.model
     model.mask = lambda colours, prompts: np.zeros(colours.shape[:2], dtype=bool)
     session.propagate()
     np.testing.assert_array_equal(session.mask_kji, before)
@@ -341,7 +341,7 @@ def test_a_correction_carries_anew_only_around_it():
     for k in (10, 30):
         click_in(session, truth, k)
     session.propagate()
-    model = session._engine.predictor.model
+    model = session.predictor.model
     model.asked.clear()
     click_in(session, truth, 35)
     session.propagate()
@@ -362,9 +362,9 @@ def test_a_correction_clears_what_an_earlier_run_left_beyond_the_new_end():
     session.propagate()
     assert iou(session.mask_kji, ours | beyond) > 0.98
     last = extent_k(ours)[1]
-    session._engine.predictor.model.mask = lambda colours, prompts: np.zeros(colours.shape[:2], dtype=bool)
+    session.predictor.model.mask = lambda colours, prompts: np.zeros(colours.shape[:2], dtype=bool)
     session.add(Point(tuple(grid.to_ras((28, 25, last + 1))), positive=False))
-    del session._engine.predictor.model.mask
+    del session.predictor.model.mask
     session.propagate()
     assert iou(session.mask_kji, ours) > 0.98
     assert "there is nothing on its first slice" in session.prediction.note
@@ -406,7 +406,7 @@ def test_a_poor_score_ends_it():
     truth = tube(grid, at(grid, (0.5, 0.5, -1)), at(grid, (0.5, 0.5, 2)), 8)
     session = session_on(grid, truth)
     click_in(session, truth, 20)
-    model = session._engine.predictor.model
+    model = session.predictor.model
     answer = model.answer
 
     def doubtful(embedding, shape_hw, objects):
@@ -461,7 +461,7 @@ class RemembersOne:
 def test_a_network_with_a_memory_is_prompted_once_and_follows(grid):
     structure = ball(grid, middle_ras(grid), 16.0)
     session = session_on(grid, structure)
-    model = session._engine.predictor.model = Remembers()
+    model = session.predictor.model = Remembers()
     first, last = extent_k(structure)
     click_in(session, structure, (first + last) // 2)
     session.propagate()
@@ -474,7 +474,7 @@ def test_a_memory_is_shown_both_of_the_slices_that_it_leads_between():
     grid = GRIDS["isotropic"]
     structure = ball(grid, middle_ras(grid), 16.0)
     session = session_on(grid, structure)
-    model = session._engine.predictor.model = Remembers()
+    model = session.predictor.model = Remembers()
     first, last = extent_k(structure)
     for k in (first + 6, last - 5):
         click_in(session, structure, k)
