@@ -16,7 +16,7 @@ from PromptSegLib.io.dicom_stacks import lie_alike, matrix_of, stacks_of
 from PromptSegLib.io.image_file import ImageFile
 from PromptSegLib.volume import Volume
 
-__all__ = ["is_dicom", "open_file", "open_series"]
+__all__ = ["is_dicom", "open_file", "open_series", "series_headers"]
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 
@@ -69,6 +69,11 @@ def open_series(folder: Path, series: str | None) -> ImageFile:
     _check_none_is_left_out(found, chosen)
     frames, notes = _without_copies(chosen)
     return _image_file(folder, frames, str(folder), [*chosen.notes, *notes])
+
+
+def series_headers(folder: Path, series: str | None) -> list[DicomFile]:
+    """Return the headers of the files that `open_series` reads. Raises VolumeError."""
+    return _chosen(_look_through(folder), series).files
 
 
 def _image_file(path: Path, frames: Sequence[Frame], source: str, notes: Sequence[str]) -> ImageFile:

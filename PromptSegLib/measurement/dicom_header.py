@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PromptSegLib.errors import VolumeError
+from PromptSegLib.io.dicom import series_headers
+from PromptSegLib.io.dicom_header import is_dicom, understood
+from PromptSegLib.io.dicom_header import read_header as read_file_header
 from PromptSegLib.io.image_file import Paths
 
-if TYPE_CHECKING:
-    from pydicom import Dataset
+Dataset = Any
+"""pydicom's, which is not typed."""
 
 _GIVE = "give the factor from the image's values to SUV yourself"
 _LEAST_DOSE_BQ = 1e6
@@ -47,38 +50,22 @@ class Header:
 def read_header(path: Paths, series: str | None = None) -> Header | None:
     """Read the header of a DICOM file, or of a series in a folder; None when the file is not DICOM.
 
-    Raises VolumeError when there is DICOM and pydicom is not, or a file cannot be read.
+    Raises VolumeError when it cannot be read, or the series is not there.
     """
     source = Path(path)
-    files = _files(source, series) if source.is_dir() else [source]
-    return read_header_of_files(files, source)
+    if source.is_dir():
+        return Header(source, tuple(file.dataset for file in series_headers(source, series)))
+    return read_header_of_files([source], source)
 
 
 def read_header_of_files(files: Sequence[Path], source: Paths) -> Header | None:
     """Read the header of the files of a series; None when there is none, or they are not DICOM.
 
-    source: what to call them in messages. Raises VolumeError as `read_header`.
+    source: what to call them in messages. Raises VolumeError when one cannot be read.
     """
-    from PromptSegLib.io.dicom import is_dicom
-
     if not files or not files[0].is_file() or not is_dicom(files[0]):
         return None
-    try:
-        import pydicom
-    except ImportError as error:
-        raise VolumeError(f"expected the package pydicom to read the header of {source}, got none; {_GIVE}") from error
-    tags = [
-        "Modality", "Units", "RescaleType", "SUVType", "DecayCorrection", "CorrectedImage", "PatientWeight",
-        "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime", "TimezoneOffsetFromUTC",
-        "RadiopharmaceuticalInformationSequence",
-    ]  # fmt: skip
-    try:
-        return Header(
-            Path(source),
-            tuple(pydicom.dcmread(one, stop_before_pixels=True, specific_tags=list(tags)) for one in files),
-        )
-    except (OSError, pydicom.errors.InvalidDicomError) as error:
-        raise VolumeError(f"expected a readable DICOM header, got {source}: {error}") from error
+    return Header(Path(source), tuple(read_file_header(file).dataset for file in files))
 
 
 def suv_factor(header: Header) -> float:
@@ -89,6 +76,11 @@ def suv_factor(header: Header) -> float:
     are SUV by body weight already (GML) have factor 1. Raises VolumeError that says what is missing: nothing is
     guessed.
     """
+    with understood(header.path):  # pydicom complains of some values when they are looked at
+        return _suv_factor(header)
+
+
+def _suv_factor(header: Header) -> float:
     first = header.files[0]
     _expect(header, "Modality", str(first.get("Modality", "")) == "PT", "PT", first.get("Modality"))
     units = str(first.get("Units", ""))
@@ -192,17 +184,3 @@ def _expect(header: Header, what: str, is_so: bool, expected: str, got: Any) -> 
     if not is_so:
         found = "none" if got is None or str(got) == "" else got
         raise VolumeError(f"expected {expected} as {what} in the header of {header.path}, got {found}; {_GIVE}")
-
-
-def _files(folder: Path, series: str | None) -> list[Path]:
-    """Return the files of a series, chosen as `read_volume` does: by its UID, or its number among the sorted UIDs."""
-    import SimpleITK as sitk
-
-    uids = sorted(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
-    if series is not None and series.isdecimal() and 1 <= int(series) <= len(uids):
-        series = uids[int(series) - 1]
-    if series is None and len(uids) == 1:
-        series = uids[0]
-    if series not in uids:
-        return []
-    return [Path(name) for name in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series)]

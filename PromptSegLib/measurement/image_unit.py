@@ -14,7 +14,7 @@ from PromptSegLib.volume import Volume
 class MeasuredImage:
     """unit: of the values, empty when nobody says. suv_factor: None where SUVs are not to be measured.
 
-    problem: what its header does not tell, such as the factor of PET, and why; empty otherwise.
+    problem: why there is no factor although it is PET; empty otherwise.
     """
 
     volume: Volume
@@ -40,12 +40,7 @@ def read_measured_image(
     volume = open_image(path, series).volume(time_point)
     if factor is not None:
         return MeasuredImage(volume, suv_factor=factor)
-    try:
-        header = None if unit and not wants_suv else read_header(path, series)
-    except VolumeError as error:
-        if wants_suv:
-            raise
-        return MeasuredImage(volume, problem=f"unit not known: {error}")
+    header = None if unit and not wants_suv else read_header(path, series)
     if header is None:
         if wants_suv:
             raise VolumeError(f"expected a factor from the values of {path} to SUV: it has no DICOM header that tells")
