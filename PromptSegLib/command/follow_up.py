@@ -13,6 +13,7 @@ from PromptSegLib.command.arguments import Parser, UsageError
 from PromptSegLib.command.console import ProgressBar, print_json, print_table, warn
 from PromptSegLib.geometry import FloatArray
 from PromptSegLib.io import open_image
+from PromptSegLib.io.output_file import check_can_be_written, replacing
 from PromptSegLib.io.prompts import write_prompts
 from PromptSegLib.measurement.carry_over import CarryOver
 from PromptSegLib.measurement.follow_up import LEAST_MM, FollowUp, TimePoint, Track, follow_up
@@ -107,6 +108,8 @@ def _run(arguments: argparse.Namespace) -> int:
         )
     if output is not None and output.suffix.lower() == ".html" and not arguments.image:
         raise UsageError("expected --image of each segmentation for a page with slices, got none")
+    if output is not None:
+        check_can_be_written(output)
     bar = ProgressBar()
     try:
         found = follow_up(
@@ -120,8 +123,9 @@ def _run(arguments: argparse.Namespace) -> int:
     finally:
         bar.clear()
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(_text(found, output.suffix.lower()), encoding="utf-8")
+        text = _text(found, output.suffix.lower())
+        with replacing(output) as file:
+            file.write(text.encode())
     if arguments.json:
         print_json(follow_up_record(found))
     else:

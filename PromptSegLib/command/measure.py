@@ -13,6 +13,7 @@ from PromptSegLib.command import arguments as parsing
 from PromptSegLib.command.arguments import Parser, UsageError
 from PromptSegLib.command.console import ProgressBar, print_json, print_table, warn
 from PromptSegLib.errors import PromptSegError
+from PromptSegLib.io.output_file import check_can_be_written, replacing
 from PromptSegLib.measurement.image_unit import read_measured_image
 from PromptSegLib.measurement.measure import Measurement, measure
 from PromptSegLib.measurement.segmentation_file import read_segmentation
@@ -70,6 +71,8 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"expected an output that ends in .csv or .json, got {arguments.output}")
     if (arguments.segmentation is None) == (arguments.cases is None):
         raise UsageError("expected SEGMENTATION, or --list CASES.csv; see promptseg measure --help")
+    if arguments.output is not None:
+        check_can_be_written(arguments.output)
     settings = Task(
         arguments.segmentation or Path(),
         arguments.image,
@@ -93,7 +96,9 @@ def _run(arguments: argparse.Namespace) -> int:
         measured, failed = _of_list(arguments.cases, settings)
     record = {"cases": [_record(task, found) for task, found in measured]}
     if arguments.output is not None:
-        _write(arguments.output, _csv(measured, arguments.cases is not None) if suffix == ".csv" else as_json(record))
+        text = _csv(measured, arguments.cases is not None) if suffix == ".csv" else as_json(record)
+        with replacing(arguments.output) as file:
+            file.write(text.encode())
     if arguments.json:
         print_json(record | {"failed": failed})
     else:
@@ -196,11 +201,6 @@ def _record(task: Task, found: tuple[Measurement, ...]) -> dict[str, Any]:
 def _csv(measured: list[tuple[Task, tuple[Measurement, ...]]], is_list: bool) -> str:
     rows = [(task.case, row) for task, found in measured for row in rows_of(found)]
     return as_csv([row for _, row in rows], [case for case, _ in rows] if is_list else None)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
 
 
 def _print(measured: list[tuple[Task, tuple[Measurement, ...]]]) -> None:

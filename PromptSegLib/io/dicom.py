@@ -16,7 +16,7 @@ from PromptSegLib.io.dicom_stacks import lie_alike, matrix_of, stacks_of
 from PromptSegLib.io.image_file import ImageFile
 from PromptSegLib.volume import Volume
 
-__all__ = ["is_dicom", "open_file", "open_series"]
+__all__ = ["is_dicom", "open_file", "open_series", "series_headers"]
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 
@@ -71,14 +71,17 @@ def open_series(folder: Path, series: str | None) -> ImageFile:
     return _image_file(folder, frames, str(folder), [*chosen.notes, *notes])
 
 
+def series_headers(folder: Path, series: str | None) -> list[DicomFile]:
+    """Return the headers of the files that `open_series` reads. Raises VolumeError."""
+    return _chosen(_look_through(folder), series).files
+
+
 def _image_file(path: Path, frames: Sequence[Frame], source: str, notes: Sequence[str]) -> ImageFile:
     stacks = stacks_of(frames, source)
     notes = list(notes)
     if not frames[0].is_placed and len(stacks[0]) > 1:
         notes.append("its frames have no position; they lie 1 mm apart")
-    files = tuple(dict.fromkeys(frame.file.path for frame in frames))
-    unique = tuple(dict.fromkeys(notes))
-    return ImageFile(path, "DICOM", len(stacks), partial(_read, stacks), notes=unique, dicom_files=files)
+    return ImageFile(path, "DICOM", len(stacks), partial(_read, stacks), notes=tuple(dict.fromkeys(notes)))
 
 
 def _read(stacks: Sequence[Sequence[Frame]], time_point: int) -> Volume:

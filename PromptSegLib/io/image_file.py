@@ -26,7 +26,6 @@ class ImageFile:
     is_picture: whether it is a plain picture, such as PNG: no patient's frame, places are named by pixels.
     read: reads the volume at a time point, 0 first.
     notes: a sentence for each slip of the header that was forgiven, and for what other programs read otherwise.
-    dicom_files: those that it is read from, where they are DICOM.
     """
 
     path: Path
@@ -35,7 +34,6 @@ class ImageFile:
     read: Callable[[int], Volume]
     is_picture: bool = False
     notes: tuple[str, ...] = ()
-    dicom_files: tuple[Path, ...] = ()
 
     def volume(self, time_point: int | None = None) -> Volume:
         """Read the volume at `time_point`, which may be left out where there is only one.

@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PromptSegLib.errors import VolumeError
+from PromptSegLib.io.dicom import series_headers
+from PromptSegLib.io.dicom_header import is_dicom, understood
+from PromptSegLib.io.dicom_header import read_header as read_file_header
 from PromptSegLib.io.image_file import Paths
 
-if TYPE_CHECKING:
-    from pydicom import Dataset
+Dataset = Any
+"""pydicom's, which is not typed."""
 
 _GIVE = "give the factor from the image's values to SUV yourself"
 _LEAST_DOSE_BQ = 1e6
@@ -44,28 +47,25 @@ class Header:
         return {"BQML": "Bq/mL", "GML": "g/mL", "CNTS": "counts", "PROPCNTS": "counts"}.get(units, "")
 
 
-def read_header(files: Sequence[Path], source: Paths) -> Header | None:
+def read_header(path: Paths, series: str | None = None) -> Header | None:
+    """Read the header of a DICOM file, or of a series in a folder; None when the file is not DICOM.
+
+    Raises VolumeError when it cannot be read, or the series is not there.
+    """
+    source = Path(path)
+    if source.is_dir():
+        return Header(source, tuple(file.dataset for file in series_headers(source, series)))
+    return read_header_of_files([source], source)
+
+
+def read_header_of_files(files: Sequence[Path], source: Paths) -> Header | None:
     """Read the header of the files of a series; None when there is none, or they are not DICOM.
 
-    source: what to call them in messages. Raises VolumeError when a file cannot be read, or pydicom is missing.
+    source: what to call them in messages. Raises VolumeError when one cannot be read.
     """
-    from PromptSegLib.io.dicom_header import is_dicom, pydicom_module
-
     if not files or not files[0].is_file() or not is_dicom(files[0]):
         return None
-    pydicom = pydicom_module()
-    tags = [
-        "Modality", "Units", "RescaleType", "SUVType", "DecayCorrection", "CorrectedImage", "PatientWeight",
-        "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime", "TimezoneOffsetFromUTC",
-        "RadiopharmaceuticalInformationSequence",
-    ]  # fmt: skip
-    try:
-        return Header(
-            Path(source),
-            tuple(pydicom.dcmread(one, stop_before_pixels=True, specific_tags=list(tags)) for one in files),
-        )
-    except (OSError, pydicom.errors.InvalidDicomError) as error:
-        raise VolumeError(f"expected a readable DICOM header, got {source}: {error}") from error
+    return Header(Path(source), tuple(read_file_header(file).dataset for file in files))
 
 
 def suv_factor(header: Header) -> float:
@@ -76,6 +76,11 @@ def suv_factor(header: Header) -> float:
     are SUV by body weight already (GML) have factor 1. Raises VolumeError that says what is missing: nothing is
     guessed.
     """
+    with understood(header.path):  # pydicom complains of some values when they are looked at
+        return _suv_factor(header)
+
+
+def _suv_factor(header: Header) -> float:
     first = header.files[0]
     _expect(header, "Modality", str(first.get("Modality", "")) == "PT", "PT", first.get("Modality"))
     units = str(first.get("Units", ""))

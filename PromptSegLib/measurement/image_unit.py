@@ -15,7 +15,7 @@ from PromptSegLib.volume import Volume
 class MeasuredImage:
     """unit: of the values, empty when nobody says. suv_factor: None where SUVs are not to be measured.
 
-    problem: what its header does not tell, such as the factor of PET, and why; empty otherwise.
+    problem: why there is no factor although it is PET; empty otherwise.
     """
 
     volume: Volume
@@ -38,16 +38,10 @@ def read_measured_image(
     unit, factor: what the user says of it, which comes first. wants_suv: whether SUVs are asked for, so that it is an
     error when there is no factor; without, PET in DICOM is measured in SUV where that can be. Raises VolumeError.
     """
-    file = open_image(path, series)
-    volume = file.volume(time_point)
+    volume = open_image(path, series).volume(time_point)
     if factor is not None:
         return MeasuredImage(volume, suv_factor=factor)
-    try:
-        header = None if unit and not wants_suv else read_header(file.dicom_files, path)
-    except VolumeError as error:
-        if wants_suv:
-            raise
-        return MeasuredImage(volume, problem=f"unit not known: {error}")
+    header = None if unit and not wants_suv else read_header(path, series)
     if header is None:
         if wants_suv:
             raise VolumeError(f"expected a factor from the values of {path} to SUV: it has no DICOM header that tells")

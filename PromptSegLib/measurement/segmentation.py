@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from PromptSegLib.bitmask import Patch
 from PromptSegLib.errors import GeometryError, PromptError, VolumeError
 from PromptSegLib.geometry import AxisMap, Extent, FloatArray, Grid
+from PromptSegLib.label_values import as_labels, described_range
 from PromptSegLib.volume import Volume
 
 LARGEST_LABEL = 65535
@@ -129,14 +130,14 @@ def checked_labels(volume: Volume) -> NDArray[Any]:
         return array
     labels = np.empty(array.shape, np.uint16)
     for layer, values in zip(labels, array, strict=True):
-        with np.errstate(invalid="ignore"):
-            np.copyto(layer, values, casting="unsafe")
-        wrong = values[layer != values]
-        if wrong.size:
+        whole = as_labels(values)
+        if whole is None or whole.min() < 0 or whole.max() > LARGEST_LABEL:
+            found = described_range(values) if whole is None else f"{whole.min():g} to {whole.max():g}"
             raise VolumeError(
-                f"expected labels, whole numbers from 0 to {LARGEST_LABEL}, in {what}, got {wrong.ravel()[0]:g}: "
+                f"expected labels, whole numbers from 0 to {LARGEST_LABEL}, in {what}, got {found}: "
                 "is it an image, or a mask of probabilities?"
             )
+        layer[...] = whole
     return labels
 
 

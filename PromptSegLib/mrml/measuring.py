@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PromptSegLib.errors import PromptSegError, SceneError, VolumeError
 from PromptSegLib.geometry import Grid
 from PromptSegLib.io.worklist import Worklist
-from PromptSegLib.measurement.dicom_header import read_header, suv_factor
+from PromptSegLib.measurement.dicom_header import read_header_of_files, suv_factor
 from PromptSegLib.measurement.follow_up import TimePoint
 from PromptSegLib.measurement.image_unit import read_measured_image
 from PromptSegLib.measurement.measure import SUV, Measurement, Ruler, measure
@@ -98,7 +98,7 @@ def value_unit(volume_node: Any, factor: float | None = None) -> ValueUnit:
     if code == _HOUNSFIELD:
         return ValueUnit("HU")
     try:
-        header = read_header(dicom_files(volume_node), volume_node.GetName() or "")
+        header = read_header_of_files(dicom_files(volume_node), volume_node.GetName() or "")
     except VolumeError:  # its files were moved: the volume is here all the same, its unit not known
         return ValueUnit()
     if header is None:

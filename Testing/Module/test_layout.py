@@ -10,7 +10,7 @@ from standin.application import PANEL_WIDTH_PX, Application, qt
 HEIGHT_PX = 900
 # On CTK's own widgets, the panel was 582 px wide where the stand-in's had 479: 400 px there are 329 here.
 WIDTH_PX = 329
-SECTIONS = ("input", "model", "prompts", "result", "handOn", "worklist", "settings")
+SECTIONS = ("input", "model", "prompts", "result", "handOn", "worklist", "measure", "followUp", "settings")
 FRAMES = ("channels", "server", "names")
 LONG = "a volume whose name is as long as those that scanners give: T1w MPRAGE sagittal, contrast, 1 mm, corrected"
 

@@ -108,6 +108,7 @@ def test_a_list_makes_one_table_and_a_bad_row_does_not_stop_it(folder, promptseg
         (["m.seg.nrrd", "--segment", "liver"], "out of lesions, empty, edge, got 'liver'"),
         (["m.nii.gz", "--label", "liver=9"], "expected liver=9 in m.nii.gz, got 3, 5"),
         (["ct.nii.gz", "-o", "t.txt"], "ends in .csv or .json"),
+        (["m.seg.nrrd", "-o", "ct.nii.gz/t.csv"], "expected a place where ct.nii.gz/t.csv can be written"),
         (["colour.nrrd"], "one value a voxel, got 3"),
     ],
 )

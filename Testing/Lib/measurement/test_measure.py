@@ -218,9 +218,12 @@ def test_overlapping_segments_of_a_seg_nrrd_come_back_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.full((3, 3, 3), 0.5, np.float32), "got 0.5: is it an image, or a mask of probabilities?"),
+        (
+            np.full((3, 3, 3), 0.5, np.float32),
+            "got fractions from 0.5 to 0.5: is it an image, or a mask",
+        ),
         (np.full((3, 3, 3), -1, np.int16), "whole numbers from 0 to 65535"),
-        (np.full((3, 3, 3), np.nan), "got nan"),
+        (np.full((3, 3, 3), 70000), "got 70000 to 70000"),
         (np.zeros((3, 3, 3, 3), np.uint8), "is it a picture?"),
     ],
 )
