@@ -108,6 +108,9 @@ class _Reader:
             raise self.file.error(f"it has {self.count} frames, and {len(self.groups)} descriptions of frames")
         places = self._places()
         thickness = self._thickness()
+        scaled = {self._item("PixelValueTransformationSequence", index) is not None for index in range(self.count)}
+        if len(scaled) > 1:
+            raise self.file.error("some of its frames have a slope, others have none")
         scales = [self._scale(index) for index in range(self.count)]
         if "DoseGridScaling" in self.dataset:
             self.notes.append(f"values are as stored; times {self.file.text('DoseGridScaling')} they are the dose")

@@ -21,7 +21,7 @@ from PromptSegLib.errors import PromptSegError, VolumeError
 from PromptSegLib.io.dicom_structure import check_structure
 
 # pydicom reports a damaged file by whatever the damage leads it to.
-_FAILURES = (
+_FAILURES: tuple[type[Exception], ...] = (
     ArithmeticError,
     AttributeError,
     EOFError,
@@ -99,15 +99,15 @@ def understood(path: Path) -> Iterator[None]:
             yield
     except PromptSegError:
         raise
-    except (*_FAILURES, *_own_errors()) as error:
+    except _failures() as error:
         reason = " ".join(f"{error}".split())[:200] or type(error).__name__
         raise VolumeError(f"expected a whole DICOM file, got {path}: it was cut, or is damaged: {reason}") from error
 
 
-def _own_errors() -> tuple[type[Exception], ...]:
-    """Return pydicom's own errors, of which some derive from nothing more telling than Exception."""
+def _failures() -> tuple[type[Exception], ...]:
+    """Return `_FAILURES` and pydicom's own errors, of which some derive from nothing more telling than Exception."""
     found = vars(import_module("pydicom.errors")).values()
-    return tuple(one for one in found if isinstance(one, type) and issubclass(one, Exception))
+    return (*_FAILURES, *(one for one in found if isinstance(one, type) and issubclass(one, Exception)))
 
 
 def is_dicom(path: Path) -> bool:

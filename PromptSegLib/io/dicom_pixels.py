@@ -220,7 +220,9 @@ class _Pixels:
 
     def _one_frame(self, pydicom: Any, stream: bytes) -> Any:
         """Return a dataset with one compressed frame, and nothing that would change its values."""
-        small = pydicom.dataset.FileDataset("", {}, preamble=bytes(128), file_meta=pydicom.dataset.FileMetaDataset())
+        meta = pydicom.dataset.FileMetaDataset()
+        # Explicit, as compressed syntaxes are: pydicom 2 would write it otherwise, on which GDCM spends 10 s.
+        small = pydicom.dataset.FileDataset("", {}, preamble=bytes(128), file_meta=meta, is_implicit_VR=False)
         small.file_meta.TransferSyntaxUID = pydicom.uid.UID(self.file.syntax)
         small.file_meta.MediaStorageSOPClassUID = small.SOPClassUID = _SECONDARY_CAPTURE
         small.file_meta.MediaStorageSOPInstanceUID = small.SOPInstanceUID = "1.2.3"

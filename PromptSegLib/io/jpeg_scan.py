@@ -10,6 +10,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,13 +78,13 @@ def _components(body: bytes, block: int) -> dict[int, _Component]:
     factors = {body[6 + 3 * n]: (body[7 + 3 * n] >> 4, body[7 + 3 * n] & 15) for n in range(count)}
     widest, highest = (max(factor[axis] for factor in factors.values()) for axis in (0, 1))
     return {
-        name: _Component(h, v, -(-(-(-columns * h // widest)) // block), -(-(-(-rows * v // highest)) // block))
+        name: _Component(h, v, ceil(ceil(columns * h / widest) / block), ceil(ceil(rows * v / highest) / block))
         for name, (h, v) in factors.items()
-    } | {-1: _Component(widest, highest, -(-columns // (block * widest)), -(-rows // (block * highest)))}
+    } | {-1: _Component(widest, highest, ceil(columns / (block * widest)), ceil(rows / (block * highest)))}
 
 
 def _huffman_tables(body: bytes) -> dict[int, NDArray[np.uint16]]:
-    """Return, by class and number of the table, for each next 16 bits the code's length << 8 | its value; 0 for none."""
+    """Return, by class and number of the table, for each next 16 bits the code's length << 8 | its value, or 0."""
     tables = {}
     at = 0
     while at < len(body):
@@ -198,7 +200,7 @@ class _Walk:
         if name not in self.windows:
             if name not in self.steps_of_code:
                 raise ValueError("a table for its pixels is missing")
-            self.windows[name] = memoryview(self.steps_of_code[name][self.next_16])
+            self.windows[name] = memoryview(cast("Any", self.steps_of_code[name][self.next_16]))
         return self.windows[name]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import PromptSegLib
 
-HEAVY = {"scipy", "SimpleITK", "torch", "monai", "vtk", "vtkmodules", "slicer", "matplotlib"}
+HEAVY = {"scipy", "SimpleITK", "pydicom", "torch", "monai", "vtk", "vtkmodules", "slicer", "matplotlib"}
 
 
 def run_python(code):

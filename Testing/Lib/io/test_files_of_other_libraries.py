@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from PIL import Image
 from pydicom.errors import InvalidDicomError
 
 from PromptSegLib.errors import VolumeError
@@ -52,20 +53,23 @@ def named(paths):
 
 
 def stored(path, dataset):
-    """Return the pixels as pydicom decodes them, or GDCM where it cannot; None when neither can."""
+    """Return the pixels as pydicom decodes them, and whether they are real values: by GDCM, where it cannot.
+
+    None when neither can.
+    """
     try:
-        return dataset.pixel_array
-    except (AttributeError, NotImplementedError, RuntimeError, ValueError):
+        return dataset.pixel_array, False
+    except (*FAILURES, ArithmeticError, RuntimeError, Image.DecompressionBombError):
         try:
-            return np.squeeze(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+            return np.squeeze(sitk.GetArrayFromImage(sitk.ReadImage(str(path)))), True
         except RuntimeError:
-            return None
+            return None, True
 
 
 def real_values(path, dataset):
-    array = stored(path, dataset)
-    if array is None:
-        return None
+    array, is_real = stored(path, dataset)
+    if is_real:
+        return array
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         try:
             from pydicom.pixels.processing import apply_color_lut
