@@ -4,7 +4,7 @@
 
 Makes files that have harmed readers of images, weights, prompts and scenes - bombs, odd numbers, pickles that run
 programs, names that lead elsewhere, and whole files changed at random - and reads each in a process of its own, which
-may take 4 GB and a minute. Takes some ten minutes and no more than 200 MB of disk. The exit status is 1 when any
+may take 4 GB and five minutes. Takes some ten minutes and no more than 200 MB of disk. The exit status is 1 when any
 figure but the first is not 0.
 """
 
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "Testing" / "Lib")]
 
 MOST_S, MOST_BYTES = 10.0, 10**9
-CHILD_BYTES, CHILD_S = 4 << 30, 60
+CHILD_BYTES, CHILD_S = 4 << 30, 300
 
 
 def images(folder: Path) -> Iterator[Path]:
@@ -112,7 +112,7 @@ def weights(folder: Path) -> Iterator[Path]:
 
 
 def prompts(folder: Path) -> Iterator[Path]:
-    """Prompts files: numbers without end, strokes far outside, masks that unpack to all memory, drawings without end."""
+    """Prompts files: numbers without end, strokes far outside, masks that unpack to all memory, long drawings."""
     import base64
 
     zeros = zlib.compressobj(9)
@@ -218,7 +218,8 @@ def child(kind: str, path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (CHILD_BYTES, CHILD_BYTES))
     if kind == "weights":
         import torch  # noqa: F401 - its own memory and time are not the file's
-    begun, outcome = time.perf_counter(), "read"
+    # The process's own time: on a machine that others use, too, the clock says little of the file.
+    begun, outcome = time.process_time(), "read"
     try:
         read(kind, path)
     except PromptSegError as error:
@@ -226,7 +227,7 @@ def child(kind: str, path: Path) -> None:
     except BaseException as error:  # noqa: BLE001 - what is looked for
         outcome = f"RAW {type(error).__name__}: {str(error)[:120]}"
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"s": time.perf_counter() - begun, "bytes": used, "outcome": outcome}))
+    print(json.dumps({"s": time.process_time() - begun, "bytes": used, "outcome": outcome}))
 
 
 def tried(kind: str, path: Path) -> dict[str, object]:
@@ -263,7 +264,9 @@ def main() -> int:
                 figures["over 10 s"] += result["s"] > MOST_S
                 figures["over 1 GB"] += result["bytes"] > MOST_BYTES
                 figures["raw exceptions"] += str(result["outcome"]).startswith("RAW")
-                print(f"{kind:9}{path.name:28}{result['s']:6.1f} s {result['bytes'] / 1e9:5.2f} GB  {result['outcome']}")
+                print(
+                    f"{kind:9}{path.name:28}{result['s']:6.1f} s {result['bytes'] / 1e9:5.2f} GB  {result['outcome']}"
+                )
     print("; ".join(f"{name}: {count}" for name, count in figures.items()))
     return int(any(count for name, count in figures.items() if name != "tried"))
 

@@ -125,7 +125,9 @@ def main(at: Path) -> int:
                 offline = at / "offline" if closed.startswith("offline") else None
                 (at / closed).chmod(mode)
                 try:
-                    error = _tried(operation, WeightsStore(at / "store", offline_folder=offline, catalogue=catalogue), at)
+                    error = _tried(
+                        operation, WeightsStore(at / "store", offline_folder=offline, catalogue=catalogue), at
+                    )
                 finally:
                     if (at / closed).parent.exists() and os.path.exists(at / closed):
                         (at / closed).chmod(0o755)

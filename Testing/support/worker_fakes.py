@@ -43,8 +43,9 @@ class MovablePredictor(BallPredictor):
 class ObedientPredictor(BallPredictor):
     """Answers as `BallPredictor`; its note tells, as JSON, what it was asked and what it saw.
 
-    Texts: "raise", "weights", "exit", "kill", "crash", "flood" (100 MB to standard error, then exit), "sleep" (until cancelled), "deaf" (cancelling is not heard),
-    "print" (to standard output), "encode" (sleeps while encoding).
+    Texts: "raise", "weights", "exit", "kill", "crash", "sleep" (until cancelled), "deaf" (cancelling is not heard),
+    "print" (to standard output), "encode" (sleeps while encoding),
+    "flood" (prints 100 MB to standard error, then exits).
     """
 
     capabilities = Capabilities(

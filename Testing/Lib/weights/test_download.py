@@ -373,7 +373,9 @@ class Rude(http.server.BaseHTTPRequestHandler):
         self.head(f"Content-Length: {'9' * 5000}")
 
     def long_range(self):
-        self.head(f"Content-Range: bytes {'9' * 5000}-1/{'9' * 5000}", "Content-Length: 5", status="206 Partial Content")
+        self.head(
+            f"Content-Range: bytes {'9' * 5000}-1/{'9' * 5000}", "Content-Length: 5", status="206 Partial Content"
+        )
 
     def long_total(self):
         self.head(f"Content-Range: bytes 0-1/{'9' * 5000}", "Content-Length: 5", status="206 Partial Content")
@@ -436,7 +438,9 @@ def test_a_file_of_unknown_size_does_not_fill_the_disk(rude, target):
     assert list(target.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize("note", ["[]", "{", '{"url": 1}', '{"url": "x", "validator": 3, "synced_bytes": 5}', "[" * 9999])
+@pytest.mark.parametrize(
+    "note", ["[]", "{", '{"url": 1}', '{"url": "x", "validator": 3, "synced_bytes": 5}', "[" * 9999]
+)
 def test_an_odd_note_beside_a_part_file_is_ignored(server, target, note):
     target.parent.mkdir()
     target.with_name("file.pth.part").write_bytes(DATA[:1000])
