@@ -117,11 +117,12 @@ def prompts(folder: Path) -> Iterator[Path]:
 
     zeros = zlib.compressobj(9)
     bits = b"".join(zeros.compress(bytes(1 << 20)) for _ in range(700)) + zeros.flush()
+    most = base64.b64encode(zlib.compress(b"\xff" * (1 << 25))).decode()
     mask = {"kind": "mask", "ijk_to_ras": np.eye(4).tolist(), "bits_zlib_base64": base64.b64encode(bits).decode()}
     to_and_fro = [[n % 2 * 200.0, n % 3 * 200.0, 5.0] for n in range(9000)]
     records = {
         "mask": mask | {"shape_kji": [1, 1, 700 << 23]},
-        "mask of the most": mask | {"shape_kji": [1, 1, 1 << 28]},
+        "mask of the most": mask | {"shape_kji": [1, 1, 1 << 28], "bits_zlib_base64": most},
         "stroke": {"kind": "scribble", "points_ras": [[5, 5, 5], [1e8, 5, 5]], "width_mm": 1.0},
         "to and fro": {"kind": "scribble", "points_ras": to_and_fro, "width_mm": 0.0},
         "wide": {"kind": "scribble", "points_ras": to_and_fro, "width_mm": 300.0},
@@ -134,7 +135,7 @@ def prompts(folder: Path) -> Iterator[Path]:
     for number in ("1" + "0" * 400, "1e400", "1e300", "NaN", "1" + "0" * 9000):
         point = f'{{"kind": "point", "position_ras": [{number}, 0, 0]}}'
         contents[f"number {number[:5]} {len(number)}"] = head + f'"prompts": [{point}]}}]}}'
-    contents |= {"brackets": "[" * 1_000_000, "empties": "[" + "[]," * 10_000_000 + "0]"}
+    contents |= {"brackets": "[" * 1_000_000, "empties": "[" + "[]," * 5_000_000 + "0]"}
     yield from written(folder, {f"{name}.json": text.encode() for name, text in contents.items()})
 
 
@@ -226,7 +227,8 @@ def child(kind: str, path: Path) -> None:
         outcome = f"refused: {' '.join(str(error).split())[-120:]}"
     except BaseException as error:  # noqa: BLE001 - what is looked for
         outcome = f"RAW {type(error).__name__}: {str(error)[:120]}"
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status").read_text()  # getrusage would count what the parent once had
+    used = 1024 * int(status.partition("VmHWM:")[2].split()[0])
     print(json.dumps({"s": time.process_time() - begun, "bytes": used, "outcome": outcome}))
 
 

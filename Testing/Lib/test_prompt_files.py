@@ -191,5 +191,5 @@ def test_a_file_without_end_is_refused(tmp_path):
     path = tmp_path / "large.json"
     with path.open("wb") as file:
         file.truncate(1 << 30)
-    with pytest.raises(PromptError, match="at most 33,554,432 characters"):
+    with pytest.raises(PromptError, match="at most 16,777,216 characters"):
         read_prompts(path)
