@@ -79,14 +79,15 @@ def checked_affine(matrix: ArrayLike) -> FloatArray:
     if affine.shape != (4, 4):
         raise GeometryError(f"expected a 4x4 affine from IJK to RAS, got an array of shape {affine.shape}")
     if not np.isfinite(affine).all():
-        raise GeometryError(f"expected a finite affine from IJK to RAS, got\n{affine}")
-    if not np.array_equal(affine[3], [0.0, 0.0, 0.0, 1.0]):
+        raise GeometryError(f"expected a finite affine from IJK to RAS, got {affine.tolist()}")
+    if not np.allclose(affine[3], [0.0, 0.0, 0.0, 1.0], rtol=0, atol=1e-9):  # an inverse may be off by the last bits
         raise GeometryError(f"expected [0, 0, 0, 1] as the last row of the affine, got {affine[3].tolist()}")
     if np.abs(affine).max() > LARGEST_MM:
-        raise GeometryError(f"expected an affine of numbers up to {LARGEST_MM:.0e} mm, got\n{affine}")
+        raise GeometryError(f"expected an affine of numbers up to {LARGEST_MM:.0e} mm, got {affine.tolist()}")
+    affine[3] = [0.0, 0.0, 0.0, 1.0]
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if (lengths < SMALLEST_MM).any() or abs(np.linalg.det(affine[:3, :3] / lengths)) < 1e-6:
-        raise GeometryError(f"expected three independent axes of non-zero spacing, got the affine\n{affine}")
+        raise GeometryError(f"expected three independent axes of non-zero spacing, got the affine {affine.tolist()}")
     affine.setflags(write=False)
     return affine
 
@@ -294,10 +295,15 @@ class Grid:
         matrix[:3, 3] = self.to_ras(flip_axes(extent.start_kji))
         return Grid(extent.shape_kji, matrix)
 
-    def matches(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
-        """Tell whether both have the same shape and no corner differs by more than `tolerance_mm`."""
+    def matches(self, other: Grid, tolerance_mm: float | None = None) -> bool:
+        """Tell whether both have the same shape and no corner differs by more than `tolerance_mm`.
+
+        By default that is 0.001 mm, and in images of microscopes no more than 1 % of a voxel's shortest side.
+        """
         if self.shape_kji != other.shape_kji:
             return False
+        if tolerance_mm is None:
+            tolerance_mm = min(1e-3, 0.01 * float(self.spacing_mm.min()))
         far = flip_axes(self.shape_kji).astype(np.float64)
         corners = np.vstack([np.zeros(3), np.diag(far), far])
         return bool(np.abs(self.to_ras(corners) - other.to_ras(corners)).max() <= tolerance_mm)

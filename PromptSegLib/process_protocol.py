@@ -94,6 +94,8 @@ class Ask:
     views: Mapping[int, View]
     span: Span | None
     others: Mapping[str, tuple[Prompt, ...]]
+    mask_is_given: bool
+    redraw: bool
 
 
 @dataclass(frozen=True)

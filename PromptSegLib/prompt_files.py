@@ -76,7 +76,7 @@ def prompts_from_json(text: str) -> dict[str, tuple[Prompt, ...]]:
     if len(text) > MOST_BYTES:
         raise PromptError(f"expected prompts of at most {MOST_BYTES:,} characters, got {len(text):,}")
     try:
-        content = json.loads(text)
+        content = json.loads(text.removeprefix("\ufeff"))  # editors on Windows put it there
     except (ValueError, RecursionError) as error:
         raise PromptError(f"expected prompts as JSON, got text that is not: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -109,7 +109,7 @@ def read_prompts(path: str | os.PathLike[str]) -> dict[str, tuple[Prompt, ...]]:
     try:
         with Path(path).open("rb") as file:
             content = file.read(MOST_BYTES + 1)
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise PromptError(f"expected a readable prompts file, got {os.fspath(path)!r}: {error}") from error
     try:

@@ -7,7 +7,7 @@ tuples of floats, so that prompts compare, hash and survive JSON exactly; `np.as
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import ClassVar
 
@@ -24,6 +24,7 @@ from PromptSegLib.geometry import (
     flip_axes,
     orthonormal_axes,
 )
+from PromptSegLib.label_values import described_range, set_voxels
 
 Position = tuple[float, float, float]
 
@@ -126,6 +127,19 @@ class Box(Prompt):
         """Whether it is a 2D box, on a slice."""
         return min(self.size_mm) == 0
 
+    def layer_mm(self, grid: Grid) -> FloatArray:
+        """(3,) what one layer of the voxels of `grid` measures along each of its sides, mm."""
+        return np.asarray(np.abs(np.array(self.axes) @ grid.ijk_to_ras[:3, :3]).max(axis=1))
+
+    def flattened(self, grid: Grid) -> Box:
+        """Return the 2D box that this is on `grid`, when a side of it is less than a layer of voxels; else itself."""
+        parts = np.array(self.size_mm) / self.layer_mm(grid)
+        thin = int(parts.argmin())
+        if self.is_planar or parts[thin] >= 1 - 1e-6:
+            return self
+        x, y, z = (0.0 if side == thin else length for side, length in enumerate(self.size_mm))
+        return replace(self, size_mm=(x, y, z))
+
     @property
     def box_to_ras(self) -> FloatArray:
         """4x4 from the box's own frame (mm from its centre, along its axes) to RAS."""
@@ -221,8 +235,9 @@ class Lasso(Prompt):
 class MaskPrompt(Prompt):
     """What is there already, to be refined: a mask with its geometry.
 
-    mask_kji: (k, j, i), bool; kept as a read-only copy cropped to what is set. ijk_to_ras: 4x4 of that array.
-    Raises PromptError when nothing is set.
+    mask_kji: (k, j, i), bool, labels that are set where not 0, or probabilities, set from 0.5 on; kept as a read-only
+    bool copy cropped to what is set. ijk_to_ras: 4x4 of that array.
+    Raises PromptError when nothing is set, or the values are none of these.
     """
 
     mask_kji: NDArray[np.bool_] = field(repr=False)
@@ -230,8 +245,7 @@ class MaskPrompt(Prompt):
     kind: ClassVar[str] = "mask"
 
     def __post_init__(self) -> None:
-        mask = np.asarray(self.mask_kji)
-        mask = mask if mask.dtype == bool else mask != 0
+        mask = checked_mask(self.mask_kji)
         if mask.ndim != 3:
             raise PromptError(f"expected a mask (k, j, i), got an array of shape {mask.shape}")
         grid = Grid(mask.shape, checked_affine(self.ijk_to_ras))
@@ -291,6 +305,17 @@ class TextPrompt(Prompt):
 
     def __post_init__(self) -> None:
         _set(self, text=_words(self.text, "a text"))
+
+
+def checked_mask(values: ArrayLike) -> NDArray[np.bool_]:
+    """Return where a mask is set, of the shape of `values`, see `set_voxels`. Raises PromptError when it is no mask."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "buif":
+        raise PromptError(f"expected a mask of bool, integer or floating voxels, got dtype {array.dtype}")
+    mask = set_voxels(array)
+    if mask is None:
+        raise PromptError(f"expected a mask of labels or of probabilities from 0 to 1, got {described_range(array)}")
+    return mask
 
 
 def check_inside(prompt: Prompt, grid: Grid) -> None:

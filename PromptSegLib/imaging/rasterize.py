@@ -15,14 +15,18 @@ _MOST_POINTS = 10_000  # of a scribble or a lasso: a mouse that draws for a minu
 _MOST_PASSED = 1_000_000  # voxels that a scribble's line passes
 _MOST_PIECES = 20_000  # of a scribble's line: 2 s
 _MOST_TESTS = 200_000_000  # of voxels against pieces of a scribble, or edges of a lasso: 2 s
+# What lies beyond a face by less than this part of a voxel is on it, but for the last bits of its coordinates.
+_NEARLY = 1e-6
 
 
 def rasterize(prompt: Prompt, grid: Grid) -> Patch:
     """Return the voxels of `grid` that `prompt` marks, in a box that holds them all.
 
     Point, scribble: the voxels that hold their positions, a scribble's brush around them. Box: voxels whose centre
-    is inside; a 2D box marks one slice. Lasso: voxels whose centre it surrounds, one slice thick. Mask: see
-    `mask_on_grid`. What lies outside of the grid is left out. Raises PromptError for prompts without a place.
+    is inside; a 2D box marks one slice, and `Box.flattened` makes one of what may lie between two. Lasso: voxels whose
+    centre it surrounds, one slice thick. Mask: see `mask_on_grid`. What lies outside of the grid is left out.
+
+    Raises PromptError for prompts without a place.
     """
     if isinstance(prompt, Point | VoxelScribble):
         return _voxels_at(prompt.positions_ras(), grid)
@@ -80,6 +84,7 @@ def _stroke(scribble: Scribble, grid: Grid) -> Patch:
     extent = _clipped(_brush_extent(points, radius, grid), grid)
     mask = np.zeros(extent.shape_kji, dtype=bool)
     mask[line.extent.slices_within(extent)] = line.mask_kji
+    slack = _NEARLY * float(grid.spacing_mm.min())
     margin = _brush_margin(radius, grid)
     starts, ends = _pieces(*_parts_within(starts, ends, grid.extent.padded(margin), grid), radius, scribble, grid)
     low, high = _boxes_near(starts, ends, margin, extent, grid)
@@ -88,7 +93,7 @@ def _stroke(scribble: Scribble, grid: Grid) -> Patch:
         box = Extent(tuple(a), tuple(b))
         marked = mask[box.slices_within(extent)]
         if not marked.all():
-            _mark_near(marked, box, start, end, radius + 1e-6, grid)
+            _mark_near(marked, box, start, end, radius + slack, grid)
     return Patch(extent, mask)
 
 
@@ -207,11 +212,10 @@ def _brush_extent(points: FloatArray, radius: float, grid: Grid) -> Extent:
 
 def _box(box: Box, grid: Grid) -> Patch:
     local_from_ras = np.linalg.inv(box.box_to_ras)
-    size = np.array(box.size_mm)
     # A side of 0 mm marks one layer of voxels; the half-open rule there leaves no tie between two of them.
-    layer = np.abs(np.array(box.axes) @ grid.ijk_to_ras[:3, :3]).max(axis=1)
-    half = np.where(size == 0, layer, size) / 2
-    low, high = -half - 1e-6 * (size > 0) + 1e-6 * (size == 0), half + 1e-6
+    layer, is_flat = box.layer_mm(grid), np.array(box.size_mm) == 0
+    half, slack = np.where(is_flat, layer, box.size_mm) / 2, _NEARLY * layer
+    low, high = np.where(is_flat, slack, -slack) - half, half + slack
     corners = apply_affine(box.box_to_ras, _box_corners(np.stack([-half, half])))
     extent = _clipped(Extent.of_points(grid.to_ijk(corners)).padded(1), grid)
 
@@ -233,13 +237,14 @@ def _lasso(lasso: Lasso, grid: Grid) -> Patch:
     v = np.cross(normal, u)
     outline = np.stack([(points - centre) @ u, (points - centre) @ v], axis=1)
     half = np.abs(normal @ grid.ijk_to_ras[:3, :3]).max() / 2
+    slack = 2 * half * _NEARLY
     faces = np.concatenate([points - half * normal, points + half * normal])
     extent = _clipped(Extent.of_points(grid.to_ijk(faces)).padded(1), grid)
 
     def is_surrounded(centres_ras: FloatArray) -> BoolArray:
         offsets = centres_ras - centre
         depth = offsets @ normal
-        near = np.asarray((depth > -half + 1e-6) & (depth <= half + 1e-6))
+        near = np.asarray((depth > slack - half) & (depth <= half + slack))
         near[near] = _inside_polygon(np.stack([offsets[near] @ u, offsets[near] @ v], axis=1), outline)
         return near
 

@@ -1,7 +1,7 @@
-"""The bones of a DICOM file, looked at before GDCM reads it, which believes what a file says of itself.
+"""The bones of a DICOM file, looked at before anything reads it that believes what a file says of itself.
 
 Sequences within sequences, as deep as a file likes, end GDCM and the process with it; a deflated file of 2 MB unpacks
-to 2 GB in it. Elements are not understood here, only stepped over (PS3.5, 7): what cannot be followed is GDCM's.
+to 2 GB. Elements are not understood here, only stepped over (PS3.5, 7): what cannot be followed is the reader's.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ class _Connection:
 def _client() -> Any:
     try:
         from nnInteractive.inference import remote
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise ModuleNotFoundError(
             f"nnInteractive's client is not installed here ({error.name} is missing): pip install nninteractive-client",
             name="nninteractive-client",

@@ -8,12 +8,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from PromptSegLib.cancel import CancelToken, Progress, no_progress
 from PromptSegLib.errors import WeightsError
+from PromptSegLib.packages import is_installed
 from PromptSegLib.weights.catalogue import Checkpoint, WeightFile, load_catalogue
 from PromptSegLib.weights.consent import Consent, Question, is_given
 from PromptSegLib.weights.disk_errors import plain_errors
@@ -297,7 +297,7 @@ class WeightsStore:
         checkpoint = self.checkpoint(name)
         wanted = checkpoint.file(file)
         record = self._checked(checkpoint, wanted, cancel)
-        if not is_torch_file(Path(record.path)) or find_spec("safetensors") is None:
+        if not is_torch_file(Path(record.path)) or not is_installed("safetensors"):
             return read_state_dict(record.path, wanted.layout)
         tensors = self._read_copy(checkpoint, wanted, record, cancel)
         if tensors is None:
