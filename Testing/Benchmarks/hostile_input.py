@@ -267,7 +267,8 @@ def main() -> int:
                 figures["over 1 GB"] += result["bytes"] > MOST_BYTES
                 figures["raw exceptions"] += str(result["outcome"]).startswith("RAW")
                 print(
-                    f"{kind:9}{path.name:28}{result['s']:6.1f} s {result['bytes'] / 1e9:5.2f} GB  {result['outcome']}"
+                    f"{kind:9}{path.name:28}{result['s']:6.1f} s {result['bytes'] / 1e9:5.2f} GB  {result['outcome']}",
+                    flush=True,
                 )
     print("; ".join(f"{name}: {count}" for name, count in figures.items()))
     return int(any(count for name, count in figures.items() if name != "tried"))

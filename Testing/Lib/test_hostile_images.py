@@ -67,7 +67,7 @@ def test_a_header_that_no_file_of_that_size_has_is_refused(tmp_path, name, conte
     (tmp_path / name).write_bytes(content)
     (tmp_path / "bomb.raw.gz").write_bytes(packed(9, 31))
     begun = time.perf_counter()
-    with pytest.raises(VolumeError, match=CLAIM):
+    with pytest.raises(VolumeError, match=f"{CLAIM}|bytes of voxels are needed"):
         read_volume(tmp_path / name)
     assert time.perf_counter() - begun < 5
 
