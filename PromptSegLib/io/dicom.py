@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import filecmp
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from PromptSegLib.errors import VolumeError
+from PromptSegLib.io.compression import check_claim
 from PromptSegLib.io.dicom_frames import Frame, frames_of
 from PromptSegLib.io.dicom_header import DicomFile, is_dicom, is_directory, read_header
 from PromptSegLib.io.dicom_pixels import read_stack
@@ -85,7 +87,11 @@ def _image_file(path: Path, frames: Sequence[Frame], source: str, notes: Sequenc
 
 
 def _read(stacks: Sequence[Sequence[Frame]], time_point: int) -> Volume:
-    return Volume(read_stack(stacks[time_point]), matrix_of(stacks[time_point]))
+    stack = stacks[time_point]
+    files = {frame.file.path for frame in stack}
+    claimed = len(stack) * math.prod(stack[0].shape_ji)  # of a byte at least: each slice may be small, and all large
+    check_claim(stack[0].file.path.parent, claimed, sum(path.stat().st_size for path in files))
+    return Volume(read_stack(stack), matrix_of(stack))
 
 
 def _look_through(folder: Path) -> _Folder:

@@ -115,7 +115,7 @@ class _Walk:
     def _head(
         self, at: int, is_explicit: bool, short: struct.Struct, long: struct.Struct
     ) -> tuple[int, int, bool, bool]:
-        """Return of an element where its value begins, its length, whether it is a sequence, and whether that has VRs."""
+        """Return where an element's value begins, its length, whether it is a sequence, and whether that has VRs."""
         vr = self.content[at + 4 : at + 6]
         has_vr = is_explicit and vr.isalpha() and vr.isupper()
         if has_vr and vr not in _LONG:

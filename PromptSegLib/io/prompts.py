@@ -14,6 +14,7 @@ import dataclasses
 import json
 import math
 import os
+import reprlib
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ from PromptSegLib.prompts import (
 FORMAT = "promptseg-prompts"
 VERSION = 1
 
-MOST_BYTES = 32 << 20
+MOST_BYTES = 16 << 20
 """Of a prompts file; Python's lists of numbers take up to 24 times that."""
 MOST_MASK_VOXELS = 1 << 28
 """Of all mask prompts of a file together, a byte each in memory, and one more on the way: 512 x 512 x 1024."""
@@ -79,15 +80,15 @@ def prompts_from_json(text: str) -> dict[str, tuple[Prompt, ...]]:
     except (ValueError, RecursionError) as error:
         raise PromptError(f"expected prompts as JSON, got text that is not: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise PromptError(f'expected a prompts file with "format": "{FORMAT}", got {str(content)[:60]}')
+        raise PromptError(f'expected a prompts file with "format": "{FORMAT}", got {_shown(content)}')
     for key, expected in {"version": VERSION, "frame": "RAS", "unit": "mm"}.items():
         if content.get(key) != expected:
-            raise PromptError(f"expected prompts with {key} {expected!r}, got {repr(content.get(key))[:60]}")
+            raise PromptError(f"expected prompts with {key} {expected!r}, got {_shown(content.get(key))}")
     targets: dict[str, tuple[Prompt, ...]] = {}
     room = MOST_MASK_VOXELS
     for target in _list(content, "targets"):
         if not isinstance(target, dict) or not isinstance(target.get("name"), str):
-            raise PromptError(f"expected targets with a name and prompts, got {str(target)[:60]}")
+            raise PromptError(f"expected targets with a name and prompts, got {_shown(target)}")
         if target["name"] in targets:
             raise PromptError(f"expected each target once, got {target['name']!r} twice")
         records = _list(target, "prompts")
@@ -134,7 +135,7 @@ def prompt_from_record(record: Any) -> Prompt:
     """Return the prompt that `record` describes. Raises PromptError when it describes none."""
     if not isinstance(record, dict) or not isinstance(record.get("kind"), str) or record["kind"] not in _TYPES:
         known = ", ".join(_TYPES)
-        raise PromptError(f"expected a prompt with a kind out of {known}, got {str(record)[:60]}")
+        raise PromptError(f"expected a prompt with a kind out of {known}, got {_shown(record)}")
     prompt_type = _TYPES[str(record["kind"])]
     values = {key: value for key, value in record.items() if key != "kind"}
     if prompt_type is MaskPrompt:
@@ -143,11 +144,11 @@ def prompt_from_record(record: Any) -> Prompt:
     if unknown := sorted(set(values) - names):
         raise PromptError(f"expected {', '.join(sorted(names))} for a {record['kind']}, got {', '.join(unknown)[:60]}")
     if not isinstance(values.get("positive", True), bool):
-        raise PromptError(f"expected true or false for positive, got {str(values['positive'])[:60]}")
+        raise PromptError(f"expected true or false for positive, got {_shown(values['positive'])}")
     try:
         return prompt_type(**values)
     except TypeError as error:
-        raise PromptError(f"expected a complete {record['kind']}, got {str(values)[:60]}: {error}") from error
+        raise PromptError(f"expected a complete {record['kind']}, got {_shown(values)}: {error}") from error
 
 
 def _mask_voxels(record: Any) -> int:
@@ -162,7 +163,7 @@ def _mask_from_record(values: dict[str, Any]) -> MaskPrompt:
     try:
         size = _mask_voxels({"kind": "mask"} | values)
         if size == 0:
-            raise ValueError(f"shape_kji {str(values['shape_kji'])[:60]}")
+            raise ValueError(f"shape_kji {_shown(values['shape_kji'])}")
         decompressor = zlib.decompressobj()
         # Bounded by what the shape can hold: a small file must not unpack into all of the memory.
         packed = decompressor.decompress(base64.b64decode(values["bits_zlib_base64"]), (size + 7) // 8 + 1)
@@ -178,8 +179,13 @@ def _mask_from_record(values: dict[str, Any]) -> MaskPrompt:
         ) from error
 
 
+def _shown(value: Any) -> str:
+    """Return what an error shows of `value`: never all of it, which may be megabytes."""
+    return reprlib.repr(value)[:60]
+
+
 def _list(mapping: dict[str, Any], key: str) -> list[Any]:
     value = mapping.get(key)
     if not isinstance(value, list):
-        raise PromptError(f"expected a list of {key}, got {str(value)[:60]}")
+        raise PromptError(f"expected a list of {key}, got {_shown(value)}")
     return value

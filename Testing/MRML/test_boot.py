@@ -2,6 +2,7 @@
 
 import gc
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -198,3 +199,35 @@ def test_a_missing_or_damaged_file_is_refused_and_the_scene_and_the_working_dire
 
     assert scene.GetFirstNodeByName("mine") is not None
     assert os.getcwd() == folder
+
+
+@pytest.mark.parametrize("entry", ["../evil.txt", "case/../../evil.txt", "{folder}/evil.txt", "link"])
+def test_an_archive_that_writes_elsewhere_is_refused_and_the_scene_stays(scene, tmp_path, entry):
+    add_volume(scene, np.zeros((3, 4, 5), dtype=np.uint8), name="mine")
+    save_mrb(scene, tmp_path / "whole.mrb")
+    (tmp_path / "out").mkdir()
+    with zipfile.ZipFile(tmp_path / "whole.mrb", "a") as archive:
+        if entry == "link":
+            link = zipfile.ZipInfo("whole/link")
+            link.create_system, link.external_attr = 3, 0o120777 << 16
+            archive.writestr(link, str(tmp_path / "out"))
+            archive.writestr("whole/link/evil.txt", "evil")
+        else:
+            archive.writestr(entry.format(folder=tmp_path / "out"), "evil")
+    with pytest.raises(SceneFileError, match=r"leads outside of a folder|a link or a device"):
+        open_mrb(scene, tmp_path / "whole.mrb")
+    assert scene.GetFirstNodeByName("mine") is not None
+    assert [path.name for path in tmp_path.rglob("evil*")] == []
+
+
+def test_an_opened_scene_names_its_files_beside_the_archive(scene, tmp_path):
+    """As Slicer's own reading leaves it: what was unpacked is gone, and nothing refers to it."""
+    add_volume(scene, np.zeros((3, 4, 5), dtype=np.uint8), name="mine: ä")
+    save_mrb(scene, tmp_path / "case.mrb")
+    with start_scene() as other:
+        open_mrb(other.scene, tmp_path / "case.mrb")
+        storage = other.scene.GetFirstNodeByName("mine: ä").GetStorageNode()
+        assert storage.GetFileName() == "Data/mine%3a %ffc3%ffa4.nrrd"
+        assert other.scene.GetURL() == str(tmp_path / "case.mrml")
+        assert other.scene.GetRootDirectory() == str(tmp_path)
+        assert other.scene.GetFirstNodeByName("mine: ä").GetModifiedSinceRead()

@@ -44,7 +44,8 @@ class ObedientPredictor(BallPredictor):
     """Answers as `BallPredictor`; its note tells, as JSON, what it was asked and what it saw.
 
     Texts: "raise", "weights", "exit", "kill", "crash", "sleep" (until cancelled), "deaf" (cancelling is not heard),
-    "print" (to standard output), "encode" (sleeps while encoding).
+    "print" (to standard output), "encode" (sleeps while encoding),
+    "flood" (prints 100 MB to standard error, then exits).
     """
 
     capabilities = Capabilities(
@@ -70,6 +71,11 @@ class ObedientPredictor(BallPredictor):
         if text == "weights":
             raise WeightsError("expected weights, got none")
         if text == "exit":
+            os._exit(3)
+        if text == "flood":
+            for _ in range(100):
+                os.write(2, b"a line of what went wrong\n" * 40_000)
+            os.write(2, b"the end\n")
             os._exit(3)
         if text == "kill":
             os.kill(os.getpid(), signal.SIGKILL)

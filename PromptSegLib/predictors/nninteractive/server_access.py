@@ -60,8 +60,15 @@ class ServerAccess:
         if not key:
             return text
         raw = key.encode()
-        forms = {key, urllib.parse.quote(key, safe=""), urllib.parse.quote_plus(key), json.dumps(key)[1:-1]}
+        forms = {
+            key,
+            urllib.parse.quote(key),
+            urllib.parse.quote(key, safe=""),
+            urllib.parse.quote_plus(key),
+            json.dumps(key)[1:-1],
+        }
         forms |= {repr(key)[1:-1], html.escape(key), raw.hex(), key[::-1]}
+        forms.add(base64.b64encode(raw).decode().rstrip("="))
         # Base64 of a longer text has one of three forms, by where in it the key begins; the ends depend on the rest.
         for before in range(3):
             coded = base64.b64encode(bytes(before) + raw).decode().rstrip("=")

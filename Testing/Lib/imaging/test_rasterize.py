@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -276,3 +278,57 @@ def test_a_mask_larger_than_the_image_is_cut_to_it():
 def test_a_name_has_no_voxels(prompt):
     with pytest.raises(PromptError, match="expected a prompt with a place"):
         rasterize(prompt, GRID)
+
+
+@given(strategies.grids(), st.data())
+def test_what_a_line_marks_does_not_depend_on_how_far_it_goes_on_outside(grid, data):
+    inside = np.array(data.draw(strategies.positions_in(grid)))
+    direction = np.array(data.draw(st.sampled_from([(1, 0, 0), (0, -1, 0), (0.6, 0, 0.8), (-0.48, 0.6, 0.64)])))
+    width = data.draw(st.sampled_from([0.0, 1.5]))
+    size = float(np.linalg.norm(grid.bounds_ras[1] - grid.bounds_ras[0]))
+    near, far = (tuple(inside + direction * reach) for reach in (2 * size, 1e5 * size))
+    marked = [whole(rasterize(Scribble((tuple(inside), end), width), grid), grid) for end in (near, far)]
+    # A centre just at the brush's edge may fall to either side.
+    assert np.count_nonzero(marked[0] != marked[1]) <= max(1, marked[0].sum() // 20)
+
+
+@pytest.mark.parametrize("far", [1e5, 1e7, 1e9])
+def test_a_stroke_to_far_outside_takes_no_time_and_no_memory(far):
+    begun = time.perf_counter()
+    tracemalloc.start()
+    patch = rasterize(Scribble(((-10.0, 20.0, 0.0), (far, 20.0, 0.0)), 1.0), GRID)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 << 20
+    assert time.perf_counter() - begun < 5
+    assert patch.extent.intersection(GRID.extent) == patch.extent
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        Scribble(tuple((float(n % 2) * 200, float(n % 3) * 200, 0.0) for n in range(9_000)), 0.0),
+        Scribble(tuple((float(n % 90), float(n % 7), 0.0) for n in range(9_000)), 200.0),
+        Scribble(tuple((float(n % 90), float(n % 7), 0.0) for n in range(11_000)), 1.0),
+        Lasso(tuple((n / 50, 200.0 * (n % 2), 10.0) for n in range(9_000))),
+        Lasso(tuple((float(n % 90), float(n % 7), 10.0) for n in range(11_000))),
+    ],
+    ids=["to and fro", "wide", "long", "lasso to and fro", "long lasso"],
+)
+def test_a_drawing_that_would_take_minutes_is_refused_at_once(prompt):
+    grid = Grid((200, 200, 200), np.eye(4))
+    begun = time.perf_counter()
+    with pytest.raises(PromptError, match=r"expected a (scribble|lasso)"):
+        rasterize(prompt, grid)
+    assert time.perf_counter() - begun < 10
+
+
+def test_a_brush_marks_what_is_near_its_line_wherever_it_is_cut():
+    """Against the distance of every voxel's centre, on a line that is cut into many pieces."""
+    grid = sheared(Grid((40, 60, 50), affine_from_parts((1.0, 0.7, 1.3), np.eye(3), (0, 0, 0))), 0.3)
+    start, end = grid.to_ras([[2, 3, 1], [45, 55, 38]])
+    marked = whole(rasterize(Scribble((start, end), 4.2), grid), grid)
+    along = np.clip((centres_ras(grid) - start) @ (end - start) / ((end - start) @ (end - start)), 0, 1)
+    near = np.linalg.norm(centres_ras(grid) - start - along[..., None] * (end - start), axis=-1) <= 2.1
+    assert near[~marked].sum() == 0
+    assert (marked & ~near).sum() < 60, "the voxels that the line itself passes are marked, too"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -148,3 +149,47 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 def test_a_box_read_from_a_file_is_the_box_written():
     box = Box((1, 2, 3), (4, 0, 6), strategies.rotation(1).T, positive=False)
     assert prompts_from_json(prompts_to_json({"a": [box]}))["a"] == (box,)
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-1" + "0" * 400, "1e400", "1e300", "NaN"])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        '{"kind": "point", "position_ras": [N, 0, 0]}',
+        '{"kind": "box", "center_ras": [0, 0, 0], "size_mm": [N, 1, 1]}',
+        '{"kind": "box", "center_ras": [0, 0, 0], "size_mm": [1, 1, 1], "axes": [[N, 0, 0], [0, 1, 0], [0, 0, 1]]}',
+        '{"kind": "scribble", "points_ras": [[0, 0, 0]], "width_mm": N}',
+        '{"kind": "lasso", "points_ras": [[0, 0, 0], [N, 0, 0], [0, 1, 0]]}',
+        '{"kind": "mask", "shape_kji": [N, 1, 1], "ijk_to_ras": [], "bits_zlib_base64": ""}',
+    ],
+)
+def test_a_number_that_is_no_length_is_refused(number, prompt):
+    text = json.dumps(_with_prompt("P")).replace('"P"', prompt.replace("N", number))
+    with pytest.raises(PromptError) as refused:
+        prompts_from_json(text)
+    assert len(str(refused.value)) < 400
+
+
+def test_masks_that_unpack_to_more_than_the_memory_are_refused_before(monkeypatch):
+    zeros = zlib.compressobj(9)
+    packed = b"".join(zeros.compress(bytes(1 << 20)) for _ in range(32)) + zeros.flush()
+    record = _mask_record(shape=(1, 1, 1 << 28), bits_zlib_base64=base64.b64encode(packed).decode())
+    content = _with_prompt(record)
+    content["targets"][0]["prompts"].append(record)
+    tracemalloc.start()
+    try:
+        with pytest.raises(PromptError, match="masks of at most 268,435,456 voxels in all"):
+            prompts_from_json(json.dumps(content))
+        with pytest.raises(PromptError, match="shape_kji"):
+            prompts_from_json(json.dumps(_with_prompt(record | {"shape_kji": (1, 1, (1 << 28) + 1)})))
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_without_end_is_refused(tmp_path):
+    path = tmp_path / "large.json"
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(PromptError, match="at most 16,777,216 characters"):
+        read_prompts(path)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -508,3 +509,37 @@ def test_several_structures_are_answered_in_one_run_there(shared):
     session.undo()
     assert session.mask("liver").all()
     assert not session.mask("spleen").any()
+
+
+# A worker that stands still, or that prints without end
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="stops a process as on POSIX")
+def test_a_worker_that_stands_still_keeps_neither_prompts_nor_cancelling_nor_closing_waiting():
+    executor = ProcessExecutor(environment=ENVIRONMENT, cancel_grace_s=60)
+    session = Session(Volume(np.zeros((100, 120, 120), np.int16)), OBEDIENT, executor=executor)
+    done(session, Point((30.0, 30.0, 20.0)))
+    os.kill(executor.pid, signal.SIGSTOP)
+    session.set_mask(np.random.default_rng(1).random((100, 120, 120)) < 0.5)  # larger than a pipe takes
+    begun = time.monotonic()
+    session.add(Point((20.0, 20.0, 20.0)))
+    session.cancel()
+    executor.drain()
+    session.add(Point((25.0, 20.0, 20.0)))
+    assert time.monotonic() - begun < 3
+    begun = time.monotonic()
+    executor.close()
+    assert time.monotonic() - begun < 5
+
+
+def test_what_a_dying_worker_printed_takes_little_memory(session):
+    tracemalloc.start()
+    try:
+        session.add(TextPrompt("flood"))
+        with pytest.raises(PredictionError, match="ended with status 3") as failed:
+            session.wait(60)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+    assert str(failed.value).endswith("the end")
+    assert len(str(failed.value)) < 2500

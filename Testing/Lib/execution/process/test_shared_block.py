@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import time
 
 import numpy as np
 import pytest
@@ -79,3 +81,14 @@ def test_where_all_is_full_nothing_is_left_behind(two_folders, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         write_block(ARRAYS)
     assert [path for folder in two_folders for path in folder.iterdir()] == []
+
+
+def test_blocks_that_killed_processes_left_are_removed_and_new_ones_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(shared_block, "IN_MEMORY", tmp_path)
+    old, new, other = tmp_path / "promptseg-a.block", tmp_path / "promptseg-b.block", tmp_path / "other-a.block"
+    for path in (old, new, other):
+        path.write_bytes(b"1")
+    for path in (old, other):
+        os.utime(path, (time.time() - 4000,) * 2)
+    block = shared_block.write_block([np.zeros((2, 2, 2))])
+    assert sorted(tmp_path.iterdir()) == sorted([new, other, block])
