@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from PromptSegLib.errors import WeightsError
-from PromptSegLib.networks.prompt_unet_numpy import NumpyPromptUNet
+from PromptSegLib.networks.prompt_unet_numpy import NumpyPromptUNet, weight_shapes
 from PromptSegLib.predictors.prompt_maps import PromptMaps
+from PromptSegLib.weights.readers import check_state_dict
 from PromptSegLib.weights.shipped import read_shipped, shipped_path
 
 
@@ -51,6 +52,7 @@ def load_network(dims: int, device: str = "auto", path: Path | None = None) -> P
     try:
         import torch  # noqa: F401 - whether it works here
     except (ImportError, OSError):  # not here, or its libraries cannot be loaded
+        check_state_dict(weight_shapes(dims, widths), weights)
         return NumpyPromptNetwork(NumpyPromptUNet(dims, widths, weights), side, 2 ** len(widths))
     from PromptSegLib.predictors.prompt_network_torch import TorchPromptNetwork
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PromptSegLib.errors import WeightsError
 from PromptSegLib.weights.layout import Layout
@@ -42,7 +42,7 @@ def read_state_dict(path: Path | str, layout: Layout | None = None) -> dict[str,
     return layout.rename(read_safetensors(path)[0])
 
 
-def check_state_dict(network_shapes: Mapping[str, Sequence[int]], state_dict: Mapping[str, torch.Tensor]) -> None:
+def check_state_dict(network_shapes: Mapping[str, Sequence[int]], state_dict: Mapping[str, Any]) -> None:
     """Refuse a state dict that is not exactly the network's.
 
     Args:
