@@ -52,7 +52,7 @@ def _tensor(key: str, array: NDArray[Any], path: Path) -> torch.Tensor:
         raise WeightsError(f"{path} holds {key!r} of type {array.dtype}, which is no tensor's: {error}") from error
 
 
-def check_state_dict(network_shapes: Mapping[str, Sequence[int]], state_dict: Mapping[str, torch.Tensor]) -> None:
+def check_state_dict(network_shapes: Mapping[str, Sequence[int]], state_dict: Mapping[str, Any]) -> None:
     """Refuse a state dict that is not exactly the network's.
 
     Args:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from PromptSegLib.errors import WeightsError
 from PromptSegLib.predictors.default.prompt_maps import PromptMaps
-from PromptSegLib.predictors.default.prompt_unet_numpy import NumpyPromptUNet
+from PromptSegLib.predictors.default.prompt_unet_numpy import NumpyPromptUNet, weight_shapes
 from PromptSegLib.predictors.devices import torch_works
+from PromptSegLib.weights.readers import check_state_dict
 from PromptSegLib.weights.shipped import read_shipped, shipped_path
 
 
@@ -50,6 +51,7 @@ def load_network(dims: int, device: str = "auto", path: Path | None = None) -> P
         raise WeightsError(f"expected weights for {dims}D in {path}, got {configuration['dims']}D")
     widths, side = configuration["widths"], int(configuration["sizes"][-1])
     if not torch_works():
+        check_state_dict(weight_shapes(dims, widths), weights)
         return NumpyPromptNetwork(NumpyPromptUNet(dims, widths, weights), side, 2 ** len(widths))
     from PromptSegLib.predictors.default.network_torch import TorchPromptNetwork
 

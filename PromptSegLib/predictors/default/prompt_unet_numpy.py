@@ -7,6 +7,7 @@ last in here, so that a convolution is one product a slab of its windows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ _SLOPE, _GROUPS = 0.01, 8
 _CLICK_RADIUS, _SAMPLE_RADIUS = 2.5, 1.0
 _BINS, _BIN_SIGMA = 32, 1.5
 _OUTSIDE_WEIGHT, _NOT_KNOWN = 0.02, 0.5
+_FEATURES, _HEAD_CHANNELS, _DETAIL_CHANNELS = 8, 4, 8
 # Windows laid out at a time: 8 MiB stay in a processor's cache, larger slabs are slower.
 _SLAB_FLOATS = 2 * 2**20
 
@@ -80,6 +82,31 @@ class NumpyPromptUNet:
             slab = windows[first : first + layers]
             np.matmul(slab.reshape(*slab.shape[:dims], -1), weight, out=result[first : first + layers])
         return result
+
+
+def weight_shapes(dims: int, widths: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """The shape of each weight of `PromptUNet(dims, widths)`, by its key."""
+    cell, shapes = 2**dims, dict[str, tuple[int, ...]]()
+
+    def convolution(name: str, channels: int, width: int, kernel: int, has_bias: bool = True) -> None:
+        shapes[f"{name}.weight"] = (width, channels, *[kernel] * dims)
+        if has_bias:
+            shapes[f"{name}.bias"] = (width,)
+
+    def block(name: str, channels: int, width: int) -> None:
+        convolution(f"{name}.first", channels, width, 3, has_bias=False)
+        shapes[f"{name}.norm.weight"] = shapes[f"{name}.norm.bias"] = (width,)
+        convolution(f"{name}.second", width, width, 3)
+
+    for level, (before, width) in enumerate(zip((_FEATURES * cell, *widths[:-1]), widths, strict=True)):
+        block(f"encoder.{level}", before, width)
+    for level, (width, deep) in enumerate(pairwise(widths)):
+        convolution(f"narrow.{level}", deep, width, 1, has_bias=False)
+        block(f"decoder.{level}", 2 * width, width)
+    convolution("head", widths[0], _HEAD_CHANNELS * cell, 1)
+    convolution("detail", _HEAD_CHANNELS + _FEATURES, _DETAIL_CHANNELS, 3)
+    convolution("out", _DETAIL_CHANNELS, 1, 1)
+    return shapes
 
 
 def prompt_features(
