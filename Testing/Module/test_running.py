@@ -221,7 +221,17 @@ def calls_of_pip(tmp_path, monkeypatch):
     program.write_text(f'#!/bin/sh\necho "$@" >> "{log}"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    return lambda: [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+    processes, popen = [], subprocess.Popen
+
+    def started(*words, **more):
+        processes.append(popen(*words, **more))
+        return processes[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", started)
+    yield lambda: [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+    for process in processes:
+        if process.stdout is not None:
+            process.stdout.close()  # Slicer leaves it open
 
 
 def lack(package, model, monkeypatch):
@@ -245,7 +255,6 @@ def test_torch_is_installed_by_its_extension_with_consent(user, image, model, mo
     assert user.status == "Installed torch: place the prompt again."
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # Slicer leaves the pipe to its Python open
 @pytest.mark.parametrize("since_5_11", [True, False])
 def test_a_package_is_installed_by_pip_with_consent_on_the_main_thread(
     user, image, model, monkeypatch, calls_of_pip, since_5_11

@@ -58,17 +58,8 @@ class User:
 
     def reload(self):
         """Press *Reload*, as developers do; the models that can be chosen stay those of the test."""
-        reload, names, aliases = slicer.util.reloadScriptedModule, registry._PREDICTORS, registry._ALIASES
-
-        def reload_for_test(name):
-            anew = importlib.import_module(registry.__name__)
-            anew._PREDICTORS, anew._ALIASES = names, aliases
-            for module in ("shape_model", "fakes"):
-                sys.modules.pop(module, None)
-            importlib.import_module("shape_model").ShapePredictor.gate.set()
-            return reload(name)
-
-        slicer.util.reloadScriptedModule = reload_for_test
+        reload = slicer.util.reloadScriptedModule
+        slicer.util.reloadScriptedModule = reloading_with_models_of_the_test(reload)
         try:
             self.widget.onReload()
         finally:
@@ -127,3 +118,18 @@ class User:
     def size(self):
         """How many voxels the selected segment has."""
         return int(self.session.mask_kji.sum())
+
+
+def reloading_with_models_of_the_test(reload):
+    """Return what does as `reload`, with the models that can be chosen now."""
+    names, aliases = registry._PREDICTORS, registry._ALIASES
+
+    def reload_for_test(name):
+        anew = importlib.import_module(registry.__name__)
+        anew._PREDICTORS, anew._ALIASES = names, aliases
+        for module in ("shape_model", "fakes"):
+            sys.modules.pop(module, None)
+        importlib.import_module("shape_model").ShapePredictor.gate.set()
+        return reload(name)
+
+    return reload_for_test

@@ -75,7 +75,7 @@ class PromptSegWidgetTest(unittest.TestCase):
         slicer.app.processEvents()
 
     def wait(self):
-        deadline = time.time() + 60
+        deadline = time.time() + 300
         while self.widget.logic.isBusy:
             self.assertLess(time.time(), deadline)
             self.processEvents(0.05)
