@@ -59,7 +59,7 @@ class SegmentMaskStore:
         self._observations = Observations()
         self._has_news = True
         self._copies = LabelCopies()
-        self._matrices: dict[Any, FloatArray] = {}
+        self._lattice_of: dict[Any, FloatArray] = {}  # of the layers, by their images
         self._matrices = self._take_stock()
         self._lattices = Lattices(volume_node, segmentation_node, list(self._matrices.values()))
         self._lattice_of = {image: self._lattices.same(matrix) for image, matrix in self._matrices.items()}
@@ -236,8 +236,8 @@ class SegmentMaskStore:
 
     def _matrix_of(self, image: Any) -> FloatArray | None:
         """Return the lattice of a layer, asked only when it changed; None when it holds no voxels."""
-        if image in self._matrices and not self._is_touched(image):
-            return self._matrices[image]
+        if image in self._lattice_of and not self._is_touched(image):
+            return self._lattice_of[image]
         layer = as_layer(self._segmentation, image)
         return layer.ijk_to_ras if layer is not None else None
 
