@@ -65,6 +65,12 @@ class Engine:
             from PromptSegLib.propagation import propagate  # needs SciPy
 
             return propagate(self.predictor, encoding, state, cancel, progress)
+        if state.mask is not None and state.mask_is_given:
+            from PromptSegLib.predictors.locality import cut, is_to_be_cut  # needs SciPy
+
+            if is_to_be_cut(self.predictor.capabilities, state):
+                answers = self.predictor.predict(encoding, state, cancel, progress)
+                return cut(answers, state, self.image.grid)
         if state.prompts or state.mask is not None or state.view is None:
             return self.predictor.predict(encoding, state, cancel, progress)
         if isinstance(self.predictor, EncodesAhead):

@@ -23,7 +23,9 @@ class Answer:
     extent: the box that changed, None when nothing did. changed_voxels: how many were set or cleared, in all
     targets. score: expected quality, 0 to 1, None when the predictor does not say. timings_ms: by stage, "total"
     from the question to the written mask. feedback: for the next question to the same predictor. device: where it was
-    made. certainty: how sure it is of each voxel, None when the predictor does not say.
+    made. certainty: how sure it is of each voxel, None when the predictor does not say. change: what it did to a mask
+    that came from elsewhere, on the image's grid; None where there was none. far_voxels: how many voxels of that are
+    farther from the newest prompt than a quarter of the mask's longest side.
     """
 
     predictor: str
@@ -35,6 +37,8 @@ class Answer:
     feedback: Any = field(default=None, repr=False)
     device: str = ""
     certainty: Certainty | None = field(default=None, repr=False)
+    change: MaskDelta | None = field(default=None, repr=False)
+    far_voxels: int | None = None
 
     @cached_property
     def nbytes(self) -> int:
@@ -49,6 +53,7 @@ class TargetRecord:
     is_answered: whether the mask reflects them all. answered_version: of the mask, as the answer left it.
     footprint: what a start-over takes back, None when nothing was predicted since the mask was last set otherwise.
     named: the newest answer by name, for a start-over that keeps it; None without any.
+    maker: the name of the predictor that drew all of the mask, from nothing; empty when some of it came from elsewhere.
     """
 
     prompts: tuple[Prompt, ...] = ()
@@ -57,6 +62,7 @@ class TargetRecord:
     answered_version: int = -1
     footprint: Footprint | None = field(default=None, repr=False)
     named: Named | None = field(default=None, repr=False)
+    maker: str = ""
 
     @property
     def footprints(self) -> tuple[Footprint, ...]:

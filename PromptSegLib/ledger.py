@@ -48,10 +48,10 @@ class Ledger:
         step.pack()
         self._set(after)
 
-    def set_answers(self, step: Step, answers: Mapping[str, Answer], by_name: bool) -> None:
+    def set_answers(self, step: Step, answers: Mapping[str, Answer], by_name: bool, maker: str) -> None:
         """Let `step` bring these answers to its targets, whose masks are now as they say.
 
-        by_name: whether they came of a predictor that finds structures by name.
+        by_name: whether they came of a predictor that finds structures by name. maker: see `TargetRecord`.
         """
         after = dict(step.after)
         for target, answer in answers.items():
@@ -59,7 +59,12 @@ class Ledger:
             if by_name:
                 named = Named(after[target].prompts, answer, Footprint(target, version))
             after[target] = replace(
-                after[target], answer=answer, answered_version=version, is_answered=False, named=named
+                after[target],
+                answer=answer,
+                answered_version=version,
+                is_answered=False,
+                named=named,
+                maker=maker,
             )
         self.set_records(step, after)
 
@@ -97,9 +102,10 @@ class Ledger:
                 self.store.apply(mask, delta, revert=False)
                 self._note(step, mask, delta, record.footprints)
         if named is not None and named.prompts == record.prompts:
-            record = replace(record, answer=named.answer, answered_version=self.version(target), is_answered=True)
+            version, maker = self.version(target), named.answer.predictor
+            record = replace(record, answer=named.answer, answered_version=version, is_answered=True, maker=maker)
         else:
-            record = replace(record, answer=None)
+            record = replace(record, answer=None, maker="")
         self.set_records(step, {target: record})
         self._tell_masks_changed(step.changes)
 
@@ -231,7 +237,8 @@ class Ledger:
         named = record.named
         if named is not None:
             named = replace(named, footprint=Footprint(target, self.version(target)))
-        return replace(record, footprint=footprint, named=named)
+        maker = record.maker if footprint is not None else ""  # another target's answer took of it: it is still its own
+        return replace(record, footprint=footprint, named=named, maker=maker)
 
     def _begin_anew(self) -> None:
         """Give up what was changed before; answers are on the image's grid, and stay as good as they were."""

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from PromptSegLib.background import Work
 from PromptSegLib.cancel import CancelToken, Progress
+from PromptSegLib.packages import is_installed
 from PromptSegLib.panel_texts import model_text
 from PromptSegLib.predictors.base import Capabilities
 from PromptSegLib.predictors.registry import capabilities_of, predictor_names
@@ -23,8 +24,10 @@ INSTALLABLE = ("torch", "monai", "safetensors", "transformers", "nninteractive",
 def missing_package(error: BaseException) -> str:
     """Return which of the INSTALLABLE packages `error`, or what caused it, lacked; nothing when none."""
     for cause in (error, error.__cause__):
-        if isinstance(cause, ModuleNotFoundError) and cause.name in INSTALLABLE:
-            return cause.name
+        if isinstance(cause, ImportError) and cause.name is not None:
+            package = cause.name.partition(".")[0]
+            if package in INSTALLABLE and (isinstance(cause, ModuleNotFoundError) or not is_installed(package)):
+                return package
     return ""
 
 

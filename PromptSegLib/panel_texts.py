@@ -77,12 +77,18 @@ def error_text(error: Exception) -> str:
 
 
 def answer_text(answer: Answer) -> str:
-    """Return expected quality, changed voxels, the time in all and the device."""
+    """Return expected quality, changed voxels, those far from a correcting prompt, the time in all and the device."""
     device = f" on {answer.device}" if answer.device else ""
-    parts = [f"{answer.changed_voxels} voxels changed", f"{answer.timings_ms.get('total', 0):.0f} ms{device}"]
+    far = f", {answer.far_voxels} of them far from the prompt" if answer.far_voxels else ""
+    parts = [f"{answer.changed_voxels} voxels changed{far}", f"{answer.timings_ms.get('total', 0):.0f} ms{device}"]
     if answer.score is not None:
         parts.insert(0, f"Expected quality {answer.score:.2f}")
     return ", ".join(parts) + (f". {answer.note}" if answer.note else ".")
+
+
+def shortened(text: str, length: int) -> str:
+    """Return `text`, with its end left out where it has more than `length` characters."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
 def timings_text(answer: Answer) -> str:

@@ -151,6 +151,8 @@ class WorkerMemory:
             {n: state.views[prompt] for n, prompt in enumerate(state.prompts) if prompt in state.views},
             state.span,
             state.others,
+            state.mask_is_given,
+            state.redraw,
         )
 
 

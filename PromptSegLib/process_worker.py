@@ -162,6 +162,8 @@ class Worker:
             {known.prompts[number]: view for number, view in ask.views.items()},
             ask.span,
             ask.others,
+            ask.mask_is_given,
+            ask.redraw,
         )
 
     def _answered(self, job: int, prediction: Prediction) -> Answered:

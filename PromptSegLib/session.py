@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from PromptSegLib.bitmask import BoolArray, Patch
+from PromptSegLib.bitmask import BitMask, BoolArray, MaskDelta, Patch
 from PromptSegLib.certainty import Certainty
 from PromptSegLib.engine import Engine
 from PromptSegLib.errors import (
@@ -35,7 +35,8 @@ from PromptSegLib.predictors.registry import (
     create_predictor,
     target_named,
 )
-from PromptSegLib.prompts import ClassPrompt, MaskPrompt, Prompt, TextPrompt, check_inside
+from PromptSegLib.prompts import ClassPrompt, MaskPrompt, Prompt, TextPrompt, check_inside, checked_mask
+from PromptSegLib.reach import far_voxels
 from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
 from PromptSegLib.volume import Image, Volume, as_image
@@ -51,6 +52,7 @@ class Session:
     executor: where predictions run; at once in this thread by default. store: where masks live.
     auto: predict after every change of the prompts; otherwise when `predict` is called.
     window: the intensities that matter, for predictors that can use it.
+    redraw: let predictors draw a mask that came from elsewhere anew, where a prompt would only correct it.
 
     A session belongs to one thread. Raises PromptSegError subclasses that say what was expected and what came.
     """
@@ -66,11 +68,13 @@ class Session:
         observer: SessionObserver | None = None,
         auto: bool = True,
         window: Window | None = None,
+        redraw: bool = False,
         history_budget_bytes: int = 256 * 2**20,
     ) -> None:
         self.image = as_image(image)
         self.auto = auto
         self.window = window
+        self.redraw = redraw
         self.observer = observer or SessionObserver()
         self.error: PromptSegError | None = None
         self._executor = executor or ImmediateExecutor()
@@ -275,9 +279,10 @@ class Session:
     def set_mask(self, mask_kji: ArrayLike) -> None:
         """Set the mask of the selected target by hand, to go on from it: (k, j, i) on the image's grid.
 
-        Raises PromptError when its shape is not the image's.
+        Set are bools, labels that are not 0, or probabilities of at least 0.5. Raises PromptError when its shape is
+        not the image's, or its values are none of these.
         """
-        mask = np.asarray(mask_kji) != 0
+        mask = checked_mask(mask_kji)
         if mask.shape != self.image.grid.shape_kji:
             raise PromptError(f"expected a mask of shape {self.image.grid.shape_kji} (k, j, i), got {mask.shape}")
         self._begin()
@@ -349,11 +354,11 @@ class Session:
         """Whether a prediction runs."""
         return self._running is not None
 
-    def predict(self, view: View | None = None, targets: Sequence[str] = ()) -> None:
+    def predict(self, view: View | None = None, targets: Sequence[str] = (), *, redraw: bool = False) -> None:
         """Answer the prompts of the selected target as they are now, or those of several `targets` in one run.
 
         Without prompts its mask is refined, by predictors that take masks; on the slice of `view` by those that work
-        slice by slice.
+        slice by slice. redraw: this once, as of a session.
         """
         self._sync()
         targets = tuple(targets) or (self._target,)
@@ -365,7 +370,7 @@ class Session:
                 raise PromptError(
                     f"expected at least one prompt for {target!r} that {self.capabilities.name!r} takes, got {got}"
                 )
-        self._start(None, view, targets)
+        self._start(None, view, targets, redraw=redraw)
 
     def hand_over(self, predictor: str | Predictor, view: View | None = None, device: str | None = None) -> None:
         """Go on with another predictor from the selected target's mask, in a single step.
@@ -388,7 +393,7 @@ class Session:
         before, device_before = self._engine, self._device
         self.use(predictor, device)
         try:
-            self._start(None, view, label=f"hand over to {capabilities.name}")
+            self._start(None, view, label=f"hand over to {capabilities.name}", redraw=True)
         except PromptSegError:
             self._engine, self._device = before, device_before
             raise
@@ -559,24 +564,31 @@ class Session:
         targets: tuple[str, ...] = (),
         span: Span | None = None,
         label: str = "",
+        redraw: bool = False,
     ) -> None:
         self.cancel()
         target, *others = targets or (self._target,)
         prompts = self._heard(self._ledger.record(target).prompts)
+        mask, maker = self._ledger.store.snapshot(target), self.capabilities.name
         state = TargetState(
             target,
             prompts,
-            mask=self._ledger.store.snapshot(target),
+            mask=mask,
             feedback=self._ledger.feedback(target, self.capabilities.name),
             window=self.window,
             view=view,
             views={prompt: self._views[prompt] for prompt in prompts if prompt in self._views},
             span=span,
             others={other: self._ledger.record(other).prompts for other in others},
+            mask_is_given=mask is not None and self._ledger.record(target).maker != maker,
+            redraw=redraw or self.redraw,
         )
         self.error = None
+        # What is handed over comes from elsewhere whatever becomes of it.
+        is_own = not state.mask_is_given or (state.redraw and not label)
         label = label or ("predict" if span is None else "propagate")
-        run = self._running = _Run(self, (target, *others), step, view, label)
+        run = self._running = _Run(self, (target, *others), step, view, label, maker if is_own else "")
+        run.given = state.mask if state.mask_is_given else None
         self.observer.busy_changed(True)
         self._executor.submit(self._engine, state, run)
         if isinstance(self._executor, ImmediateExecutor) and self.error is not None:
@@ -599,15 +611,23 @@ class _Run:
     """The listener of one job: lays its answers over the masks, unless something newer took its place."""
 
     def __init__(
-        self, session: Session, targets: tuple[str, ...], step: Step | None, view: View | None, label: str
+        self,
+        session: Session,
+        targets: tuple[str, ...],
+        step: Step | None,
+        view: View | None,
+        label: str,
+        maker: str,
     ) -> None:
         self.job: Job | None = None
+        self.given: BitMask | None = None  # what is there, when it came from elsewhere
         self._session = session
         self._ledger = session._ledger
         self._targets = targets
         self._step = step
         self._view = view
         self._label = label
+        self._maker = maker
         self._started = time.perf_counter()
         self._predictor = session.capabilities.name
         self._by_name = session.capabilities.takes_names
@@ -671,12 +691,13 @@ class _Run:
         ledger, step = self._ledger, self._step
         if step is None or ledger.history.newest is not step:
             step = self._step = ledger.push(self._label, {target: ledger.record(target) for target in self._targets})
-        started = time.perf_counter()
+        started, image = time.perf_counter(), self._session.image
         patches = {ledger.key_of(name): patch for name, patch in prediction.patches.items()}
+        change = self._change_of_given(patches)
         changes = ledger.write(step, patches, prediction.replaces)
         now = time.perf_counter()
         timings = {**prediction.timings_ms, "write": 1000 * (now - started), "total": 1000 * (now - self._started)}
-        notes = [prediction.note, *(self._session.image.gaps if self._session.capabilities.channels else ())]
+        notes = [prediction.note, *(image.gaps if self._session.capabilities.channels else ())]
         answer = Answer(
             self._predictor,
             ledger.image_extent(changes),
@@ -687,14 +708,23 @@ class _Run:
             prediction.feedback,
             prediction.device,
             prediction.certainty,
+            change,
+            None if change is None else far_voxels(change, step.after[step.target].prompts, self.given, image.grid),
         )
         certain = next(iter(patches), None)  # The certainty is of the first mask: of the others it says nothing.
         uncertain = answer if answer.certainty is None else replace(answer, certainty=None)
         # Of a run for several targets, each answer is for those that it names.
         spoken_of = [target for target in step.targets if target in patches] or [step.target]
         answers = {target: answer if target == certain else uncertain for target in spoken_of}
-        ledger.set_answers(step, answers, self._by_name)
+        ledger.set_answers(step, answers, self._by_name, self._maker)
         self._versions = self._versions_now()
+
+    def _change_of_given(self, patches: Mapping[str, Patch]) -> MaskDelta | None:
+        """Return what the run's own patch changes in a mask that came from elsewhere."""
+        patch = patches.get(self._targets[0])
+        if self.given is None or patch is None or patch.extent.size == 0:
+            return None
+        return MaskDelta.between(patch.extent, self.given.read(patch.extent), patch.mask_kji)
 
 
 def _explained(error: BaseException, predictor: str) -> PromptSegError:

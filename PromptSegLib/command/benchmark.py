@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from PromptSegLib.command.arguments import Parser, UsageError, add_device_option
 from PromptSegLib.command.benchmark_compare import compare_files
 from PromptSegLib.command.console import ProgressBar, print_table
+from PromptSegLib.io.output_file import check_can_be_written
 
 if TYPE_CHECKING:
     from PromptSegLib.evaluation.columns import Column, Record
@@ -23,8 +24,9 @@ DATA: image.nii.gz beside labels.nii.gz, images/ beside labels/ or masks/, .npz 
 below it. Beside the models of promptseg models there are growcut, Slicer's Grow from Seeds, threshold, Otsu's in the
 box, and any class as module:Class. Protocols: clicks in the middle of the largest error, random-clicks anywhere in it,
 box, random-box, box-clicks as in the CVPR 2025 challenge, scribbles along the middle of the largest error, human
-scribbles of a data set. A benchmark that was stopped goes on where it was when the same command is given again. compare
-says case by case whether B is better than A by more than chance; of two models, with --models.
+scribbles of a data set, corrections and stroke-corrections of masks that came from elsewhere. A benchmark that was
+stopped goes on where it was when the same command is given again. compare says case by case whether B is better than A
+by more than chance; of two models, with --models.
 """
 
 
@@ -88,6 +90,9 @@ def _run(arguments: argparse.Namespace) -> int:
         has_surfaces=not arguments.no_surfaces,
         device=arguments.device,
     )
+    for path in filter(None, (arguments.json, arguments.report, arguments.picture)):
+        check_can_be_written(path)  # a benchmark takes hours
+        path.parent.mkdir(parents=True, exist_ok=True)
     output = arguments.json
     notes = output.with_name(f"{output.name}.part") if output is not None else None
     bar = ProgressBar()
@@ -132,12 +137,18 @@ def _chosen(names: tuple[str, ...] | None) -> tuple[str, ...]:
 def print_results(results: Results, clicks: int) -> None:
     """Print how good masks are by the number of prompts, , and how many it takes."""
     from PromptSegLib.evaluation.columns import challenge_columns, dice_columns, effort_columns
+    from PromptSegLib.evaluation.corrections import CORRECTIONS_HEAD, by_all, by_shape, by_start, correction_lines
     from PromptSegLib.evaluation.results import by_dataset, by_dimensions
 
     print_means("mean Dice", results, dice_columns(clicks), by_dimensions)
     print_means("mean Dice", results, dice_columns(clicks), by_dataset)
     effort = "number of clicks to a Dice, part of all cases that stay below it, surfaces after all clicks"
     print_means(effort, results, effort_columns(clicks), by_dimensions)
+    for group_of in (by_all, by_shape, by_start):
+        if lines := correction_lines(results, group_of):
+            print("corrections of masks that came from elsewhere:")
+            print_table([head.upper() for head in CORRECTIONS_HEAD], lines)
+            print()
     print_means("CVPR 2025 challenge", results, challenge_columns(), by_dimensions)
     counts = {status: sum(r["status"] == status for r in results.records) for status in ("done", "failed")}
     print(f"means with their 95 % intervals; {counts['done']} trials, {counts['failed']} failed")

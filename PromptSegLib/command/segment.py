@@ -90,6 +90,9 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--window", type=parsing.numbers(2), metavar="LOW,HIGH", help="intensities that matter, such as -160,240"
     )
+    parser.add_argument(
+        "--redraw", action="store_true", help="draw an --initial mask anew, where prompts would only correct it"
+    )
     parsing.add_image_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -101,6 +104,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         frame=arguments.frame,
         values=_values(arguments.label),
         window=Window(*arguments.window) if arguments.window else None,
+        redraw=arguments.redraw,
         time_point=arguments.time_point,
         series=arguments.series,
     )

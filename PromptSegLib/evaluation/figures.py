@@ -10,6 +10,8 @@ import numpy as np
 from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.evaluation.cases import LoadedCase
 from PromptSegLib.evaluation.columns import Column, Record, dice_after
+from PromptSegLib.evaluation.corrections import PROTOCOLS as CORRECTIONS
+from PromptSegLib.evaluation.corrections import by_shape, corrections
 from PromptSegLib.evaluation.latency import Latency
 from PromptSegLib.evaluation.results import Results, by_dimensions, table
 from PromptSegLib.evaluation.statistics import Mean
@@ -85,6 +87,30 @@ def latency_figure(latencies: Sequence[Latency]) -> Figure:
     handles = [_patch(shades[stage], stage) for stage in stages]
     if handles:
         figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
+    return figure
+
+
+def corrections_figure(results: Results) -> Figure:
+    """Return the mean Dice of masks that came from elsewhere before and after each click, by the kind of shape."""
+    found = [one for one in corrections(results, by_shape) if one.protocol == CORRECTIONS[0]]
+    groups = sorted({one.group for one in found})
+    figure = _figure(9.0, _INCH_HEIGHT * max(1, -(-len(groups) // 4)) * 0.8)
+    grid = figure.subplots(max(1, -(-len(groups) // 4)), 4, squeeze=False, sharey=True)
+    colours = colours_of(results.models())
+    for axes, group in zip(grid.ravel(), [*groups, *[""] * (grid.size - len(groups))], strict=True):
+        axes.set_visible(bool(group))
+        for model, colour in colours.items():
+            ours = [one for one in found if (one.group, one.model) == (group, model)]
+            if ours:
+                curve = [ours[0].start, *(one.dice for one in ours)]
+                axes.plot(range(len(curve)), curve, marker="o", markersize=3.5, color=colour, label=model)
+        axes.set_title(group, loc="left", fontsize=10)
+        axes.set_xticks(range(4))
+        axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    grid[0][0].set_ylabel("mean Dice")
+    handles = [_patch(colour, model) for model, colour in colours.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure
 
 
@@ -169,7 +195,7 @@ def _around(shown: BoolArray) -> tuple[slice, slice]:
 
 def _middle_range(values: np.ndarray) -> Window:
     low, high = np.percentile(values[np.isfinite(values)], (1, 99))
-    return Window(float(low), float(max(high, low + 1e-6)))
+    return Window(float(low), float(high if high > low else low + (abs(low) or 1)))
 
 
 def _mark(axes: Axes, case: LoadedCase, prompt: dict[str, Any], k: int, number: int) -> None:

@@ -14,6 +14,7 @@ from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.evaluation.boxes import box_with_margin, jittered_box
 from PromptSegLib.evaluation.cases import LoadedCase
 from PromptSegLib.evaluation.clicks import challenge_click, middle_kji, next_click, random_click
+from PromptSegLib.evaluation.correction_starts import STARTS, start_of
 from PromptSegLib.evaluation.strokes import next_scribble
 from PromptSegLib.prompts import Prompt
 
@@ -56,7 +57,8 @@ class Protocol:
     name: what options and results call it. summary: what the user does, and where that comes from. turns: how many
     answers are looked at; 0 for as many as there shall be clicks. repetitions: how often each case is done, each time
     another way; 0 for as many times as there are people who scribbled on it. all_surfaces: whether surface metrics
-    are wanted after each turn, and not only after those that tables name.
+    are wanted after each turn, and not only after those that tables name. starts: what masks the user begins with, a
+    repetition each; without any, with nothing.
     """
 
     name: str
@@ -65,12 +67,18 @@ class Protocol:
     turns: int = 0
     repetitions: int = 1
     all_surfaces: bool = False
+    starts: tuple[str, ...] = ()
 
     def turns_of(self, clicks: int) -> int:
         return self.turns or clicks
 
     def repetitions_of(self, case: LoadedCase) -> int:
-        return self.repetitions or len(case.scribbles)
+        return len(self.starts) or self.repetitions or len(case.scribbles)
+
+    def start_of(self, case: LoadedCase, repetition: int) -> tuple[str, BoolArray | None]:
+        """Return the name of the mask that a repetition begins with, and the mask, None when there is none such."""
+        name = self.starts[repetition]
+        return name, start_of(name, case)
 
 
 def _or_none(prompt: Prompt | None) -> Sequence[Prompt]:
@@ -123,6 +131,21 @@ _ALL = (
     ),
     Protocol("scribbles", "three strokes, each along the middle of the largest error", _scribble, turns=3),
     Protocol("human", "scribbles that people drew, on the structure and beside it", _human_scribbles, 1, 0),
+    Protocol(
+        "corrections",
+        "masks that came from elsewhere, bent or another model's, each corrected by three clicks in the middle of the "
+        "largest error",
+        _center_click,
+        turns=3,
+        starts=STARTS,
+    ),
+    Protocol(
+        "stroke-corrections",
+        "the same masks, each corrected by three strokes along the middle of the largest error",
+        _scribble,
+        turns=3,
+        starts=STARTS,
+    ),
 )
 PROTOCOLS = {protocol.name: protocol for protocol in _ALL}
 """All protocols, by name."""

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 from PromptSegLib.evaluation.cases import Case
 from PromptSegLib.evaluation.columns import Column, Record, challenge_columns, dice_columns, effort_columns
-from PromptSegLib.evaluation.figures import RESULT_COLOUR, TRUTH_COLOUR, case_figure, dice_figure, latency_figure
+from PromptSegLib.evaluation.corrections import CORRECTIONS_HEAD, by_all, by_shape, by_start, correction_lines
+from PromptSegLib.evaluation.figures import (
+    RESULT_COLOUR,
+    TRUTH_COLOUR,
+    case_figure,
+    corrections_figure,
+    dice_figure,
+    latency_figure,
+)
 from PromptSegLib.evaluation.gallery import Exhibit, choose_exhibits
 from PromptSegLib.evaluation.latency import Latency, latencies
 from PromptSegLib.evaluation.protocols import PROTOCOLS
@@ -56,6 +64,7 @@ def write_report(path: Path, results: Results, cases: Sequence[Case]) -> None:
         "<p>Clicks to a Dice, all of them where they do not suffice; the part of all cases that stay below it; "
         "surfaces after all clicks, HD95 of masks that are not empty. Pixels without a size count as 1 mm.</p>",
         _table(results, effort, by_dimensions),
+        _section("Corrections of masks that came from elsewhere", _corrections(results)),
         _section("CVPR 2025 challenge", _table(results, challenge_columns(), by_dimensions)),
         "<h2>Time and memory</h2>",
         _svg(latency_figure(times)) if times else "",
@@ -160,6 +169,22 @@ def _gallery(exhibits: Sequence[Exhibit]) -> str:
             f"{exhibit.dice:.3f}, {words}<br><small>{_text(record['case'])}</small></figcaption></figure>"
         )
     return f'<div class="gallery">{"".join(cells)}</div>'
+
+
+def _corrections(results: Results) -> str:
+    """Return what prompts did to masks that came from elsewhere, by shape and by how these masks came about."""
+    tables = [
+        _html_table(CORRECTIONS_HEAD, [[_text(cell) for cell in line] for line in correction_lines(results, group_of)])
+        for group_of in (by_all, by_shape, by_start)
+        if correction_lines(results, group_of)
+    ]
+    if not tables:
+        return ""
+    words = (
+        "<p>Mean Dice before and after each prompt, what it gains, the share of prompts that lose more than 0.01, the "
+        "worst, and voxels changed outside of the error that was prompted.</p>"
+    )
+    return words + _svg(corrections_figure(results)) + "".join(tables)
 
 
 def _failures(results: Results) -> str:

@@ -15,10 +15,11 @@ import numpy as np
 from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.errors import PromptSegError, UnsupportedPromptError
 from PromptSegLib.evaluation.cases import LoadedCase
-from PromptSegLib.evaluation.clicks import middle_kji
+from PromptSegLib.evaluation.clicks import largest_error, middle_kji
 from PromptSegLib.evaluation.field_of_view import StructureView
 from PromptSegLib.evaluation.metrics import dice
 from PromptSegLib.evaluation.protocols import Protocol, Situation
+from PromptSegLib.evaluation.shapes import shape_of
 from PromptSegLib.evaluation.surface_metrics import hausdorff_95_mm, surface_dice
 from PromptSegLib.predictors.base import Capabilities
 from PromptSegLib.prompt_files import prompt_to_record
@@ -49,12 +50,14 @@ class Trial:
         return self.has_surfaces and (is_reported or self.protocol.all_surfaces)
 
 
-def run_trial(trial: Trial, case: LoadedCase, session: Session) -> dict[str, Any]:
+def run_trial(trial: Trial, case: LoadedCase, session: Session) -> dict[str, Any] | None:
     """Segment the case's structure, as a new target of `session`, and return a record that JSON can hold.
 
     status: "done"; "unsupported" when the model does not take such prompts; "failed" when it broke down, and the steps
     end there. steps: after each answer the prompts, how good the mask is, times by stage and changed voxels; fewer
     than turns where the user was content. slice: the result on the slice through the structure's middle.
+    Of a protocol with starts: "start", its "start_dice" and the "shape" of the structure; with each step how many
+    voxels changed outside of the error that was prompted, "far_voxels". None where the case has no such start.
     A model that works on slices is carried through a volume after each prompt.
     """
     record: dict[str, Any] = {
@@ -64,7 +67,19 @@ def run_trial(trial: Trial, case: LoadedCase, session: Session) -> dict[str, Any
         "status": "done",
         "steps": [],
     }
+    start = None
+    if trial.protocol.starts:
+        name, start = trial.protocol.start_of(case, trial.repetition)
+        if start is None:
+            return None
+        record |= {
+            "start": name,
+            "start_dice": round(dice(start, case.truth_kji), 5),
+            "shape": shape_of(case.truth_kji, case.volume.grid),
+        }
     session.add_target(f"{case.case.structure} {trial.protocol.name} {trial.repetition}")
+    if start is not None:
+        session.set_mask(start)
     view = StructureView(case.truth_kji, case.volume.grid) if trial.has_view else None
     is_carried = is_of_slices(session.capabilities) and not case.volume.grid.is_single_slice
     mask = session.mask_kji
@@ -80,11 +95,20 @@ def run_trial(trial: Trial, case: LoadedCase, session: Session) -> dict[str, Any
         except PromptSegError as error:
             record |= {"status": "failed", "error": " ".join(str(error).split())}
             break
-        mask = session.mask_kji
+        before, mask = mask, session.mask_kji
+        if start is not None:
+            step["far_voxels"] = _changed_elsewhere(before, mask, case)
         is_right = np.array_equal(mask, case.truth_kji)
         with_surfaces = trial.compares_surfaces_after(turn + 1) or (is_right and trial.has_surfaces)
         record["steps"].append({**step, **quality_of(mask, case, with_surfaces)})
     return record | {"slice": slice_record(mask, case)}
+
+
+def _changed_elsewhere(before: BoolArray, after: BoolArray, case: LoadedCase) -> int:
+    """Return how many voxels changed outside of the largest error of `before`."""
+    error = largest_error(before, case.truth_kji, case.volume.grid)
+    changed = before != after
+    return int(np.count_nonzero(changed if error is None else changed & ~error.mask_kji))
 
 
 def quality_of(mask_kji: BoolArray, case: LoadedCase, with_surfaces: bool = True) -> dict[str, float | None]:
@@ -139,8 +163,9 @@ def slice_record(mask_kji: BoolArray, case: LoadedCase) -> dict[str, Any]:
 
 def slice_from_record(record: dict[str, Any], shape_kji: tuple[int, int, int]) -> BoolArray:
     """Return the mask (j, i) that `slice_record` packed."""
-    packed = np.frombuffer(zlib.decompress(base64.b64decode(record["bits_zlib_base64"])), dtype=np.uint8)
     j, i = shape_kji[1:]
+    bits = zlib.decompressobj().decompress(base64.b64decode(record["bits_zlib_base64"]), -(-j * i // 8) + 1)
+    packed = np.frombuffer(bits, dtype=np.uint8)
     return np.unpackbits(packed, count=j * i).reshape(j, i).astype(bool)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -20,6 +20,9 @@ _SCALES, _CURVED_SCALES = (1, 2, 4, 8), (1, 2)
 _SURE, _AROUND, _MOST_EXAMPLES = 0.9, 0.5, 1500
 # All strokes of a sign count as much as so many examples, however long they are; so do all examples of the network.
 _EXAMPLES = 40.0
+# Either side of a mask counts as so many examples. What is nearer to a prompt against it than the first part of how far
+# the mask may be wrong there is no example of it, what is nearer than the second one of the prompt.
+_SIDE, _DOUBTED, _TOLD = 100.0, 1.5, 0.5
 
 
 def appearance_of(
@@ -41,24 +44,61 @@ def appearance_of(
         padded = bounds.padded(round(_AROUND * max(bounds.shape_kji)))
         around[padded.intersection(Extent.of_shape(image.shape)).slices] = True
     examples = [
-        (_some(features, positive), 1.0),
-        (_some(features, negative), 0.0),
-        (_some(features, free & (probability > _SURE)), 1.0),
-        (_some(features, free & around & (probability < 1 - _SURE)), 0.0),
+        (_some(features, positive), 1.0, _EXAMPLES),
+        (_some(features, negative), 0.0, _EXAMPLES),
+        (_some(features, free & (probability > _SURE)), 1.0, _EXAMPLES),
+        (_some(features, free & around & (probability < 1 - _SURE)), 0.0, _EXAMPLES),
     ]
-    stroked = np.concatenate([rows for rows, _ in examples[:2]])
-    mean, spread = stroked.mean(axis=0), stroked.std(axis=0) + 1e-3
+    stroked = np.concatenate([rows for rows, _, _ in examples[:2]])
+    return np.asarray(expit(_odds(features, stroked, examples)), dtype=np.float32)
+
+
+def unlike_side(image: Float32Array, mask: BoolArray, far: FloatArray, reach: float, is_positive: bool) -> Float32Array:
+    """Return logits of how much each voxel looks like the inside of `mask`, and not like what is around it: (k, j, i).
+
+    image: 0 black to 1 white. far: distance from a prompt that says that the mask is wrong there, by being the
+    structure if `is_positive`. reach: how far it is from there to where the mask is not wrong. Near to the prompt the
+    mask's sides are no examples, and what is nearer still is one of what the prompt says. Else as `appearance_of`.
+    """
+    bounds = Extent.of_mask(mask)
+    if bounds is None or mask.all():
+        return np.zeros(image.shape, dtype=np.float32)
+    features = np.stack(list(_plain_features(image.squeeze())), axis=-1).reshape(*image.shape, -1)
+    padded = bounds.padded(round(_AROUND * max(bounds.shape_kji)))
+    around = np.zeros(image.shape, dtype=bool)
+    around[padded.intersection(Extent.of_shape(image.shape)).slices] = True
+    wrong_side, is_near = (~mask if is_positive else mask), far <= _DOUBTED * reach
+    told = wrong_side & (far <= _TOLD * reach)
+    inside, outside = (side & ~(is_near & wrong_side) for side in (mask, ~mask & around))
+    examples = [(_some(features, inside), 1.0, _SIDE), (_some(features, outside), 0.0, _SIDE)]
+    if not all(len(rows) for rows, _, _ in examples):
+        return np.zeros(image.shape, dtype=np.float32)
+    sides = np.concatenate([rows for rows, _, _ in examples])
+    examples.append((_some(features, told), float(is_positive), _EXAMPLES))
+    return np.asarray(_odds(features, sides, examples), dtype=np.float32)
+
+
+def _odds(
+    features: Float32Array, scale: Float32Array, examples: Sequence[tuple[Float32Array, float, float]]
+) -> FloatArray:
+    """Return logits of 1 against 0 by `examples`: features, answer, and what all of them count together.
+
+    scale: features that tell which values are usual.
+    """
+    mean, spread = scale.mean(axis=0), scale.std(axis=0) + 1e-3
 
     def with_squares(rows: Float32Array) -> FloatArray:
         scaled = np.clip((rows - mean) / spread, -4, 4)
         return np.concatenate([np.ones((*rows.shape[:-1], 1)), scaled, scaled**2 - 1], axis=-1)
 
-    counts = [len(rows) for rows, _ in examples]
-    weights = np.repeat([_EXAMPLES / max(count, 1) for count in counts], counts)
-    answers = np.repeat([answer for _, answer in examples], counts)
-    known = with_squares(np.concatenate([rows for rows, _ in examples]))
-    odds = with_squares(features) @ _logistic_regression(known, answers, weights)
-    return np.asarray(expit(odds), dtype=np.float32)
+    counts = [len(rows) for rows, _, _ in examples]
+    weights = np.repeat([weight / max(len(rows), 1) for rows, _, weight in examples], counts)
+    answers = np.repeat([answer for _, answer, _ in examples], counts)
+    known = with_squares(np.concatenate([rows for rows, _, _ in examples]))
+    first, *rest = _logistic_regression(known, answers, weights).astype(np.float32)
+    plain, squared = np.split(np.array(rest), 2)
+    scaled = np.clip((features - mean) / spread, -4, 4)
+    return np.asarray(first - squared.sum() + scaled @ plain + (scaled * scaled) @ squared)
 
 
 def _features(image: Float32Array) -> Iterator[Float32Array]:
@@ -78,6 +118,19 @@ def _features(image: Float32Array) -> Iterator[Float32Array]:
         yield ndimage.gaussian_gradient_magnitude(image, scale)
     variance = ndimage.gaussian_filter(image * image, 2) - smooth[2] ** 2
     yield np.sqrt(np.maximum(variance, 0))
+
+
+def _plain_features(image: Float32Array) -> Iterator[Float32Array]:
+    """Yield less of what a voxel looks like, (*S) each.
+
+    All of `_features` take twice as long as the network in a volume, and in slices tell a mask's sides no better.
+    """
+    smooth = {scale: ndimage.gaussian_filter(image, scale) for scale in _SCALES[:3]}
+    yield image
+    yield smooth[1]
+    yield smooth[2]
+    yield smooth[1] - smooth[4]
+    yield ndimage.gaussian_gradient_magnitude(image, 1)
 
 
 def _some(features: Float32Array, where: BoolArray) -> Float32Array:

@@ -23,7 +23,7 @@ class Foreground:
     def show(self, volume_node: Any) -> None:
         """Lay the volume over the views that it was not laid over yet."""
         self._volume_id = volume_node.GetID()
-        for view in _composite_nodes(volume_node.GetScene()):
+        for view in composite_nodes(volume_node.GetScene()):
             if view not in self._before:
                 self._before[view] = _Layer.of(view)
                 _Layer(self._volume_id, self._opacities.get(view, self._opacity), view.Alpha).put_in(view)
@@ -63,7 +63,7 @@ class _Layer:
         view.EndModify(before)
 
 
-def _composite_nodes(scene: Any) -> Iterator[Any]:
+def composite_nodes(scene: Any) -> Iterator[Any]:
     """Yield the nodes that say which volumes a slice view shows."""
     for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
         yield scene.GetNthNodeByClass(index, "vtkMRMLSliceCompositeNode")

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from itertools import zip_longest
 from typing import Any
 
+import numpy as np
 import slicer
 import vtk
 
@@ -15,7 +16,10 @@ from PromptSegLib.errors import PromptError, PromptSegError, SceneError
 from PromptSegLib.executor import Executor
 from PromptSegLib.geometry import Extent
 from PromptSegLib.history import TargetRecord
+from PromptSegLib.imaging.rasterize import mask_on_grid
+from PromptSegLib.measurement.carry_over import CarryOver
 from PromptSegLib.mrml.certainty_overlay import CertaintyOverlay
+from PromptSegLib.mrml.change_overlay import ChangeOverlay
 from PromptSegLib.mrml.channel_nodes import ChannelNodes, checked_node
 from PromptSegLib.mrml.layers import BINARY_LABELMAP, CLOSED_SURFACE
 from PromptSegLib.mrml.markups import prompts_from_markups
@@ -27,7 +31,7 @@ from PromptSegLib.mrml.state_node import StateNode
 from PromptSegLib.mrml.transforms import world_to_node
 from PromptSegLib.observer import SessionObserver
 from PromptSegLib.predictors.base import Predictor
-from PromptSegLib.prompts import Point, Prompt
+from PromptSegLib.prompts import Point, Prompt, check_inside
 from PromptSegLib.session import Session
 from PromptSegLib.view import View, Window
 
@@ -71,6 +75,7 @@ class SceneSession(Session):
         editor_history: Any = None,
         auto: bool = True,
         window: Window | None = None,
+        redraw: bool = False,
         later: Later = lambda function: function(),
         view_now: Callable[[], View | None] = lambda: None,
     ) -> None:
@@ -89,10 +94,12 @@ class SceneSession(Session):
             self._later = later
             self._view_now = view_now
             self._refresh_is_due = False
+            self._carry: CarryOver | None = None
             self._markups: PromptMarkups | None = None
             self._overlay: CertaintyOverlay | None = None
             self._observations = Observations()
             self._ended = ""
+            self._change_overlay = ChangeOverlay(volume_node)
             self._image_is_due = False
             super().__init__(
                 self._channels.image(),
@@ -103,6 +110,7 @@ class SceneSession(Session):
                 store=self._segment_store,
                 auto=auto,
                 window=window,
+                redraw=redraw,
             )
             if segment_id is not None:
                 super().select(segment_id)
@@ -114,6 +122,31 @@ class SceneSession(Session):
             self._observe_nodes()
 
     # What a scene adds to a session
+
+    def carry_over(self, carry: CarryOver | None) -> None:
+        """Let a positive point on a mask that waits in `carry` make a segment of it, which the point then corrects."""
+        self._carry = carry
+
+    def add(self, prompt: Prompt, view: View | None = None) -> None:
+        if self._carry is not None and isinstance(prompt, Point) and prompt.positive:
+            name = self._carry.waiting_at(prompt)
+            if name is not None:
+                check_inside(prompt, self.image.grid)
+                self._take_carried(name, prompt)
+        super().add(prompt, view)
+
+    def _take_carried(self, name: str, click: Point) -> None:
+        assert self._carry is not None
+        mask = self._carry.pending[name]
+        self.add_target(name)
+        if self.capabilities.takes(mask):
+            super().add(mask)
+        else:
+            patch = mask_on_grid(mask, self.image.grid)
+            placed = np.zeros(self.image.grid.shape_kji, dtype=bool)
+            placed[patch.extent.slices] = patch.mask_kji
+            self.set_mask(placed)
+        self._carry.confirm(click)
 
     def add_world(self, position_world: Any, positive: bool = True, view: View | None = None) -> None:
         """Add a point at `position_world` : (3,), mm, in world RAS, as views show it."""
@@ -178,6 +211,16 @@ class SceneSession(Session):
         """The volume that shows how sure the newest answer is, None while there is nothing to show."""
         return self._overlay.node if self._overlay is not None else None
 
+    def show_change(self, visible: bool = True) -> None:
+        """Lay over the slice views what the newest answer changed in a mask that came from elsewhere, or take it away.
+
+        Nothing is shown where there was no such mask. It goes with the next answer, too, and with undo.
+        """
+        self._change_overlay.hide()
+        answer = self.prediction if visible else None
+        if answer is not None and answer.change is not None:
+            self._change_overlay.show(answer.change, self.image.grid.ijk_to_ras)
+
     def select(self, target: str) -> None:
         super().select(target)
         self._show()
@@ -211,6 +254,7 @@ class SceneSession(Session):
             self._markups.close()
         self._segment_store.close()
         self.show_certainty(False)
+        self.show_change(False)
         super().close()
 
     # Within
@@ -373,6 +417,7 @@ class _SceneObserver(SessionObserver):
         self._then.masks_changed(boxes)
 
     def answer_changed(self, target: str) -> None:
+        self._session._change_overlay.hide()
         self._session._show_certainty()
         self._then.answer_changed(target)
 

@@ -54,6 +54,9 @@ class Capabilities:
     classes: names it knows. tasks: names of those that are asked for together, by what they are called together.
     weights: entries of the weights catalogue that it needs.
     devices: where it can run, best first.
+    corrects: whether a click on a mask that came from elsewhere changes only what it is about, by the predictor's own
+    way. Of the answers of others, what does not hang together with the click is left out, see
+    `PromptSegLib.predictors.locality`.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Capabilities:
     devices: tuple[str, ...] = ("cpu",)
     citation: str = ""
     experimental: bool = False
+    corrects: bool = False
 
     def __post_init__(self) -> None:
         if unknown := self.prompts - set(PROMPT_FEATURES):
@@ -94,7 +98,10 @@ class TargetState:
     None. window: intensities that matter, None when nobody said. view: the view the newest prompt came from, None
     outside of one. views: those of earlier prompts, as far as they came from one. span: how far to carry the mask
     from the slices prompted to the others, None for not at all; see `PromptSegLib.propagation`. others: prompts of
-    the other targets that are to be answered in the same run; empty but for predictors of names.
+    the other targets that are to be answered in the same run; empty but for predictors of names. mask_is_given: whether
+    the mask, or some of it, came from elsewhere (a file, a hand, another predictor) and was not drawn by this predictor
+    for these prompts: the newest prompt then corrects it. redraw: whether the user wants the whole drawn anew all the
+    same.
     """
 
     target: str
@@ -106,6 +113,8 @@ class TargetState:
     views: Mapping[Prompt, View] = field(default_factory=dict)
     span: Span | None = None
     others: Mapping[str, tuple[Prompt, ...]] = field(default_factory=dict)
+    mask_is_given: bool = False
+    redraw: bool = False
 
     @property
     def asked(self) -> dict[str, tuple[Prompt, ...]]:

@@ -19,8 +19,12 @@ from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.geometry import Extent, FloatArray, Grid, IntArray
 from PromptSegLib.imaging.geodesic import Float32Array, best_level, noise_of, settled, strangeness, travel_time
 from PromptSegLib.imaging.roi import Roi
+from PromptSegLib.imaging.windowing import is_ct
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
-from PromptSegLib.predictors.evidence import Evidence
+from PromptSegLib.predictors.correction import closer_by, corrected, is_correction
+from PromptSegLib.predictors.evidence import Evidence, box_around
+from PromptSegLib.predictors.prompt_maps import prompt_maps
+from PromptSegLib.predictors.scale_choice import Look
 from PromptSegLib.view import View
 from PromptSegLib.volume import Image
 
@@ -29,7 +33,9 @@ _STEP = 0.05
 _WORKING_VOXELS = 64
 _MOST_PASSES = 4
 # In place of infinity, of which differences are no numbers.
-_NEVER = 1e9
+_NEVER = 1e30
+# What the field counts as logits, where a mask that came from elsewhere is corrected.
+_SURE = 4.0
 # The first region's side, when no view says better, as a part of the image's longest.
 _FIRST_SIDE = 0.35
 
@@ -49,6 +55,7 @@ class ClassicalPredictor:
         )
         | {"mask"},
         code_license="Apache-2.0",
+        corrects=True,
         devices=("cpu",),
     )
 
@@ -67,6 +74,9 @@ class ClassicalPredictor:
         if evidence.is_empty:
             return
         timings: dict[str, float] = {}
+        if is_correction(state, evidence, encoding.grid):
+            yield _correction(encoding, state, evidence, timings, cancel)
+            return
         side_mm = _first_side_mm(encoding.grid, state.view)
         if evidence.is_apart(state, encoding.grid):
             # Another part of the structure, of a size of its own.
@@ -83,6 +93,28 @@ class ClassicalPredictor:
         patch = evidence.pasted(field, speaks, roi, state)
         timings["paste"] = 1000 * (time.perf_counter() - started)
         yield Prediction({state.target: patch}, timings_ms=timings)
+
+
+def _correction(
+    image: Image, state: TargetState, evidence: Evidence, timings: dict[str, float], cancel: CancelToken
+) -> Prediction:
+    """Return the given mask with those errors put right that prompts lie in; see `predictors.correction`."""
+    assert state.mask is not None
+    grid = image.grid
+    bounds = evidence.bounds_with_newest(grid)
+    side_mm = 1.5 * float((np.array(bounds.shape_kji) * grid.spacing_kji_mm).max())
+    roi = Roi.around(grid, bounds, side_mm, _WORKING_VOXELS)
+    part, depth = closer_by(roi, state.mask)
+    if part < 1:
+        roi = Roi.around(grid, box_around(evidence.newest_kji), part * side_mm, _WORKING_VOXELS)
+    field, _ = _grown(image, state, evidence, roi, timings, cancel)
+    started = time.perf_counter()
+    previous = roi.read_mask(state.mask)
+    maps = prompt_maps(roi, image.reference, state, evidence, previous, is_ct(image.reference))
+    look = Look(roi, (_SURE * field).astype(np.float32))
+    patch, certainty = corrected(state, evidence, look, maps, depth)
+    timings["correct"] = 1000 * (time.perf_counter() - started)
+    return Prediction({state.target: patch}, timings_ms=timings, certainty=certainty)
 
 
 def _first_side_mm(grid: Grid, view: View | None) -> float:
@@ -156,7 +188,7 @@ def _up_to_level(effort: _Effort, rival: _Effort, where: BoolArray, spacing_kji_
     """Return a field above 0 for what is reached before the best level and before the rival, -1 elsewhere."""
     level = best_level(effort.times, effort.strange, where, spacing_kji_mm)
     margin = np.minimum(level, rival.times) - effort.times
-    return np.where(where, np.tanh(margin / max(level, 1e-6)), -1).astype(np.float32)
+    return np.where(where, np.tanh(margin / (level or 1.0)), -1).astype(np.float32)
 
 
 def _filled(field: Float32Array, where: BoolArray) -> Float32Array:

@@ -30,7 +30,8 @@ from PromptSegLib.imaging.roi import Float32Array, Roi
 from PromptSegLib.imaging.windowing import is_ct
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.predictors.classical import ClassicalPredictor
-from PromptSegLib.predictors.evidence import Evidence
+from PromptSegLib.predictors.correction import closer_by, corrected, is_correction
+from PromptSegLib.predictors.evidence import Evidence, box_around
 from PromptSegLib.predictors.expected_size import ExpectedSize
 from PromptSegLib.predictors.prompt_maps import PromptMaps, prompt_maps
 from PromptSegLib.predictors.prompt_network import PromptNetwork, load_network
@@ -69,6 +70,8 @@ _ROOM, _CLOSE_IN, _STRIDE = 1.1, 0.75, 1.6
 # How far from the newest prompt changes may begin that it asks for, and how far others may lie, in parts of the mask's
 # longest side. The first stroke of the other sign in a slice says more than a click, so many times as far.
 _REACH, _CONTRARY_REACH, _CONTRAST_REACH = 0.5, 0.25, 2
+# The smallest working voxel of a correction, in voxels of the image.
+_FINEST_CORRECTED = 0.75
 # A network that expects no better Dice than this in the view that was clicked in is shown other regions, too.
 _SURE = 0.48
 
@@ -89,6 +92,7 @@ class DefaultPredictor:
         )
         | {"mask"},
         code_license="Apache-2.0",
+        corrects=True,
         weights_license="Apache-2.0",
         devices=("cuda", "mps", "cpu"),
     )
@@ -116,6 +120,9 @@ class DefaultPredictor:
         if evidence.is_empty:
             return
         question = _Question(encoding, state, evidence, cancel)
+        if is_correction(state, evidence, encoding.grid):
+            yield question.correction()
+            return
         look, maps = question.answered(progress)
         with question.timed("refine"):
             values, speaks = question.settled(look, maps)
@@ -211,6 +218,36 @@ class _Question:
             scene.network.side if is_fine else min(scene.network.side, side[scene.dims])
             for side in (_FIRST_SIDE, _NEXT_SIDE)
         )
+
+    def correction(self) -> Prediction:
+        """Return the given mask with those errors put right that prompts lie in; see `is_correction`."""
+        state, network = self._state, self._scene.network
+        assert state.mask is not None
+        roi, usual_depth = self._region_to_correct(state.mask)
+        look, maps = self._look(roi)
+        with self.timed("correct"):
+            patch, certainty = corrected(state, self._evidence, look, maps, usual_depth)
+        return Prediction(
+            {state.target: patch},
+            look.expected_dice,
+            self.timings_ms,
+            network.note,
+            device=network.device,
+            certainty=certainty,
+        )
+
+    def _region_to_correct(self, mask: BitMask) -> tuple[Roi, float]:
+        """Return the region for a correction, around all of the mask or the newest prompt, and how deep it is there."""
+        scene, side_mm = self._scene, self._scene.side_mm(self._bounds)
+        whole = self._region(side_mm, self._first_side)
+        part, depth = closer_by(whole, mask)
+        if part == 1:
+            return whole, depth
+        around = box_around(self._evidence.newest_kji)
+        newest_mm = float((np.array(around.shape_kji) * scene.grid.spacing_kji_mm).max())
+        finest_mm = _FINEST_CORRECTED * self._first_side * float(scene.grid.spacing_mm.min())
+        near_mm = min(side_mm, max(part * side_mm, finest_mm, _MARGIN * newest_mm))
+        return self._region(near_mm, self._first_side, around), depth * part * side_mm / near_mm
 
     def timed(self, stage: str) -> _Timed:
         return _Timed(self.timings_ms, stage)

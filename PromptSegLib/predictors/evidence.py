@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import ndimage
 
-from PromptSegLib.bitmask import BoolArray, Patch
+from PromptSegLib.bitmask import BitMask, BoolArray, Patch
 from PromptSegLib.geometry import Extent, FloatArray, Grid, IntArray
 from PromptSegLib.imaging.rasterize import rasterize
 from PromptSegLib.imaging.roi import Float32Array, Roi
@@ -35,7 +36,7 @@ class Evidence:
 
     @classmethod
     def of(cls, state: TargetState, grid: Grid) -> Evidence:
-        prompts = [prompt for prompt in state.prompts if not isinstance(prompt, MaskPrompt)]
+        prompts = prompts_on(grid, state)
         nothing = np.zeros((0, 3), dtype=np.int64)
         said = tuple((_marked(prompt, grid), prompt.sign == "+") for prompt in prompts)
         earlier, (newest, newest_is_positive) = said, (nothing, True)
@@ -50,7 +51,7 @@ class Evidence:
         bounds = mask_bounds or Extent((0, 0, 0), (0, 0, 0))
         if len(positive):
             bounds = box_around(positive).union(bounds)
-        limit = _limit_of(state.prompts, grid)
+        limit = _limit_of(prompts, grid)
         if limit is not None:
             bounds = limit.union(bounds)
         return cls(positive, negative, newest, newest_is_positive, limit, bounds, said)
@@ -97,8 +98,9 @@ class Evidence:
             extent = roi.source_extent(found.padded(1))
         if state.mask is not None and (bounds := state.mask.bounds()) is not None:
             extent = bounds.intersection(roi.extent).union(extent)
-        if self.said:
-            extent = box_around(np.concatenate([voxels for voxels, _ in self.said])).union(extent)
+        said = [voxels for voxels, _ in self.said if len(voxels)]  # at the image's edge one may mark nothing
+        if said:
+            extent = box_around(np.concatenate(said)).union(extent)
         mask = np.zeros(extent.shape_kji, dtype=bool)
         if state.mask is not None:
             mask = state.mask.read(extent)
@@ -115,6 +117,53 @@ class Evidence:
         for voxels, value in self.said:
             mask[tuple((voxels - extent.start_kji).T)] = value
         return Patch(extent, mask)
+
+    def unanswered(self, mask: BitMask) -> tuple[int, ...]:
+        """Return which of `said` the mask does not follow, and the newest, by number: what is to be corrected."""
+        last = len(self.said) - 1
+        return tuple(
+            number
+            for number, (voxels, value) in enumerate(self.said)
+            if number == last or (len(voxels) and not _follows(mask, voxels, value))
+        )
+
+
+def with_changes(mask: BitMask, roi: Roi, changes: Sequence[tuple[BoolArray, BoolArray, IntArray, bool]]) -> Patch:
+    """Return what corrections, one after the other, make of `mask`: a patch around what they change.
+
+    changes: of each the working voxels of `roi` that it changes, (k, j, i); those that are as they shall be already;
+    voxels of the image, (n, 3), that change in any case; and whether they come to belong to the mask.
+    """
+    extent: Extent | None = None
+    for changed, _, voxels, _ in changes:
+        found = Extent.of_mask(changed)
+        around = box_around(voxels) if len(voxels) else Extent((0, 0, 0), (0, 0, 0))
+        extent = around.union(extent)
+        if found is not None:
+            extent = roi.source_extent(found.padded(1)).union(extent)
+    assert extent is not None
+    part = mask.read(extent)
+    common = extent.intersection(roi.extent)
+    for changed, right, voxels, value in changes:
+        if common.size:
+            # Between both lie voxels of the image that a working voxel had only in part.
+            closed = changed | (right & ndimage.binary_dilation(changed, np.ones((3, 3, 3))))
+            near = roi.to_source(ndimage.binary_dilation(changed).astype(np.float32), common) > 0.5
+            moved = near & (roi.to_source(closed.astype(np.float32), common) > 0.5)
+            part[common.slices_within(extent)][moved] = value
+        part[tuple((voxels - extent.start_kji).T)] = value
+    return Patch(extent, part)
+
+
+def _follows(mask: BitMask, voxels_kji: IntArray, value: bool) -> bool:
+    box = box_around(voxels_kji)
+    return bool((mask.read(box)[tuple((voxels_kji - box.start_kji).T)] == value).all())
+
+
+def prompts_on(grid: Grid, state: TargetState) -> list[Prompt]:
+    """Return the prompts that speak of voxels of `grid`; a box thinner than a slice is a 2D box there."""
+    placed = (prompt for prompt in state.prompts if not isinstance(prompt, MaskPrompt))
+    return [prompt.flattened(grid) if isinstance(prompt, Box) else prompt for prompt in placed]
 
 
 def box_around(voxels_kji: IntArray) -> Extent:
@@ -141,7 +190,7 @@ def _core(mask_kji: BoolArray, grid: Grid) -> IntArray:
     return np.argwhere(depth >= 0.7 * depth.max())
 
 
-def _limit_of(prompts: tuple[Prompt, ...], grid: Grid) -> Extent | None:
+def _limit_of(prompts: Sequence[Prompt], grid: Grid) -> Extent | None:
     """Return the box around all positive boxes; a 2D box limits an image of one slice only."""
     limit: Extent | None = None
     for prompt in prompts:

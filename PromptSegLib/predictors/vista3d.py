@@ -65,6 +65,7 @@ class Vista3d:
         prompts=frozenset({"class", "point+", "point-", "box3d+", "mask"}),
         classes=tuple(NUMBERS),
         code_license="Apache-2.0",
+        corrects=True,
         weights_license="NVIDIA license, non-commercial",
         weights=("vista3d",),
         devices=("cuda", "cpu"),

@@ -1,0 +1,188 @@
+"""What a prompt changes in a mask that came from elsewhere: the error that it lies in, and nothing else.
+
+A voxel is believed to belong to that error by what the network says, who saw the prompt, by how it looks beside the
+mask's own inside and outside, and by how near to the prompt it is. Only what is connected with the prompt through such
+voxels changes, and only as the prompt says: a positive one takes nothing away, a negative one adds nothing. What is
+added may be little thicker than the mask is: a ring stays a ring, a tree a tree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from scipy.special import expit
+
+from PromptSegLib.bitmask import BitMask, BoolArray, Patch
+from PromptSegLib.certainty import Certainty
+from PromptSegLib.geometry import Extent, FloatArray, Grid
+from PromptSegLib.imaging.appearance import unlike_side
+from PromptSegLib.imaging.roi import Float32Array, Roi
+from PromptSegLib.predictors.base import TargetState
+from PromptSegLib.predictors.evidence import Evidence, with_changes
+from PromptSegLib.predictors.prompt_maps import PromptMaps
+from PromptSegLib.predictors.scale_choice import Look
+from PromptSegLib.prompts import Box
+
+# The odds that a voxel is wrong: of the network's logit, of that of its looks, and of the logarithm of its distance
+# from the prompt, in parts of how deep the prompt lies in what it is about. By a logistic regression on bent synthetic
+# slices and volumes.
+_CONSTANT, _NETWORK, _LOOKS, _FAR = -0.4, 0.43, 0.45, -1.0
+# Larger logits are no surer.
+_MOST_NETWORK, _MOST_LOOKS = 8.0, 6.0
+# What is added is at most so many times as thick as the mask, and a voxel; to be thinner, it takes higher odds.
+_THICK, _ODDS = 1.25, (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
+# Working voxels around a prompt that change with it in any case.
+_HEARD = 1.5
+# Voxels of a stroke of which it is asked how deep they lie.
+_MOST_ASKED = 30
+
+
+# A mask is corrected in a region in which it is so many working voxels deep. On synthetic volumes trees lose by
+# corrections when all of them is looked at.
+_DEEP_ENOUGH = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """changed: working voxels to change, (k, j, i), bool. odds: that each is wrong, logits, float32."""
+
+    changed: BoolArray
+    odds: Float32Array
+
+
+def is_correction(state: TargetState, evidence: Evidence, grid: Grid) -> bool:
+    """Tell whether the newest prompt is about an error in a mask that came from elsewhere.
+
+    A box says where all of the structure is, and a click far away that there is another part of it.
+    """
+    is_of_given = state.mask is not None and state.mask_is_given and not state.redraw
+    is_box = isinstance(state.prompts[-1], Box) if state.prompts else True
+    return is_of_given and bool(len(evidence.newest_kji)) and not is_box and not evidence.is_apart(state, grid)
+
+
+def closer_by(whole: Roi, mask: BitMask) -> tuple[float, float]:
+    """Return which part of a region that holds all of a mask is near enough to correct it, and how deep the mask is.
+
+    1 where its thickest part can be seen in all of it. The depth is in working voxels of the part.
+    """
+    deep = deepest(whole.read_mask(mask) > 0.5, _step_of(whole))
+    part = min(1.0, max(deep, 0.5) / _DEEP_ENOUGH)
+    return part, max(deep, 0.5) / part
+
+
+def corrected(
+    state: TargetState, evidence: Evidence, look: Look, maps: PromptMaps, usual_depth: float
+) -> tuple[Patch, Certainty]:
+    """Return the mask with those errors put right that prompts lie in, all else as it was, and how sure that is.
+
+    look: what a predictor makes of `maps`. usual_depth: see `correction_of`.
+    """
+    assert state.mask is not None
+    roi, mask, probability = look.roi, maps.previous > 0.5, expit(look.logits)
+    changes = []
+    for number in evidence.unanswered(state.mask):
+        voxels, value = evidence.said[number]
+        prompted, right = roi.mark(voxels), mask == value
+        changed = np.zeros(mask.shape, dtype=bool)
+        if prompted.any():
+            kept = (maps.negative if value else maps.positive) > 0
+            found = correction_of(maps.image, mask, look.logits, prompted, value, kept, usual_depth, _step_of(roi))
+            changed, wrong = found.changed, expit(found.odds)
+            probability = np.where(right, probability, wrong if value else 1 - wrong)
+        changes.append((changed, right, voxels, value))
+        mask = np.where(changed, value, mask)
+    patch = with_changes(state.mask, roi, changes)
+    around = patch.extent.padded(2).intersection(roi.extent)
+    # At least as sure of what is there now as of the contrary.
+    sure = np.where(mask, np.maximum(probability, 0.5), np.minimum(probability, 0.5)).astype(np.float32)
+    return patch, Certainty.of(around, roi.to_source(sure, around))
+
+
+def correction_of(
+    image: Float32Array,
+    mask: BoolArray,
+    logits: Float32Array,
+    prompted: BoolArray,
+    is_positive: bool,
+    kept: BoolArray,
+    usual_depth: float,
+    step_kji: FloatArray,
+) -> Correction:
+    """Return what a prompt changes in `mask`.
+
+    image: 0 black to 1 white. logits: of a network that saw the prompt. prompted: its voxels, some. kept: voxels that
+    must not change. All (k, j, i) on one grid. step_kji: the voxels' sides, the shortest of them 1, the unit of all
+    distances. usual_depth: how deep the mask is where none of it is here.
+    """
+    domain = (~mask if is_positive else mask) & ~kept
+    domain |= prompted
+    far = ndimage.distance_transform_edt(~prompted, sampling=step_kji)
+    reach = max(1.0, _farthest_from(prompted, ~domain, step_kji))
+    looks = unlike_side(image, mask, far, reach, is_positive)
+    sign = 1 if is_positive else -1
+    odds = _CONSTANT + _NETWORK * sign * np.clip(logits, -_MOST_NETWORK, _MOST_NETWORK)
+    odds += _LOOKS * sign * np.clip(looks, -_MOST_LOOKS, _MOST_LOOKS) + _FAR * np.log(far / reach + 0.5)
+    heard = prompted | (domain & (far <= min(_HEARD, reach)))
+    odds = odds.astype(np.float32)
+    if not is_positive:
+        return Correction(_connected((odds > 0) & domain | heard, prompted), odds)
+    own = deepest(mask, step_kji) or usual_depth
+    for least in _ODDS:
+        changed = _connected((odds > least) & domain | heard, prompted)
+        if not _is_thicker(mask, changed, _THICK * own + 1, step_kji):
+            return Correction(changed, odds)
+    near = (odds > 0) & domain & (far <= own)
+    return Correction(_connected(near | heard, prompted), odds)
+
+
+def deepest(mask: BoolArray, step_kji: FloatArray) -> float:
+    """Return how far the voxel of `mask` farthest from its border is from it; 0 when it is empty."""
+    return float(_depth(mask, step_kji).max())
+
+
+def _is_thicker(mask: BoolArray, added: BoolArray, most: float, step_kji: FloatArray) -> bool:
+    """Tell whether a voxel of `added` lies deeper than `most` in both together."""
+    box = Extent.of_mask(added)
+    assert box is not None
+    margin = np.ceil((most + 1) / step_kji).astype(int).tolist()
+    around = box.padded(margin).intersection(Extent.of_shape(mask.shape)).slices
+    return bool((_depth(mask[around] | added[around], step_kji)[added[around]] > most).any())
+
+
+def _depth(inside: BoolArray, step_kji: FloatArray) -> Float32Array:
+    """Return how far each voxel is from what is not in `inside`; that is also what is beyond the grid."""
+    margins = [(int(n > 1), int(n > 1)) for n in inside.shape]
+    padded = np.pad(inside, margins)
+    if padded.all():
+        return np.full(inside.shape, max(inside.shape), dtype=np.float32)
+    depth = ndimage.distance_transform_edt(padded, sampling=step_kji)
+    return np.asarray(depth[tuple(slice(m, n - m) for (m, _), n in zip(margins, padded.shape, strict=True))])
+
+
+def _farthest_from(these: BoolArray, those: BoolArray, step_kji: FloatArray) -> float:
+    """Return how far the voxel of `these` that is farthest from all of `those` is from them."""
+    others = np.argwhere(those & ndimage.binary_dilation(~those, np.ones((3, 3, 3)))) * step_kji
+    if not len(others):
+        return float(max(these.shape))
+    mine = np.argwhere(these) * step_kji
+    # Of a stroke of many voxels some will do.
+    mine = mine[:: -(-len(mine) // _MOST_ASKED)]
+    return float(max(np.sqrt(((others - one) ** 2).sum(axis=1).min()) for one in mine))
+
+
+def _step_of(roi: Roi) -> FloatArray:
+    """Return the sides of its voxels; 1 is the shortest of those along which there are several."""
+    sides_mm = np.array(roi.step_kji) * roi.source.spacing_kji_mm
+    several = sides_mm[np.array(roi.shape_kji) > 1]
+    return np.asarray(sides_mm / (several if several.size else sides_mm).min())
+
+
+def _connected(changed: BoolArray, prompted: BoolArray) -> BoolArray:
+    """Return the parts of `changed` that hold a voxel of `prompted`."""
+    parts, count = ndimage.label(changed, np.ones((3, 3, 3)))
+    is_prompted = np.zeros(count + 1, dtype=bool)
+    is_prompted[parts[prompted]] = True
+    is_prompted[0] = False
+    return np.asarray(is_prompted[parts])
