@@ -174,6 +174,10 @@ class Storm:
     def a_point(self):
         return Point(tuple(self.a_position().tolist()), bool(self.rng.random() < 0.75))
 
+    def prompts(self):
+        of_all = {key: self.session.prompts(key) for key in self.session.targets}
+        return {key: prompts for key, prompts in of_all.items() if prompts}
+
     def a_key(self):
         return str(self.rng.choice(self.segmentation.GetSegmentation().GetSegmentIDs() or [self.session.add_target()]))
 
@@ -296,9 +300,9 @@ class Storm:
         self.editor.SetOverwriteMode(mode)
 
     def second_session(self):
-        old, prompts = self.session, {key: self.session.prompts(key) for key in self.session.targets}
+        old, prompts = self.session, self.prompts()
         self.open(old.volume_node, old.segmentation_node)
-        assert {key: self.session.prompts(key) for key in self.session.targets} == prompts
+        assert self.prompts() == prompts
         assert not old.is_open
         for use in (lambda: old.add(self.a_point()), old.undo, old.reset, lambda: old.add_target("no")):
             before = self.state()
