@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +32,12 @@ class LabelCopies:
                 labels.update(np.unique(old[differs]).tolist(), np.unique(new[differs]).tolist())
         return labels
 
-    def keep(self, layers: Iterable[Layer]) -> None:
-        """Copy these layers anew, as far as many share them, and drop all others."""
-        self._copies = {
+    def keep(self, layers: Iterable[Layer], images: Container[object]) -> None:
+        """Copy these layers anew, as far as many share them, and drop those that are none of `images`."""
+        copies = {
             layer.image: (layer.extent, layer.array.copy()) for layer in layers if len(layer.segment_ids) >= _MANY
         }
+        self._copies = {image: copy for image, copy in self._copies.items() if image in images} | copies
 
     def follow(self, layer: Layer, extent: Extent) -> None:
         """Take note that `extent` of `layer` was changed by ourselves."""

@@ -52,17 +52,18 @@ class Layer:
 
 def layer_of(segmentation: Any, segment_id: str) -> Layer | None:
     """Return the layer that holds the segment, or None when it has no labelmap, or an empty one."""
-    return _as_layer(segmentation, segmentation.GetSegment(segment_id).GetRepresentation(BINARY_LABELMAP))
+    return as_layer(segmentation, segmentation.GetSegment(segment_id).GetRepresentation(BINARY_LABELMAP))
 
 
 def all_layers(segmentation: Any) -> list[Layer]:
     """Return every layer that holds voxels, each once."""
     images = [segmentation.GetSegment(key).GetRepresentation(BINARY_LABELMAP) for key in segmentation.GetSegmentIDs()]
     different = {id(image): image for image in images if image is not None}.values()
-    return [layer for image in different if (layer := _as_layer(segmentation, image)) is not None]
+    return [layer for image in different if (layer := as_layer(segmentation, image)) is not None]
 
 
-def _as_layer(segmentation: Any, image: Any) -> Layer | None:
+def as_layer(segmentation: Any, image: Any) -> Layer | None:
+    """Return a labelmap of the segmentation as a layer, None when it holds no voxels."""
     if image is None or image.GetPointData().GetScalars() is None:
         return None
     i0, i1, j0, j1, k0, k1 = image.GetExtent()

@@ -362,7 +362,7 @@ class SceneSession(Session):
             for event in (vtk.vtkCommand.ModifiedEvent, node.ImageDataModifiedEvent, node.TransformModifiedEvent):
                 observe(node, event, self._channel_modified)
         observe(self.volume_node, self.volume_node.TransformModifiedEvent, self._show)
-        observe(self.segmentation_node, slicer.vtkSegmentation.SegmentRemoved, self._show_certainty)
+        observe(self.segmentation_node, slicer.vtkSegmentation.SegmentRemoved, self._segment_removed)
         observe(scene, scene.StartCloseEvent, self.close)
         self._observations.add_with_node(scene, scene.NodeAddedEvent, self._node_added)
         self._observations.add_with_node(scene, scene.NodeRemovedEvent, self._node_removed)
@@ -383,6 +383,10 @@ class SceneSession(Session):
             self.image_changed(self._channels.image())
             self._image_is_due = False
             self._show_certainty()
+
+    def _segment_removed(self) -> None:
+        self._look()
+        self._show_certainty()
 
     def _node_added(self, node: Any) -> None:
         if node.IsA("vtkMRMLSliceCompositeNode"):

@@ -13,7 +13,7 @@ from PromptSegLib.geometry import Extent, FloatArray
 from PromptSegLib.mrml.label_copies import LabelCopies
 from PromptSegLib.mrml.lattice_placement import Placement
 from PromptSegLib.mrml.lattices import Lattices
-from PromptSegLib.mrml.layers import BINARY_LABELMAP, all_layers, is_on_lattice, label_of, layer_of, read_segment
+from PromptSegLib.mrml.layers import BINARY_LABELMAP, as_layer, is_on_lattice, label_of, layer_of, read_segment
 from PromptSegLib.mrml.observations import Observations
 from PromptSegLib.mrml.segment_writer import SegmentWriter
 from PromptSegLib.structures.names import find_structure
@@ -59,6 +59,7 @@ class SegmentMaskStore:
         self._observations = Observations()
         self._has_news = True
         self._copies = LabelCopies()
+        self._lattice_of: dict[Any, FloatArray] = {}  # of the layers, by their images
         self._matrices = self._take_stock()
         self._lattices = Lattices(volume_node, segmentation_node, list(self._matrices.values()))
         self._lattice_of = {image: self._lattices.same(matrix) for image, matrix in self._matrices.items()}
@@ -227,9 +228,18 @@ class SegmentMaskStore:
             self._written.pop(key, None)
         self._lost += lost
         self._segments = now
-        layers = all_layers(segmentation)
-        self._times = {layer.image: self._times.get(layer.image, -1) for layer in layers}
-        return {layer.image: layer.ijk_to_ras for layer in layers}
+        representations = (segment.GetRepresentation(BINARY_LABELMAP) for segment in now.values())
+        images = dict.fromkeys(image for image in representations if image is not None)
+        matrices = {image: self._matrix_of(image) for image in images}
+        self._times = {image: self._times.get(image, -1) for image in images}
+        return {image: matrix for image, matrix in matrices.items() if matrix is not None}
+
+    def _matrix_of(self, image: Any) -> FloatArray | None:
+        """Return the lattice of a layer, asked only when it changed; None when it holds no voxels."""
+        if image in self._lattice_of and not self._is_touched(image):
+            return self._lattice_of[image]
+        layer = as_layer(self._segmentation, image)
+        return layer.ijk_to_ras if layer is not None else None
 
     def _note_times(self) -> None:
         self._times = {image: image.GetMTime() for image in self._times}
@@ -247,8 +257,9 @@ class SegmentMaskStore:
 
     def _look_again(self) -> dict[str, MaskDelta]:
         """Look at the segments that may have changed, and return what somebody else changed in them."""
-        layers = all_layers(self._segmentation)
-        changed = {layer.image: self._copies.changed_labels(layer) for layer in layers if self._is_touched(layer.image)}
+        touched = filter(self._is_touched, self._times)
+        layers = [layer for image in touched if (layer := as_layer(self._segmentation, image)) is not None]
+        changed = {layer.image: self._copies.changed_labels(layer) for layer in layers}
         edits: dict[str, MaskDelta] = {}
         for key, known in self._known.items():
             image, label = self._whereabouts(key)
@@ -258,8 +269,7 @@ class SegmentMaskStore:
             known.image, known.label = image, label
             delta = self._difference(key, known)
             edits |= {key: delta} if delta is not None else {}
-        if changed:
-            self._copies.keep(layers)
+        self._copies.keep(layers, self._times)
         self._note_times()
         return edits
 
