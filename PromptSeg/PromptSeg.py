@@ -6,13 +6,14 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -38,12 +39,15 @@ from PromptSegLib.process_executor import ProcessExecutor
 from PromptSegLib.session import SessionObserver
 from PromptSegLib.shared_executor import SharedExecutor
 from PromptSegWidgets.enabling import Enabling
+from PromptSegWidgets.follow_up_section import FollowUpSection
 from PromptSegWidgets.input_section import InputSection
 from PromptSegWidgets.installation import install
 from PromptSegWidgets.look_ahead import LookAhead
+from PromptSegWidgets.measure_section import MeasureSection
 from PromptSegWidgets.model_section import ModelSection
 from PromptSegWidgets.names_section import NamesSection
 from PromptSegWidgets.panel_observer import PanelObserver
+from PromptSegWidgets.parameter_binding import KeptParameters, ParameterBinding
 from PromptSegWidgets.prompts_section import TOOL_BUTTONS, PromptsSection
 from PromptSegWidgets.result_section import ResultSection
 from PromptSegWidgets.sample_data import registerSampleData
@@ -55,6 +59,7 @@ _PACKAGES = ("PromptSegLib", "PromptSegWidgets")
 _YIELD_INTERVAL_MS = 20
 _YIELD_S = 0.005
 _SURFACE_DELAY_MS = 300
+_AFTER_SELECTORS = -1.0  # priority of an observer; those of node selectors have 0
 
 #
 # PromptSeg
@@ -86,13 +91,14 @@ class PromptSeg(ScriptedLoadableModule):
 class PromptSegParameterNode:
     """What the panel is set to, saved with the scene; prompts are kept by the session, see PromptSegLib.mrml."""
 
-    volume: slicer.vtkMRMLVolumeNode
+    volume: slicer.vtkMRMLScalarVolumeNode  # one of the classes that derive from it, too, such as vector volumes
     segmentation: slicer.vtkMRMLSegmentationNode
     model: str = "default"
     device: str = "auto"
     windowAsShown: bool = False
+    redrawsAll: bool = False
     runAtOnce: bool = True
-    brushDiameter_mm: float = 5.0
+    brushDiameter_mm: Annotated[float, WithinRange(0.5, 50.0)] = 5.0
     hidePrompts: bool = False
     autoJump: bool = True
     preparesAhead: bool = True
@@ -107,14 +113,17 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel. What its sections do is in PromptSegWidgets; here is what they share."""
 
     def __init__(self, parent=None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
         self.parameters = None
         self.isShowing = False
-        self._parametersTag = None
+        self.logic = None
+        self._binding = None  # of the parameters to the controls
+        self._before = None  # the parameters as they were before another scene was put in this one
         self._refused = None  # what was chosen when the session that is saved could not be opened
         self._isEntered = False
         self._updateIsDue = False
+        # Last: without a parent it calls `setup`. It makes the VTKObservationMixin, too; a second making of that
+        # forgets the observers that `setup` added.
+        ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -141,12 +150,23 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         if slicer.app.layoutManager() is not None:
             slicer.app.layoutManager().connect("layoutChanged(int)", self._onLayoutChanged)
+        self._observeScene()
+        self.initializeParameterNode()
+        if getattr(self.parent, "isEntered", False):  # made anew while it is shown
+            self.enter()
+
+    def _observeScene(self):
+        """Let go of the nodes before the scene is closed or another is put in it, and find them again after that.
+
+        In between, the selectors empty themselves, and would empty the parameters as well.
+        """
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._onSceneStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self._onSceneReplaced)
-        self.addObserver(scene, scene.EndImportEvent, self._onSceneReplaced)
+        self.addObserver(scene, scene.StartImportEvent, self._onSceneStartImport)
+        for event in (scene.EndCloseEvent, scene.EndImportEvent):
+            self.addObserver(scene, event, self._onSceneReplaced, priority=_AFTER_SELECTORS)
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._onNodeGoes)
         self.addObserver(scene, scene.NodeRemovedEvent, self.scheduleUpdate)
-        self.initializeParameterNode()
 
     def _makeSections(self):
         ui = self.ui
@@ -155,7 +175,8 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ui.statusLabel.setVisible(False)
         self.model, self.prompts, self.settings = ModelSection(self), PromptsSection(self), SettingsSection(self)
         self.input, others = InputSection(self), (NamesSection(self), ResultSection(self), WorklistSection(self))
-        self._sections = (self.input, self.model, self.prompts, self.settings, *others)
+        self.measure, self.followUp = MeasureSection(self), FollowUpSection(self)
+        self._sections = (self.input, self.model, self.prompts, self.settings, *others, self.measure, self.followUp)
         self._enabling, self._lookAhead = Enabling(self), LookAhead(self)
         for section in self._sections:
             for control, action in section.actions().items():
@@ -193,21 +214,34 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # Parameters and scene
 
     def initializeParameterNode(self):
-        self.setParameterNode(PromptSegParameterNode(self.logic.getParameterNode()))
+        node = self.logic.getParameterNode()
+        if self.parameters is None or self.parameters.parameterNode is not node:
+            if self._before is not None:
+                self._before.restore(node)
+                self._before = None
+            self.setParameterNode(PromptSegParameterNode(node))
         if self.parameters.volume is None:
             self.parameters.volume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
 
     def setParameterNode(self, parameters):
-        if self.parameters is not None:
-            self.parameters.disconnectGui(self._parametersTag)
-            self.removeObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self.scheduleUpdate)
+        if self._binding is not None:
+            self._binding.release()
         self.parameters = parameters
+        self._binding = None
         if parameters is not None:
-            self._parametersTag = parameters.connectGui(self.ui)
-            self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self.scheduleUpdate)
+            self._binding = ParameterBinding(parameters, self.ui, self.scheduleUpdate)
             self.scheduleUpdate()
 
     def _onSceneStartClose(self, caller, event):
+        self._letGo()
+        self._before = None
+
+    def _onSceneStartImport(self, caller, event):
+        if self.parameters is not None:
+            self._before = KeptParameters(self.parameters.parameterNode, self.input.roles())
+        self._letGo()
+
+    def _letGo(self):
         self.logic.closeSession()
         self.setParameterNode(None)
 
@@ -215,6 +249,16 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic.closeSession()
         if self._isEntered:
             self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeGoes(self, caller, event, node):
+        """Choose nothing in place of a node that goes; a selector would choose the node above it in its list."""
+        if self.parameters is None:
+            return
+        for name in ("volume", "segmentation"):
+            if getattr(self.parameters, name) is node:
+                setattr(self.parameters, name, None)
+        self.input.forget(node)
 
     def _followParameters(self):
         """Bring session and tool in line with what is chosen."""
@@ -224,6 +268,9 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if logic.session and (logic.session.volume_node, logic.session.segmentation_node) != chosen:
             logic.closeSession()
         wanted = (*chosen, parameters.model, parameters.device)
+        if logic.session is not None and not logic.session.is_open:
+            logic.closeSession()
+            self._refused = wanted  # another session has the nodes: it keeps them until the user goes on here
         if logic.session is None and all(chosen) and wanted != self._refused and has_saved_session(*chosen):
             self._refused = None if self.openSession() else wanted
         if not self.input.missingChannels():
@@ -231,6 +278,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 logic.useModel(parameters.model, parameters.device, self.input.volumes())
         if logic.session is not None:
             logic.session.auto = parameters.runAtOnce
+            logic.session.redraw = parameters.redrawsAll
             logic.session.window = shown_window(parameters.volume) if parameters.windowAsShown else None
             logic.session.show_prompts(not parameters.hidePrompts)
         logic.tools.brush_mm = parameters.brushDiameter_mm
@@ -303,9 +351,10 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         self.isShowing = True
         try:
-            self._followParameters()
-            for part in (*self._sections, self._enabling, self._lookAhead):
-                part.show()
+            with self.logic.models.one_look():
+                self._followParameters()
+                for part in (*self._sections, self._enabling, self._lookAhead):
+                    part.show()
         finally:
             self.isShowing = False
 

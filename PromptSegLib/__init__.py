@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from PromptSegLib.errors import PromptSegError
     from PromptSegLib.geometry import Extent, Grid
     from PromptSegLib.io import Segment, read_volume, write_segmentation
+    from PromptSegLib.measurement.carry_over import CarryOver
+    from PromptSegLib.measurement.follow_up import TimePoint, follow_up
+    from PromptSegLib.measurement.measure import measure
+    from PromptSegLib.measurement.segmentation import Segmentation
+    from PromptSegLib.measurement.segmentation_file import read_segmentation
     from PromptSegLib.mrml.scene_session import SceneSession
     from PromptSegLib.observer import SessionObserver
     from PromptSegLib.predictors.registry import capabilities_of, create_predictor, predictor_names
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Box",
+    "CarryOver",
     "ClassPrompt",
     "Extent",
     "Grid",
@@ -49,17 +55,22 @@ __all__ = [
     "SceneSession",
     "Scribble",
     "Segment",
+    "Segmentation",
     "Session",
     "SessionObserver",
     "TextPrompt",
+    "TimePoint",
     "View",
     "Volume",
     "VoxelScribble",
     "Window",
     "capabilities_of",
     "create_predictor",
+    "follow_up",
+    "measure",
     "predictor_names",
     "read_prompts",
+    "read_segmentation",
     "read_volume",
     "write_prompts",
     "write_segmentation",
@@ -69,6 +80,11 @@ _NAMES_BY_MODULE = {
     "errors": ("PromptSegError",),
     "geometry": ("Extent", "Grid"),
     "io": ("Segment", "read_volume", "write_segmentation"),
+    "measurement.carry_over": ("CarryOver",),
+    "measurement.follow_up": ("TimePoint", "follow_up"),
+    "measurement.measure": ("measure",),
+    "measurement.segmentation": ("Segmentation",),
+    "measurement.segmentation_file": ("read_segmentation",),
     "predictors.registry": ("capabilities_of", "create_predictor", "predictor_names"),
     "prompt_files": ("read_prompts", "write_prompts"),
     "prompts": ("Box", "ClassPrompt", "Lasso", "MaskPrompt", "Point", "Scribble", "TextPrompt", "VoxelScribble"),

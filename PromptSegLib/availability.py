@@ -49,6 +49,15 @@ class Situation:
     has_previous_case: bool = False
     has_next_case: bool = False
     has_worklist: bool = False
+    has_done_case: bool = False
+    """Whether a case of the worklist was saved."""
+    has_measurements: bool = False
+    """Whether the table of measurements has rows."""
+    shows_diameters: bool = False
+    has_earlier: bool = False
+    """Whether a segmentation of an earlier time point is chosen."""
+    has_waiting: bool = False
+    """Whether masks of an earlier time point wait for a point."""
 
 
 def reasons(situation: Situation) -> dict[str, str]:
@@ -82,7 +91,7 @@ def reasons(situation: Situation) -> dict[str, str]:
         "show3D": no_segments,
         "segmentEditor": no_segments,
     }
-    found |= _weights_reasons(s) | _worklist_reasons(s)
+    found |= _weights_reasons(s) | _worklist_reasons(s) | _measuring_reasons(s, no_volume, no_segments)
     return found
 
 
@@ -132,6 +141,20 @@ def _worklist_reasons(s: Situation) -> dict[str, str]:
         "previousCase": none or ("" if s.has_previous_case else "This is the first case."),
         "nextCase": none or ("" if s.has_next_case else "This is the last case."),
         "saveCase": none or ("" if s.has_segments else "There is no segment to save."),
+    }
+
+
+def _measuring_reasons(s: Situation, no_volume: str, no_segments: str) -> dict[str, str]:
+    no_rows = "" if s.has_measurements else "Press Measure all first."
+    no_earlier = "" if s.has_earlier else "Choose the segmentation of an earlier time point."
+    return {
+        "measure": no_segments,
+        "diameters": "" if s.shows_diameters else no_rows,
+        "measureCsv": no_rows,
+        "measureList": "" if s.has_done_case else "Open a worklist and save a case first.",
+        "carryOver": no_volume or no_earlier,
+        "dropCarried": "" if s.has_waiting else "No mask waits for a point.",
+        "compare": no_segments or no_earlier,
     }
 
 

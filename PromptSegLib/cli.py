@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
-from PromptSegLib.command import benchmark, demo, info, models, propagate, segment, train_default
+from PromptSegLib.command import benchmark, demo, follow_up, info, measure, models, propagate, segment, train_default
 from PromptSegLib.command.arguments import Parser, with_values_attached
 from PromptSegLib.errors import PromptSegError
 from PromptSegLib.weights import command as weights
 
-_BAD_INPUT, _INTERRUPTED, _CUT_SHORT = 2, 130, 141
+_BAD_INPUT, _INTERRUPTED, _CUT_SHORT, _TERMINATED = 2, 130, 141, 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 0, 2 for bad input, 130 after Ctrl-C."""
+    """Run a command and return its exit status: 0, 2 for bad input, 130 after Ctrl-C; `promptseg --help` has all."""
     _never_fail_to_print()
     try:
-        arguments = _parser().parse_args(with_values_attached(sys.argv[1:] if argv is None else argv))
-        return int(arguments.run(arguments))
+        with _tidy_when_terminated():
+            arguments = _parser().parse_args(with_values_attached(sys.argv[1:] if argv is None else argv))
+            return int(arguments.run(arguments))
     except PromptSegError as error:
         print(f"promptseg: {' '.join(str(error).split())}", file=sys.stderr)
         return _BAD_INPUT
@@ -33,8 +38,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("promptseg: interrupted", file=sys.stderr)
         return _INTERRUPTED
-    except SystemExit as stop:  # --help
+    except SystemExit as stop:  # --help, or terminated
         return int(stop.code or 0)
+
+
+@contextmanager
+def _tidy_when_terminated() -> Iterator[None]:
+    """Let what was begun be cleared away when another process asks this one to end; threads cannot be asked."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(_TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
 def _never_fail_to_print() -> None:
@@ -48,9 +70,10 @@ def _parser() -> Parser:
     parser = Parser(
         prog="promptseg",
         description="Interactive segmentation of medical images: prompts in, labelmaps out. For research only.",
-        epilog="Exit status: 0 done, 1 weights could not be had, 2 bad input, 130 interrupted.",
+        epilog="Exit status: 0 done, 1 weights could not be had, 2 bad input, 3 rows of a list failed, "
+        "130 interrupted, 143 terminated.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (segment, propagate, models, info, demo, benchmark, train_default, weights):
+    for command in (segment, propagate, measure, follow_up, models, info, demo, benchmark, train_default, weights):
         command.add_parser(commands)
     return parser

@@ -7,9 +7,11 @@ import platform
 import re
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
+
+import numpy as np
 
 from PromptSegLib.errors import PredictionError
+from PromptSegLib.packages import is_installed
 
 _NAME = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _CUDA_DRIVERS = {"win32": "nvcuda.dll", "linux": "libcuda.so.1"}
@@ -26,14 +28,27 @@ def devices_here() -> tuple[str, ...]:
 
     Does not load torch, which takes seconds: as long as it is not loaded, the driver is asked.
     """
-    torch = sys.modules.get("torch")
-    if torch is not None:
+    is_here, torch = is_installed("torch"), sys.modules.get("torch")
+    if is_here and torch is not None:
         gpus, has_mps = torch.cuda.device_count(), torch.backends.mps.is_available()
-    elif find_spec("torch") is not None:
+    elif is_here:
         gpus, has_mps = cuda_devices(), platform.system() == "Darwin" and platform.machine() == "arm64"
     else:
         gpus, has_mps = 0, False
     return ("auto", *(f"cuda:{index}" for index in range(gpus)), *(["mps"] if has_mps else []), "cpu")
+
+
+def torch_works() -> bool:
+    """Tell whether torch is here and can be used, which loads it: not without its libraries, or with another NumPy."""
+    if not is_installed("torch"):
+        return False
+    try:
+        import torch
+
+        torch.from_numpy(np.zeros(1))
+    except (ImportError, OSError, AttributeError, RuntimeError):
+        return False
+    return True
 
 
 def cuda_devices(load: Callable[[str], ctypes.CDLL] = ctypes.CDLL) -> int:

@@ -16,6 +16,10 @@ class VolumeError(PromptSegError, ValueError):
     """An array or a file that is no usable image."""
 
 
+class FormatWarning(UserWarning):
+    """A file was written that some program will not take for what it is."""
+
+
 class SceneFileError(PromptSegError, OSError):
     """A scene that could not be written to a file, or a file from which no scene could be read."""
 

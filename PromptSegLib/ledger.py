@@ -8,14 +8,19 @@ from dataclasses import replace
 import numpy as np
 
 from PromptSegLib.bitmask import MaskDelta, Patch
+from PromptSegLib.footprint import Footprint
 from PromptSegLib.geometry import Extent
-from PromptSegLib.history import Change, History, Step, TargetRecord
+from PromptSegLib.history import Answer, Change, History, Named, Step, TargetRecord
 from PromptSegLib.mask_store import MaskStore
 from PromptSegLib.observer import SessionObserver
 
 
 class Ledger:
-    """Keeps `store`, the masks, and the record of each target in step; every change of them is part of a `Step`."""
+    """Keeps `store`, the masks, and the record of each target in step; every change of them is part of a `Step`.
+
+    Each change gives a mask a new version, undo gives it the one before back: whoever noted the version of a mask sees
+    whether it is still that one.
+    """
 
     def __init__(self, store: MaskStore, observer: SessionObserver, history_budget_bytes: int) -> None:
         self.store = store
@@ -24,6 +29,8 @@ class Ledger:
         self._observer = observer
         self._revision = store.revision
         self._keys_of_names: dict[str, str] = {}
+        self._versions: dict[str, int] = {}
+        self._first_version = self._newest_version = 0
 
     def record(self, target: str) -> TargetRecord:
         """Return the prompts of `target` and the answer to them."""
@@ -32,45 +39,74 @@ class Ledger:
     def push(self, label: str, after: Mapping[str, TargetRecord]) -> Step:
         """Start a step that makes `after` the records of its targets."""
         step = self.history.push(Step(label, {target: self.record(target) for target in after}, after))
-        self._set(after)
+        self.set_records(step, after)
         return step
 
     def set_records(self, step: Step, after: Mapping[str, TargetRecord]) -> None:
         """Let `step` end with other records of its targets."""
         step.after = after
+        step.pack()
         self._set(after)
 
-    def write(self, step: Step, patches: Mapping[str, Patch], replaces: bool = False) -> list[MaskDelta]:
-        """Lay `patches` over the masks of their targets, as part of `step`. Returns what changed, in any target.
+    def set_answers(self, step: Step, answers: Mapping[str, Answer], by_name: bool, maker: str) -> None:
+        """Let `step` bring these answers to its targets, whose masks are now as they say.
 
-        replaces: leave nothing of these masks outside of the patches.
+        by_name: whether they came of a predictor that finds structures by name. maker: see `TargetRecord`.
+        """
+        after = dict(step.after)
+        for target, answer in answers.items():
+            version, named = self.version(target), after[target].named
+            if by_name:
+                named = Named(after[target].prompts, answer, Footprint(target, version))
+            after[target] = replace(
+                after[target],
+                answer=answer,
+                answered_version=version,
+                is_answered=False,
+                named=named,
+                maker=maker,
+            )
+        self.set_records(step, after)
+
+    def write(self, step: Step, patches: Mapping[str, Patch], replaces: bool = False) -> list[Change]:
+        """Lay predicted `patches` over the masks of their targets, as part of `step`.
+
+        Returns what changed, in any target. replaces: leave nothing of these masks outside of the patches.
         """
         first_new = len(step.changes)
         for target, patch in patches.items():
-            whole = self._over_all(target, patch) if replaces else patch
-            if whole.extent.size == 0:
-                continue
-            for key, delta in self.store.write(target, whole).items():
-                step.changes.append(Change(key, delta, cause=target))
+            owner = target if target in step.after else step.target
+            self._follow_footprints(step, owner)
+            self._lay(step, target, patch, replaces, step.after[owner].footprints)
         self._tell_masks_changed(step.changes[first_new:])
-        return [change.delta for change in step.changes[first_new:]]
+        return step.changes[first_new:]
 
     def replace_mask(self, step: Step, patch: Patch) -> None:
         """Make `patch`, and nothing outside of it, the mask of the step's target: the user said so."""
-        step.is_edit = True
-        self.set_records(step, {step.target: replace(step.after[step.target], maker="")})
-        self.write(step, {step.target: patch}, replaces=True)
+        self._lay(step, step.target, patch, replaces=True)
+        self.set_records(step, {step.target: self._set_otherwise(step.target, step.after[step.target])})
+        self._tell_masks_changed(step.changes)
 
-    def take_back_predictions(self, step: Step, until: Step | None = None) -> None:
+    def take_back_predictions(self, step: Step, keeps_named: bool = False) -> None:
         """Within `step`, return the masks to what they were before predictions for its target changed them.
 
-        until: an earlier step whose answer, and what came before it, stays.
+        keeps_named: stop at the target's newest answer by name, which stays, as does what came before it.
         """
-        for change in self.history.predicted_changes(step.target, until):
-            self.store.apply(change.target, change.delta, revert=not change.is_reverted)
-            step.changes.append(Change(change.target, change.delta, not change.is_reverted))
-        record = step.after[step.target]
-        self.set_records(step, {step.target: TargetRecord(record.prompts, None, record.is_answered)})
+        target = step.target
+        self._follow_footprints(step, target)
+        record = step.after[target]
+        named = record.named if keeps_named else None
+        footprint = named.footprint if named is not None else record.footprint
+        if footprint is not None:
+            for mask, delta in list(footprint.inverse(self.version)):
+                self.store.apply(mask, delta, revert=False)
+                self._note(step, mask, delta, record.footprints)
+        if named is not None and named.prompts == record.prompts:
+            version, maker = self.version(target), named.answer.predictor
+            record = replace(record, answer=named.answer, answered_version=version, is_answered=True, maker=maker)
+        else:
+            record = replace(record, answer=None, maker="")
+        self.set_records(step, {target: record})
         self._tell_masks_changed(step.changes)
 
     def undo(self) -> Step | None:
@@ -88,25 +124,34 @@ class Ledger:
         self.history.forget_newest()
         self._replayed(step, revert=True)
 
-    def sync(self) -> dict[str, MaskDelta]:
-        """Take what somebody else changed in the masks into the history, as steps of their own, and return it."""
+    def sync(self) -> tuple[str, ...]:
+        """Take what somebody else changed in the masks into the history, as steps of their own.
+
+        Returns the keys of the targets that are gone, even if they stand for other ones by now.
+        """
         edits = self.store.foreign_edits()
+        lost = self.store.lost()
+        for target in lost:
+            self._forget(target)
         if self.store.revision != self._revision:
             self._revision = self.store.revision
-            self.history.clear()
+            self._begin_anew()
         for target, delta in edits.items():
             record = self.record(target)
-            step = self.push("edit", {target: TargetRecord(record.prompts, None, record.is_answered)})
-            step.is_edit = True
-            step.changes.append(Change(target, delta))
-        return edits
+            step = self.push("edit", {target: replace(record, answer=None)})
+            self._note(step, target, delta)
+            self.set_records(step, {target: self._set_otherwise(target, step.after[target])})
+        return lost
+
+    def is_current(self, target: str) -> bool:
+        """Tell whether the mask of `target` is still the one that its newest answer made."""
+        record = self.record(target)
+        return record.answer is not None and record.answered_version == self.version(target)
 
     def feedback(self, target: str, predictor: str) -> object:
         """Return what `predictor` wanted to see again, if the mask of `target` is still the one it made."""
         answer = self.record(target).answer
-        if answer is None or answer.predictor != predictor or not self.history.is_current(target, answer):
-            return None
-        return answer.feedback
+        return answer.feedback if answer and answer.predictor == predictor and self.is_current(target) else None
 
     def key_of(self, name: str) -> str:
         """Return the key of the target that a predictor calls `name`; makes it when there is none."""
@@ -117,12 +162,20 @@ class Ledger:
             self._keys_of_names[name] = self.store.find(name) or self.store.add(name)
         return self._keys_of_names[name]
 
-    def image_extent(self, deltas: Iterable[MaskDelta]) -> Extent | None:
-        """Return the box of the image that `deltas` lie in, None when there are none."""
+    def image_extent(self, changes: Iterable[Change]) -> Extent | None:
+        """Return the box of the image that `changes` lie in, None when there are none."""
         union: Extent | None = None
-        for delta in deltas:
-            union = self.store.image_extent(delta.extent).union(union)
+        for change in changes:
+            union = self.store.image_extent(change.target, change.delta.extent).union(union)
         return union
+
+    def _lay(
+        self, step: Step, target: str, patch: Patch, replaces: bool, footprints: tuple[Footprint, ...] = ()
+    ) -> None:
+        whole = self._over_all(target, patch) if replaces else patch
+        if whole.extent.size:
+            for mask, delta in self.store.write(target, whole).items():
+                self._note(step, mask, delta, footprints)
 
     def _over_all(self, target: str, patch: Patch) -> Patch:
         """Return `patch` on a box that holds all of the target's mask, too; nothing around it."""
@@ -134,12 +187,74 @@ class Ledger:
 
     def _replayed(self, step: Step, revert: bool) -> Step:
         for change in reversed(step.changes) if revert else step.changes:
-            self.store.apply(change.target, change.delta, revert != change.is_reverted)
+            self.store.apply(change.target, change.delta, revert)
+            self._take_note_back(change) if revert else self._take_note(change)
         self._set(step.before if revert else step.after)
-        for target in step.targets:
+        for target in step.after:
             self._observer.prompts_changed(target)
         self._tell_masks_changed(step.changes)
         return step
+
+    # Versions and footprints
+
+    def version(self, mask: str) -> int:
+        """Return the version of a mask: another one whenever it changed, the one before after undo."""
+        return self._versions.get(mask, self._first_version)
+
+    def _new_version(self) -> int:
+        self._newest_version += 1
+        return self._newest_version
+
+    def _note(self, step: Step, mask: str, delta: MaskDelta, footprints: tuple[Footprint, ...] = ()) -> None:
+        """Make a change of `mask`, which the store has made, a part of `step`."""
+        change = Change(mask, delta, self.version(mask), self._new_version(), footprints)
+        step.changes.append(change)
+        self._take_note(change)
+
+    def _take_note(self, change: Change) -> None:
+        adds = (f.add(change.target, change.delta, change.before, change.after) for f in change.footprints)
+        change.outdated = tuple(adds)
+        self._versions[change.target] = change.after
+
+    def _take_note_back(self, change: Change) -> None:
+        for footprint, outdated in zip(change.footprints, change.outdated, strict=True):
+            footprint.subtract(change.target, change.delta, change.before, outdated)
+        change.outdated = ()
+        self._versions[change.target] = change.before
+
+    def _follow_footprints(self, step: Step, target: str) -> None:
+        """Begin anew with what a start-over of `target` takes back, where another target's answer overwrote it."""
+        record = step.after[target]
+        if record.footprint is None or not record.footprint.is_valid(self.version):
+            record = replace(record, footprint=Footprint(target, self.version(target)))
+        if record.named is not None and not record.named.footprint.is_valid(self.version):
+            record = self._set_otherwise(target, record, record.footprint)
+        if record is not step.after[target]:
+            self.set_records(step, {**step.after, target: record})
+
+    def _set_otherwise(self, target: str, record: TargetRecord, footprint: Footprint | None = None) -> TargetRecord:
+        """Return `record` for a mask that was not predicted: a start-over leaves it as it is now."""
+        named = record.named
+        if named is not None:
+            named = replace(named, footprint=Footprint(target, self.version(target)))
+        maker = record.maker if footprint is not None else ""  # another target's answer took of it: it is still its own
+        return replace(record, footprint=footprint, named=named, maker=maker)
+
+    def _begin_anew(self) -> None:
+        """Give up what was changed before; answers are on the image's grid, and stay as good as they were."""
+        self.history.clear()
+        current = [target for target in self.records if self.is_current(target)]
+        self._versions.clear()
+        self._first_version = self._new_version()
+        for target in current:
+            self.records[target] = replace(self.records[target], answered_version=self._first_version)
+
+    def _forget(self, target: str) -> None:
+        """Drop the prompts of a target that is gone, and what undo and redo would do to it."""
+        self.history.forget_target(target)
+        self._versions[target] = self._new_version()
+        if self.records.pop(target, TargetRecord()).answer is not None:
+            self._observer.answer_changed(target)
 
     def _set(self, records: Mapping[str, TargetRecord]) -> None:
         changed = [target for target, record in records.items() if record.answer is not self.record(target).answer]
@@ -150,6 +265,7 @@ class Ledger:
     def _tell_masks_changed(self, changes: Iterable[Change]) -> None:
         boxes: dict[str, Extent] = {}
         for change in changes:
-            boxes[change.target] = self.store.image_extent(change.delta.extent).union(boxes.get(change.target))
+            box = self.store.image_extent(change.target, change.delta.extent)
+            boxes[change.target] = box.union(boxes.get(change.target))
         if boxes:
             self._observer.masks_changed(boxes)

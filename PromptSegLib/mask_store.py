@@ -42,12 +42,16 @@ class MaskStore(Protocol):
         """Make or undo the change `delta`, exactly, whatever rules `write` follows."""
         ...
 
-    def image_extent(self, extent: Extent) -> Extent:
-        """Return the box of the image's grid for the box of a change, which may be on a grid of the store's own."""
+    def image_extent(self, key: str, extent: Extent) -> Extent:
+        """Return the box of the image's grid for the box of a change of `key`, which may be on a grid of its own."""
         ...
 
     def foreign_edits(self) -> dict[str, MaskDelta]:
         """Return what somebody else changed since the last call, the last write or the last `apply`."""
+        ...
+
+    def lost(self) -> tuple[str, ...]:
+        """Return the keys of targets removed since the last call, even if they stand for other ones by now."""
         ...
 
 
@@ -90,8 +94,11 @@ class MemoryMaskStore:
         before = self.read(key, delta.extent)
         self._masks[key].write(delta.extent, delta.revert(before) if revert else delta.apply(before))
 
-    def image_extent(self, extent: Extent) -> Extent:
+    def image_extent(self, key: str, extent: Extent) -> Extent:
         return extent
 
     def foreign_edits(self) -> dict[str, MaskDelta]:
         return {}
+
+    def lost(self) -> tuple[str, ...]:
+        return ()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 from PromptSegLib.background import Work
 from PromptSegLib.cancel import CancelToken, Progress
+from PromptSegLib.packages import is_installed
 from PromptSegLib.panel_texts import model_text
 from PromptSegLib.predictors.base import Capabilities
 from PromptSegLib.predictors.registry import capabilities_of, predictor_names
@@ -21,8 +24,10 @@ INSTALLABLE = ("torch", "monai", "safetensors", "transformers", "nninteractive",
 def missing_package(error: BaseException) -> str:
     """Return which of the INSTALLABLE packages `error`, or what caused it, lacked; nothing when none."""
     for cause in (error, error.__cause__):
-        if isinstance(cause, ModuleNotFoundError) and cause.name in INSTALLABLE:
-            return cause.name
+        if isinstance(cause, ImportError) and cause.name is not None:
+            package = cause.name.partition(".")[0]
+            if package in INSTALLABLE and (isinstance(cause, ModuleNotFoundError) or not is_installed(package)):
+                return package
     return ""
 
 
@@ -31,6 +36,16 @@ class Models:
 
     def __init__(self, store: WeightsStore | None = None) -> None:
         self._given_store = store
+        self._states: dict[str, str] | None = None
+
+    @contextmanager
+    def one_look(self) -> Iterator[None]:
+        """Look on disk for the weights of each model once within the block, however often they are asked for."""
+        before, self._states = self._states, {}
+        try:
+            yield
+        finally:
+            self._states = before
 
     @cached_property
     def store(self) -> WeightsStore:
@@ -103,11 +118,15 @@ class Models:
 
     def weights_state(self, name: str) -> str:
         """Return "ready", "incomplete" or "missing"; nothing for a model that needs no weights."""
+        if self._states is None:
+            return self._state_on_disk(name)
+        if name not in self._states:
+            self._states[name] = self._state_on_disk(name)
+        return self._states[name]
+
+    def _state_on_disk(self, name: str) -> str:
         states = {self.store.status(entry).state for entry in self._weights(name)}
-        for state in ("missing", "incomplete", "ready"):
-            if state in states:
-                return state
-        return ""
+        return next((state for state in ("missing", "incomplete", "ready") if state in states), "")
 
     def missing(self, name: str) -> list[str]:
         """Return the entries of the weights catalogue that a model needs and that are not here."""

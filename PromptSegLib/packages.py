@@ -1,10 +1,23 @@
-"""Python packages that are installed beside those of the application, and never in their place."""
+"""Python packages: which are here, and what is installed beside those of the application, never in their place."""
 
 from __future__ import annotations
 
 from importlib.metadata import distributions
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
+
+
+def is_installed(name: str) -> bool:
+    """Tell whether a package is here; not what a broken uninstallation left of its folder, which can be imported, too.
+
+    Does not load it; whether it works shows when it is used.
+    """
+    try:
+        spec = find_spec(name)
+    except ValueError:  # loaded by something that says nothing of where it came from
+        return True
+    return spec is not None and spec.origin is not None
 
 
 def write_constraints(folder: str | PathLike[str]) -> Path:

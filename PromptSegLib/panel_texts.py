@@ -86,6 +86,11 @@ def answer_text(answer: Answer) -> str:
     return ", ".join(parts) + (f". {answer.note}" if answer.note else ".")
 
 
+def shortened(text: str, length: int) -> str:
+    """Return `text`, with its end left out where it has more than `length` characters."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
 def timings_text(answer: Answer) -> str:
     """Return the milliseconds of a prediction by stage, in one line."""
     stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in answer.timings_ms.items())

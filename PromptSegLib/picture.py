@@ -179,7 +179,9 @@ def _middle_range(images: Sequence[FloatArray]) -> tuple[float, float]:
     if values.size == 0:
         return 0.0, 1.0
     low, high = (float(value) for value in np.percentile(values, [1, 99]))
-    return low, max(high, low + 1e-6 * max(1.0, abs(low)))
+    if low == high:
+        low, high = float(values.min()), float(values.max())
+    return low, high if high > low else low + (abs(low) or 1.0)
 
 
 def _show(axes: Any, cut: _Cut, image: FloatArray, black: float, white: float) -> None:
@@ -223,7 +225,7 @@ def _mark(axes: Any, cut: _Cut, prompt: Prompt, grid: Grid) -> None:
     colour = _NEGATIVE if prompt.sign == "-" else _POSITIVE
     if isinstance(prompt, Point):
         x, y, depth = cut.project(prompt.positions_ras())
-        if abs(float(depth[0])) <= cut.slab_mm + 1e-6:
+        if abs(float(depth[0])) <= cut.slab_mm * (1 + 1e-6):
             for color, width in (("black", 4.0), (colour, 1.5)):
                 axes.plot(x, y, "o", markersize=13, fillstyle="none", color=color, markeredgewidth=width)
                 axes.plot(x, y, "_" if prompt.sign == "-" else "+", markersize=7, color=color, markeredgewidth=width)

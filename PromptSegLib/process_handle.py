@@ -6,16 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from PromptSegLib.process_protocol import Message, Pipe
+from PromptSegLib.process_streams import LastWords, Outbox
 
-_LAST_WORDS = 2000  # Characters of what the worker printed that go into a message: some 25 lines.
+_LEAVE_S = 1.0  # For a worker that is told to end; the window of the host stands still that long, so not longer.
 
 if sys.platform == "win32":
     _CREATION_FLAGS = subprocess.CREATE_NO_WINDOW
@@ -40,24 +39,21 @@ class ProcessHandle:
         self.was_killed = False
         self._on_message = on_message
         self._on_end = on_end
-        # A file and not a pipe: nobody has to read it while the worker prints.
-        self._printed = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `stop`
-        try:
-            self._process = subprocess.Popen(
-                # -P: no module of the current folder takes the place of one of Python's.
-                [python, "-P", "-m", "PromptSegLib.process_worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._printed,
-                env=_environment(environment),
-                creationflags=_CREATION_FLAGS,
-            )
-        except OSError:
-            self._printed.close()
-            raise
+        self._process = subprocess.Popen(
+            # -P: no module of the current folder takes the place of one of Python's.
+            [python, "-P", "-m", "PromptSegLib.process_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(environment),
+            creationflags=_CREATION_FLAGS,
+        )
         assert self._process.stdout is not None
         assert self._process.stdin is not None
+        assert self._process.stderr is not None
         self.pipe = Pipe(self._process.stdout, self._process.stdin)
+        self._outbox = Outbox(self._process.stdin)
+        self._printed = LastWords(self._process.stderr)
         self._listener = threading.Thread(target=self._listen, name="PromptSeg worker's listener", daemon=True)
         self._listener.start()
 
@@ -70,9 +66,8 @@ class ProcessHandle:
         return self._process.poll() is None
 
     def send(self, message: Message) -> None:
-        """Send `message`; when the worker is gone, that is told by `on_end`."""
-        with suppress(OSError):
-            self.pipe.send(message)
+        """Send `message`; when the worker is gone, that is told by `on_end`. Never waits for a worker to read."""
+        self._outbox.put(self.pipe.packed(message))
 
     def kill(self) -> None:
         """End the worker at once, whatever it is at."""
@@ -92,23 +87,22 @@ class ProcessHandle:
         how = f"ended with status {status}"
         if status < 0:
             how = f"was killed by {_signal_name(-status)}"
-        self._printed.seek(0)
-        printed = self._printed.read().decode(errors="replace").strip()[-_LAST_WORDS:]
+        printed = self._printed.text()
         return f"{how}\nThe last it printed:\n{printed}" if printed else how
 
     def stop(self) -> None:
         """End the worker, wait for it and let go of all that belongs to it."""
-        with suppress(OSError):
-            self._process.stdin.close()  # type: ignore[union-attr]
+        self._outbox.end()
         try:
-            self._process.wait(timeout=2.0)
+            self._process.wait(timeout=_LEAVE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._printed.close()
         self.join()
+        self._outbox.join()
         if not self._listener.is_alive():
             self._process.stdout.close()  # type: ignore[union-attr]
+        self._printed.close()
 
     def _listen(self) -> None:
         try:

@@ -40,6 +40,7 @@ from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
 
 _LENGTH = struct.Struct("<Q")
+_LONGEST = 1 << 32  # bytes of a message; what claims more is none
 
 
 @dataclass(frozen=True)
@@ -193,17 +194,25 @@ class Pipe:
         self._sink = sink
         self._lock = threading.Lock()
 
-    def send(self, message: Message) -> None:
-        """Send `message`. Raises OSError when the other end is gone."""
+    def packed(self, message: Message) -> bytes:
+        """Return the bytes that stand for `message`, and count them as sent."""
         content = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
         with self._lock:
-            self._sink.write(_LENGTH.pack(len(content)) + content)
-            self._sink.flush()
             self.bytes_sent += _LENGTH.size + len(content)
+        return _LENGTH.pack(len(content)) + content
+
+    def send(self, message: Message) -> None:
+        """Send `message`; waits as long as the other end does not read. Raises OSError when it is gone."""
+        content = self.packed(message)
+        with self._lock:
+            self._sink.write(content)
+            self._sink.flush()
 
     def receive(self) -> Any:
-        """Wait for a message. Raises EOFError when the other end is gone."""
+        """Wait for a message. Raises EOFError when the other end is gone, or says what is no message."""
         (length,) = _LENGTH.unpack(self._read(_LENGTH.size))
+        if length > _LONGEST:
+            raise EOFError(f"a message of {length} bytes is none")
         content = self._read(length)
         self.bytes_received += _LENGTH.size + length
         return pickle.loads(content)

@@ -37,6 +37,11 @@ from PromptSegLib.prompts import (
 FORMAT = "promptseg-prompts"
 VERSION = 1
 
+MOST_BYTES = 32 << 20
+"""Of a prompts file; Python's lists of numbers take up to 24 times that."""
+MOST_MASK_VOXELS = 1 << 28
+"""Of all mask prompts of a file together, a byte each in memory, and one more on the way: 512 x 512 x 1024."""
+
 _TYPES: dict[str, type[Prompt]] = {
     "point": Point,
     "box": Box,
@@ -67,22 +72,29 @@ def prompts_to_json(targets: Mapping[str, Sequence[Prompt]], indent: int | None 
 
 def prompts_from_json(text: str) -> dict[str, tuple[Prompt, ...]]:
     """Read what `prompts_to_json` wrote. Raises PromptError that says what is wrong, and where."""
+    if len(text) > MOST_BYTES:
+        raise PromptError(f"expected prompts of at most {MOST_BYTES:,} characters, got {len(text):,}")
     try:
-        content = json.loads(text)
+        content = json.loads(text.removeprefix("\ufeff"))  # editors on Windows put it there
     except (ValueError, RecursionError) as error:
         raise PromptError(f"expected prompts as JSON, got text that is not: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise PromptError(f'expected a prompts file with "format": "{FORMAT}", got {str(content)[:60]}')
     for key, expected in {"version": VERSION, "frame": "RAS", "unit": "mm"}.items():
         if content.get(key) != expected:
-            raise PromptError(f"expected prompts with {key} {expected!r}, got {content.get(key)!r}")
+            raise PromptError(f"expected prompts with {key} {expected!r}, got {repr(content.get(key))[:60]}")
     targets: dict[str, tuple[Prompt, ...]] = {}
+    room = MOST_MASK_VOXELS
     for target in _list(content, "targets"):
         if not isinstance(target, dict) or not isinstance(target.get("name"), str):
             raise PromptError(f"expected targets with a name and prompts, got {str(target)[:60]}")
         if target["name"] in targets:
             raise PromptError(f"expected each target once, got {target['name']!r} twice")
-        targets[target["name"]] = tuple(prompt_from_record(record) for record in _list(target, "prompts"))
+        records = _list(target, "prompts")
+        room -= sum(_mask_voxels(record) for record in records)
+        if room < 0:
+            raise PromptError(f"expected masks of at most {MOST_MASK_VOXELS:,} voxels in all, got {-room:,} more")
+        targets[target["name"]] = tuple(prompt_from_record(record) for record in records)
     return targets
 
 
@@ -94,8 +106,10 @@ def write_prompts(path: str | os.PathLike[str], targets: Mapping[str, Sequence[P
 def read_prompts(path: str | os.PathLike[str]) -> dict[str, tuple[Prompt, ...]]:
     """Read a prompts file. Raises PromptError when it cannot be read or is none."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with Path(path).open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise PromptError(f"expected a readable prompts file, got {os.fspath(path)!r}: {error}") from error
     try:
         return prompts_from_json(text)
@@ -118,7 +132,7 @@ def prompt_to_record(prompt: Prompt) -> dict[str, Any]:
 
 def prompt_from_record(record: Any) -> Prompt:
     """Return the prompt that `record` describes. Raises PromptError when it describes none."""
-    if not isinstance(record, dict) or str(record.get("kind")) not in _TYPES:
+    if not isinstance(record, dict) or not isinstance(record.get("kind"), str) or record["kind"] not in _TYPES:
         known = ", ".join(_TYPES)
         raise PromptError(f"expected a prompt with a kind out of {known}, got {str(record)[:60]}")
     prompt_type = _TYPES[str(record["kind"])]
@@ -127,28 +141,35 @@ def prompt_from_record(record: Any) -> Prompt:
         return _mask_from_record(values)
     names = {field.name for field in dataclasses.fields(prompt_type)}
     if unknown := sorted(set(values) - names):
-        raise PromptError(f"expected {', '.join(sorted(names))} for a {record['kind']}, got {', '.join(unknown)}")
+        raise PromptError(f"expected {', '.join(sorted(names))} for a {record['kind']}, got {', '.join(unknown)[:60]}")
     if not isinstance(values.get("positive", True), bool):
-        raise PromptError(f"expected true or false for positive, got {values['positive']!r}")
+        raise PromptError(f"expected true or false for positive, got {str(values['positive'])[:60]}")
     try:
         return prompt_type(**values)
     except TypeError as error:
-        raise PromptError(f"expected a complete {record['kind']}, got {values}: {error}") from error
+        raise PromptError(f"expected a complete {record['kind']}, got {str(values)[:60]}: {error}") from error
+
+
+def _mask_voxels(record: Any) -> int:
+    """Return how many voxels a record's mask has; 0 where it is no mask's, or is refused for what it claims."""
+    shape = record.get("shape_kji") if isinstance(record, dict) and record.get("kind") == "mask" else None
+    is_one = isinstance(shape, list) and len(shape) == 3 and all(type(n) is int and n > 0 for n in shape)
+    size = math.prod(shape) if is_one and shape is not None else 0
+    return size if size <= MOST_MASK_VOXELS else 0
 
 
 def _mask_from_record(values: dict[str, Any]) -> MaskPrompt:
     try:
-        shape = tuple(int(n) for n in values["shape_kji"])
-        size = math.prod(shape)
-        if len(shape) != 3 or min(shape) < 1:
-            raise ValueError(f"shape_kji {shape}")
+        size = _mask_voxels({"kind": "mask"} | values)
+        if size == 0:
+            raise ValueError(f"shape_kji {str(values['shape_kji'])[:60]}")
         decompressor = zlib.decompressobj()
         # Bounded by what the shape can hold: a small file must not unpack into all of the memory.
         packed = decompressor.decompress(base64.b64decode(values["bits_zlib_base64"]), (size + 7) // 8 + 1)
-        bits = np.unpackbits(np.frombuffer(packed, dtype=np.uint8))
-        if not size <= bits.size < size + 8:
-            raise ValueError(f"{bits.size} bits for {size} voxels")
-        return MaskPrompt(bits[:size].reshape(shape).astype(bool), np.array(values["ijk_to_ras"], dtype=np.float64))
+        if len(packed) != (size + 7) // 8:
+            raise ValueError(f"{8 * len(packed)} bits for {size} voxels")
+        mask = np.unpackbits(np.frombuffer(packed, dtype=np.uint8), count=size).view(bool)
+        return MaskPrompt(mask.reshape(values["shape_kji"]), values["ijk_to_ras"])
     except (KeyError, TypeError, OverflowError, zlib.error, ValueError) as error:
         if isinstance(error, PromptError):
             raise

@@ -6,8 +6,8 @@ tuples of floats, so that prompts compare, hash and survive JSON exactly; `np.as
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+import zlib
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import ClassVar
 
@@ -24,8 +24,16 @@ from PromptSegLib.geometry import (
     flip_axes,
     orthonormal_axes,
 )
+from PromptSegLib.label_values import described_range, set_voxels
 
 Position = tuple[float, float, float]
+
+FARTHEST_MM = 1e9
+"""No coordinate and no length is larger: what is farther lies in no image, and its voxels' indices would overflow."""
+
+_AT_ONCE = 1 << 14  # Voxels whose positions are in memory at a time, 24 bytes each, and more on the way.
+_MOST_POSITIONS = 1 << 20  # Of a mask, 24 bytes each; those of 400 million voxels would take 10 GB.
+_SHOWN = 120  # Characters of what was given that an error repeats.
 
 
 @dataclass(frozen=True)
@@ -119,6 +127,19 @@ class Box(Prompt):
         """Whether it is a 2D box, on a slice."""
         return min(self.size_mm) == 0
 
+    def layer_mm(self, grid: Grid) -> FloatArray:
+        """(3,) what one layer of the voxels of `grid` measures along each of its sides, mm."""
+        return np.asarray(np.abs(np.array(self.axes) @ grid.ijk_to_ras[:3, :3]).max(axis=1))
+
+    def flattened(self, grid: Grid) -> Box:
+        """Return the 2D box that this is on `grid`, when a side of it is less than a layer of voxels; else itself."""
+        parts = np.array(self.size_mm) / self.layer_mm(grid)
+        thin = int(parts.argmin())
+        if self.is_planar or parts[thin] >= 1 - 1e-6:
+            return self
+        x, y, z = (0.0 if side == thin else length for side, length in enumerate(self.size_mm))
+        return replace(self, size_mm=(x, y, z))
+
     @property
     def box_to_ras(self) -> FloatArray:
         """4x4 from the box's own frame (mm from its centre, along its axes) to RAS."""
@@ -150,8 +171,8 @@ class Scribble(Prompt):
 
     def __post_init__(self) -> None:
         width = self.width_mm
-        if not (isinstance(width, Real) and math.isfinite(width) and width >= 0):
-            raise PromptError(f"expected a brush width >= 0 mm, got {width!r}")
+        if not (isinstance(width, Real) and 0 <= width <= FARTHEST_MM):
+            raise PromptError(f"expected a brush width >= 0 mm and up to {FARTHEST_MM:.0e} mm, got {_shown(width)}")
         points = _positions(self.points_ras, 1, "a scribble")
         _set(self, points_ras=points, width_mm=float(width), positive=bool(self.positive))
 
@@ -214,8 +235,9 @@ class Lasso(Prompt):
 class MaskPrompt(Prompt):
     """What is there already, to be refined: a mask with its geometry.
 
-    mask_kji: (k, j, i), bool; kept as a read-only copy cropped to what is set. ijk_to_ras: 4x4 of that array.
-    Raises PromptError when nothing is set.
+    mask_kji: (k, j, i), bool, labels that are set where not 0, or probabilities, set from 0.5 on; kept as a read-only
+    bool copy cropped to what is set. ijk_to_ras: 4x4 of that array.
+    Raises PromptError when nothing is set, or the values are none of these.
     """
 
     mask_kji: NDArray[np.bool_] = field(repr=False)
@@ -223,14 +245,16 @@ class MaskPrompt(Prompt):
     kind: ClassVar[str] = "mask"
 
     def __post_init__(self) -> None:
-        mask = np.asarray(self.mask_kji) != 0
+        mask = checked_mask(self.mask_kji)
         if mask.ndim != 3:
             raise PromptError(f"expected a mask (k, j, i), got an array of shape {mask.shape}")
         grid = Grid(mask.shape, checked_affine(self.ijk_to_ras))
         extent = Extent.of_mask(mask)
         if extent is None:
             raise PromptError(f"expected a mask with at least one voxel set, got none in {mask.shape}")
-        cropped = np.ascontiguousarray(mask[extent.slices])
+        # An array that nobody can write to any more is kept as it is: half a gigabyte need not be there twice.
+        is_fixed = extent.size == mask.size and mask.base is None and not mask.flags.writeable
+        cropped = mask if is_fixed else mask[extent.slices].copy()
         cropped.setflags(write=False)
         _set(self, mask_kji=cropped, ijk_to_ras=grid.cropped(extent).ijk_to_ras)
 
@@ -242,7 +266,7 @@ class MaskPrompt(Prompt):
         )
 
     def __hash__(self) -> int:
-        return hash((self.mask_kji.tobytes(), self.ijk_to_ras.tobytes()))
+        return hash((self.mask_kji.shape, zlib.crc32(self.mask_kji.data), self.ijk_to_ras.tobytes()))
 
     @property
     def grid(self) -> Grid:
@@ -250,7 +274,14 @@ class MaskPrompt(Prompt):
         return Grid((k, j, i), self.ijk_to_ras)
 
     def positions_ras(self) -> FloatArray:
-        k, j, i = np.nonzero(self.mask_kji)
+        """(n, 3) centres of what is set, mm; of a large mask a million of them, spread evenly."""
+        flat = self.mask_kji.reshape(-1)
+        step, left_out, found = -(-int(np.count_nonzero(flat)) // _MOST_POSITIONS), 0, []
+        for start in range(0, flat.size, _MOST_POSITIONS):
+            index = start + np.flatnonzero(flat[start : start + _MOST_POSITIONS])
+            found.append(index[-left_out % step :: step])
+            left_out = (left_out + len(index)) % step
+        k, j, i = np.unravel_index(np.concatenate(found), self.mask_kji.shape)
         return self.grid.to_ras(np.stack([i, j, k], axis=-1))
 
 
@@ -274,6 +305,17 @@ class TextPrompt(Prompt):
 
     def __post_init__(self) -> None:
         _set(self, text=_words(self.text, "a text"))
+
+
+def checked_mask(values: ArrayLike) -> NDArray[np.bool_]:
+    """Return where a mask is set, of the shape of `values`, see `set_voxels`. Raises PromptError when it is no mask."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "buif":
+        raise PromptError(f"expected a mask of bool, integer or floating voxels, got dtype {array.dtype}")
+    mask = set_voxels(array)
+    if mask is None:
+        raise PromptError(f"expected a mask of labels or of probabilities from 0 to 1, got {described_range(array)}")
+    return mask
 
 
 def check_inside(prompt: Prompt, grid: Grid) -> None:
@@ -303,11 +345,12 @@ def _overlaps(positions_ras: FloatArray, grid: Grid) -> bool:
 
 
 def _mask_reaches(prompt: MaskPrompt, grid: Grid) -> bool:
-    """Tell whether a voxel of the mask has its centre in `grid`; looks at one slice at a time."""
-    source = prompt.grid
-    for k, layer in enumerate(prompt.mask_kji):
-        j, i = np.nonzero(layer)
-        if grid.contains(source.to_ras(np.stack([i, j, np.full_like(i, k)], axis=-1))).any():
+    """Tell whether a voxel of the mask has its centre in `grid`; looks at few voxels at a time."""
+    source, flat = prompt.grid, prompt.mask_kji.reshape(-1)
+    for start in range(0, flat.size, _AT_ONCE):
+        index = start + np.flatnonzero(flat[start : start + _AT_ONCE])
+        k, j, i = np.unravel_index(index, prompt.mask_kji.shape)
+        if grid.contains(source.to_ras(np.stack([i, j, k], axis=-1))).any():
             return True
     return False
 
@@ -327,28 +370,49 @@ def _text(values: ArrayLike) -> str:
 
 
 def _position(values: ArrayLike, what: str) -> Position:
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise PromptError(f"expected three numbers for {what}, got {values!r}") from error
-    if array.shape != (3,) or not np.isfinite(array).all():
-        raise PromptError(f"expected three finite numbers for {what}, got {values!r}")
+    array = _numbers(values)
+    if array is None or array.shape != (3,):
+        raise PromptError(f"expected three finite numbers for {what}, got {_shown(values)}")
+    _check_reach(array, what)
     return _tuple(array)
 
 
 def _positions(values: ArrayLike, at_least: int, what: str) -> tuple[Position, ...]:
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise PromptError(f"expected positions (n, 3) for {what}, got {values!r}") from error
-    if array.ndim != 2 or array.shape[1:] != (3,) or len(array) < at_least or not np.isfinite(array).all():
+    array = _numbers(values)
+    if array is None:
+        raise PromptError(f"expected finite positions (n, 3) for {what}, got {_shown(values)}")
+    if array.ndim != 2 or array.shape[1:] != (3,) or len(array) < at_least:
         raise PromptError(
             f"expected at least {at_least} finite positions (n, 3) for {what}, got an array of shape {array.shape}"
         )
+    _check_reach(array, what)
     return tuple((float(x), float(y), float(z)) for x, y, z in array)
+
+
+def _numbers(values: ArrayLike) -> FloatArray | None:
+    """Return `values` as an array, None when they are no finite numbers."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return array if np.isfinite(array).all() else None
+
+
+def _check_reach(array: FloatArray, what: str) -> None:
+    if array.size and (farthest := np.abs(array).max()) > FARTHEST_MM:
+        raise PromptError(f"expected {what} within {FARTHEST_MM:.0e} mm, got {farthest:.4g} mm")
+
+
+def _shown(value: object) -> str:
+    """Return what an error shows of `value`; Python does not write out numbers of thousands of digits."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number too large to be written out"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _words(text: str, what: str) -> str:
     if not isinstance(text, str) or not text.strip():
-        raise PromptError(f"expected {what} of at least one letter, got {text!r}")
+        raise PromptError(f"expected {what} of at least one letter, got {_shown(text)}")
     return " ".join(text.split())

@@ -35,7 +35,7 @@ from PromptSegLib.predictors.registry import (
     create_predictor,
     target_named,
 )
-from PromptSegLib.prompts import ClassPrompt, MaskPrompt, Prompt, TextPrompt, check_inside
+from PromptSegLib.prompts import ClassPrompt, MaskPrompt, Prompt, TextPrompt, check_inside, checked_mask
 from PromptSegLib.reach import far_voxels
 from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
@@ -84,6 +84,7 @@ class Session:
         self._running: _Run | None = None
         self._ahead: Job | None = None
         self._views: dict[Prompt, View] = {}
+        self._is_syncing = False
         self._device = device
         self.use(predictor)
         self._target = self.targets[0] if self.targets else store.add("segment")
@@ -148,15 +149,18 @@ class Session:
     @property
     def target(self) -> str:
         """Key of the target that prompts go to."""
+        self._look()
         return self._target
 
     def add_target(self, name: str = "segment") -> str:
         """Start another target, without prompts, and select it. Returns its key."""
+        self._sync()
         self._target = self._ledger.store.add(name)
         return self._target
 
     def select(self, target: str) -> None:
         """Send prompts to `target` from now on."""
+        self._sync()
         self._check_target(target)
         self._target = target
 
@@ -164,6 +168,7 @@ class Session:
 
     def prompts(self, target: str | None = None) -> tuple[Prompt, ...]:
         """Return the prompts of `target` (the selected one, by default) in the order they were given."""
+        self._look()
         return self._ledger.record(target or self._target).prompts
 
     def add(self, prompt: Prompt, view: View | None = None) -> None:
@@ -183,7 +188,9 @@ class Session:
             raise PromptError(f"expected a mask that holds the centre of a voxel, got {prompt}")
         if view is not None:
             self._views[prompt] = view
-        step = self._change_prompts(f"add {prompt.kind}{prompt.sign}", (*self.prompts(), prompt))
+        self._begin()
+        prompts = self._ledger.record(self._target).prompts
+        step = self._change_prompts(f"add {prompt.kind}{prompt.sign}", (*prompts, prompt))
         if initial is not None:
             self._ledger.replace_mask(step, initial)
         elif self.auto:
@@ -208,10 +215,12 @@ class Session:
         for prompt in (*asked.values(), *places):
             check_takes(self.capabilities, prompt)
             check_inside(prompt, self.image.grid)
-        self.cancel()
-        self._sync()
+        self._begin()
         keys = {self._ledger.key_of(name): (prompt, *places) for name, prompt in asked.items()}
-        records = {key: TargetRecord(prompts, is_answered=False) for key, prompts in keys.items()}
+        records = {
+            key: replace(self._ledger.record(key), prompts=prompts, answer=None, is_answered=False)
+            for key, prompts in keys.items()
+        }
         self._target = next(iter(keys))
         more = f" and {len(asked) - 3} more" if len(asked) > 3 else ""
         step = self._ledger.push(f"add {', '.join(list(asked)[:3])}{more}", records)
@@ -229,6 +238,7 @@ class Session:
         """Put `new` in the place of `old`, in one step, as when a point is dragged. Raises as `add` does."""
         check_takes(self.capabilities, new)
         check_inside(new, self.image.grid)
+        self._begin()
         prompts = self._prompts_with(old)
         prompts[prompts.index(old)] = new
         if old in self._views:
@@ -240,18 +250,17 @@ class Session:
 
         What was there before the first prompt stays; so does what was edited by hand since.
         """
-        prompts = self._prompts_with(prompt)
-        prompts.remove(prompt)
-        self._start_over(f"remove {prompt.kind}{prompt.sign}", tuple(prompts))
+        self._remove([prompt])
 
     def reset(self) -> None:
         """Drop all prompts of the selected target, and what was predicted from them."""
+        self._begin()
         self._start_over("reset", ())
 
     def accept(self) -> None:
         """Drop the prompts of the selected target and keep its mask: it is right."""
+        self._begin()
         step = self._change_prompts("accept", ())
-        step.is_edit = True
         self._ledger.set_records(step, {self._target: TargetRecord()})
 
     # Masks
@@ -259,23 +268,24 @@ class Session:
     @property
     def mask_kji(self) -> BoolArray:
         """The mask of the selected target: (k, j, i), bool, a copy of the whole grid."""
-        return self.mask(self._target)
+        return self.mask(self.target)
 
     def mask(self, target: str, extent: Extent | None = None) -> BoolArray:
         """Return the mask of `target` within `extent` (all of the grid, by default): (k, j, i), bool, a copy."""
+        self._sync()
         self._check_target(target)
         return self._ledger.store.read(target, extent or self.image.grid.extent)
 
     def set_mask(self, mask_kji: ArrayLike) -> None:
         """Set the mask of the selected target by hand, to go on from it: (k, j, i) on the image's grid.
 
-        Raises PromptError when its shape is not the image's.
+        Set are bools, labels that are not 0, or probabilities of at least 0.5. Raises PromptError when its shape is
+        not the image's, or its values are none of these.
         """
-        mask = np.asarray(mask_kji) != 0
+        mask = checked_mask(mask_kji)
         if mask.shape != self.image.grid.shape_kji:
             raise PromptError(f"expected a mask of shape {self.image.grid.shape_kji} (k, j, i), got {mask.shape}")
-        self.cancel()
-        self._sync()
+        self._begin()
         extent = Extent.of_mask(mask) or Extent((0, 0, 0), (0, 0, 0))
         step = self._ledger.push("set mask", {self._target: self._ledger.record(self._target)})
         self._ledger.replace_mask(step, Patch(extent, mask[extent.slices]))
@@ -290,6 +300,7 @@ class Session:
     @property
     def prediction(self) -> Answer | None:
         """What the newest prediction for the selected target said, None before there is one."""
+        self._look()
         return self._ledger.record(self._target).answer
 
     def certainty(self, target: str | None = None) -> Certainty | None:
@@ -298,20 +309,21 @@ class Session:
         Undo and redo bring it back. None when there is no answer, when the predictor does not say, and when the mask
         was changed since otherwise.
         """
+        self._look()
         key = target or self._target
         answer = self._ledger.record(key).answer
-        if answer is None or answer.certainty is None or not self._ledger.history.is_current(key, answer):
-            return None
-        return answer.certainty
+        return answer.certainty if answer is not None and self._ledger.is_current(key) else None
 
     # History
 
     @property
     def can_undo(self) -> bool:
+        self._look()
         return self._ledger.history.newest is not None
 
     @property
     def can_redo(self) -> bool:
+        self._look()
         return self._ledger.history.next_redo is not None
 
     def undo(self) -> str | None:
@@ -325,8 +337,7 @@ class Session:
     def redo(self) -> str | None:
         """Make the step again that was taken back last, and select its target. Returns what it was, or None."""
         self.cancel()
-        if self._sync():
-            return None
+        self._sync()
         self._select_target_of(self._ledger.history.next_redo)
         step = self._ledger.redo()
         return step.label if step else None
@@ -349,16 +360,16 @@ class Session:
         Without prompts its mask is refined, by predictors that take masks; on the slice of `view` by those that work
         slice by slice. redraw: this once, as of a session.
         """
+        self._sync()
         targets = tuple(targets) or (self._target,)
         for target in targets:
             self._check_target(target)
-            prompts = self.prompts(target)
+            prompts = self._ledger.record(target).prompts
             if not self._heard(prompts) and not self._has_mask_to_refine(target):
                 got = ", ".join(prompt.kind for prompt in prompts) or "none"
                 raise PromptError(
                     f"expected at least one prompt for {target!r} that {self.capabilities.name!r} takes, got {got}"
                 )
-        self._sync()
         self._start(None, view, targets, redraw=redraw)
 
     def hand_over(self, predictor: str | Predictor, view: View | None = None, device: str | None = None) -> None:
@@ -477,6 +488,17 @@ class Session:
         if step is not None and self._target not in step.targets and step.target in self.targets:
             self._target = step.target
 
+    def _remove(self, prompts: Sequence[Prompt]) -> None:
+        """Take `prompts`, at least one, back in a single step."""
+        self._begin()
+        left = list(self._ledger.record(self._target).prompts)
+        for prompt in prompts:
+            if prompt not in left:
+                raise PromptError(f"expected one of the {len(left)} prompts of {self._target!r}, got {prompt}")
+            left.remove(prompt)
+        more = f" and {len(prompts) - 1} more" if len(prompts) > 1 else ""
+        self._start_over(f"remove {prompts[0].kind}{prompts[0].sign}{more}", tuple(left))
+
     def _prompts_with(self, prompt: Prompt) -> list[Prompt]:
         prompts = list(self._ledger.record(self._target).prompts)
         if prompt not in prompts:
@@ -488,15 +510,11 @@ class Session:
 
         What another predictor made of a name among them stays, where the one in use does not take names.
         """
-        named = None
-        if len(self._heard(prompts)) < len(prompts):
-            takers = [name for name, engine in self._engines.items() if engine.predictor.capabilities.takes_names]
-            named = self._ledger.history.newest_answer(self._target, takers)
+        heard = self._heard(prompts)
         step = self._change_prompts(label, prompts)
-        self._ledger.take_back_predictions(step, named)
-        if named is not None and named.after[self._target].prompts == prompts:
-            self._ledger.set_records(step, {self._target: named.after[self._target]})
-        elif self.auto and not all(isinstance(prompt, MaskPrompt) for prompt in self._heard(prompts)):
+        self._ledger.take_back_predictions(step, keeps_named=len(heard) < len(prompts))
+        is_answered = step.after[self._target].answer is not None
+        if self.auto and not is_answered and not all(isinstance(prompt, MaskPrompt) for prompt in heard):
             self._start(step)
 
     def _heard(self, prompts: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
@@ -504,18 +522,40 @@ class Session:
         takes = self.capabilities.takes
         return tuple(prompt for prompt in prompts if not isinstance(prompt, ClassPrompt | TextPrompt) or takes(prompt))
 
-    def _change_prompts(self, label: str, prompts: tuple[Prompt, ...]) -> Step:
+    def _begin(self) -> None:
+        """Before a change: nothing runs any more, nothing that is read is stale, and there is a target."""
         self.cancel()
         self._sync()
-        record = self._ledger.record(self._target)
-        after = replace(record, prompts=prompts, is_answered=not prompts)
-        step = self._ledger.push(label, {self._target: after})
+        if not self.targets:
+            self._target = self._ledger.store.add("segment")
+
+    def _change_prompts(self, label: str, prompts: tuple[Prompt, ...]) -> Step:
+        record = replace(self._ledger.record(self._target), prompts=prompts, is_answered=not prompts)
+        step = self._ledger.push(label, {self._target: record})
         self.observer.prompts_changed(self._target)
         return step
 
-    def _sync(self) -> dict[str, MaskDelta]:
-        """Take note of what somebody else changed in the masks; see `Ledger.sync`."""
-        return self._ledger.sync()
+    def _sync(self) -> None:
+        """Take note of what somebody else changed, before anything is done."""
+        self._sync_masks()
+
+    def _look(self) -> None:
+        """Take note of what somebody else changed, before something is told."""
+        self._sync_masks()
+
+    def _sync_masks(self) -> None:
+        """See `Ledger.sync`. What it tells observers may make them ask: that finds what is known already."""
+        if self._is_syncing:
+            return
+        self._is_syncing = True
+        try:
+            lost, before = self._ledger.sync(), self._target
+            if before not in self.targets:
+                self._target = next(iter(self.targets), before)
+            if before in lost or self._target != before:
+                self.observer.prompts_changed(self._target)
+        finally:
+            self._is_syncing = False
 
     def _start(
         self,
@@ -590,10 +630,16 @@ class _Run:
         self._maker = maker
         self._started = time.perf_counter()
         self._predictor = session.capabilities.name
+        self._by_name = session.capabilities.takes_names
+        self._versions = self._versions_now()
 
     @property
     def _is_current(self) -> bool:
         return self._session._running is self
+
+    def _versions_now(self) -> list[int]:
+        """Versions of the masks that are answered: others than at the start, when somebody edited them."""
+        return [self._ledger.version(target) for target in self._targets]
 
     def on_start(self, job: Job) -> None:
         self.job = job
@@ -607,7 +653,8 @@ class _Run:
             return
         session = self._session
         try:
-            was_edited = not session._sync().keys().isdisjoint(self._targets)
+            session._sync()
+            was_edited = self._versions != self._versions_now()
             if removed := [target for target in self._targets if target not in session.targets]:
                 raise Cancelled(f"the target {removed[0]!r} was removed")
             if not was_edited:
@@ -647,14 +694,14 @@ class _Run:
         started, image = time.perf_counter(), self._session.image
         patches = {ledger.key_of(name): patch for name, patch in prediction.patches.items()}
         change = self._change_of_given(patches)
-        deltas = ledger.write(step, patches, prediction.replaces)
+        changes = ledger.write(step, patches, prediction.replaces)
         now = time.perf_counter()
         timings = {**prediction.timings_ms, "write": 1000 * (now - started), "total": 1000 * (now - self._started)}
         notes = [prediction.note, *(image.gaps if self._session.capabilities.channels else ())]
         answer = Answer(
             self._predictor,
-            ledger.image_extent(deltas),
-            sum(delta.changed_voxels() for delta in deltas),
+            ledger.image_extent(changes),
+            sum(change.delta.changed_voxels() for change in changes),
             prediction.score,
             timings,
             "; ".join(filter(None, notes)),
@@ -668,15 +715,9 @@ class _Run:
         uncertain = answer if answer.certainty is None else replace(answer, certainty=None)
         # Of a run for several targets, each answer is for those that it names.
         spoken_of = [target for target in step.targets if target in patches] or [step.target]
-        ledger.set_records(
-            step,
-            {
-                target: TargetRecord(record.prompts, answer if target == certain else uncertain, False, self._maker)
-                if target in spoken_of
-                else record
-                for target, record in step.after.items()
-            },
-        )
+        answers = {target: answer if target == certain else uncertain for target in spoken_of}
+        ledger.set_answers(step, answers, self._by_name, self._maker)
+        self._versions = self._versions_now()
 
     def _change_of_given(self, patches: Mapping[str, Patch]) -> MaskDelta | None:
         """Return what the run's own patch changes in a mask that came from elsewhere."""

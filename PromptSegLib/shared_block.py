@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,11 +22,15 @@ from numpy.typing import NDArray
 
 IN_MEMORY = Path("/dev/shm")
 PREFIX = "promptseg-"
+_SUFFIX = ".block"
+_ABANDONED_S = 3600.0  # A worker maps a block within seconds of its writing.
 ALIGNMENT = 64  # Arrays start where vector instructions like it.
 
 
 def write_block(arrays: Sequence[NDArray[Any]]) -> Path:
     """Write the voxels of `arrays`, one after the other, to a new block. Raises OSError when there is no room."""
+    for folder in {IN_MEMORY, Path(tempfile.gettempdir())}:
+        _remove_abandoned(folder)
     if IN_MEMORY.is_dir() and os.access(IN_MEMORY, os.W_OK):
         # Containers often have no more than 64 MiB there.
         with suppress(OSError):
@@ -58,8 +63,18 @@ def remove_block(path: Path) -> None:
         return  # Mapped, on Windows: it goes with its map.
 
 
+def _remove_abandoned(folder: Path) -> None:
+    """Remove blocks of processes that were killed: one that is in use lost its name when it was mapped."""
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            if entry.name.startswith(PREFIX) and entry.name.endswith(_SUFFIX) and entry.is_file(follow_symlinks=False):
+                with suppress(OSError):  # another user's
+                    if time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_S:
+                        os.unlink(entry.path)
+
+
 def _write_to(folder: Path | None, arrays: Sequence[NDArray[Any]]) -> Path:
-    handle, name = tempfile.mkstemp(prefix=PREFIX, dir=folder)
+    handle, name = tempfile.mkstemp(prefix=PREFIX, suffix=_SUFFIX, dir=folder)
     try:
         with open(handle, "wb", buffering=0) as file:
             for array, offset in zip(arrays, offsets_of(arrays), strict=True):

@@ -122,7 +122,7 @@ class Worklist:
         """Go where work stopped, or to the first case that is not done."""
         position = self.output / _POSITION_FILE
         if position.is_file():
-            name = json.loads(position.read_text(encoding="utf-8")).get("image")
+            name = json.loads(position.read_text(encoding="utf-8-sig")).get("image")
             found = [index for index, case in enumerate(self.cases) if case.image.name == name]
             self._index = found[0] if found else 0
         else:

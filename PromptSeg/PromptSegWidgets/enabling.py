@@ -65,4 +65,9 @@ class Enabling:
             has_worklist=worklist is not None,
             has_previous_case=bool(worklist and worklist.has_previous),
             has_next_case=bool(worklist and worklist.has_next),
+            has_done_case=bool(worklist and worklist.done),
+            has_measurements=self.panel.measure.hasRows,
+            shows_diameters=self.panel.ui.diametersButton.checked,
+            has_earlier=self.panel.followUp.earlier is not None,
+            has_waiting=self.panel.followUp.isWaiting,
         )

@@ -14,11 +14,18 @@ class InputSection(Section):
     def connect(self):
         self._channelSelectors = {}
         self.ui.channelsFrame.setVisible(False)
+        for selector in (self.ui.volumeSelector, self.ui.segmentationSelector):
+            self._narrow(selector)
         table = self.ui.segmentsTable
         table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
         table.opacityColumnVisible = False
         table.statusColumnVisible = False
         table.connect("selectionChanged(QItemSelection,QItemSelection)", self.onSegmentChosen)
+
+    @staticmethod
+    def _narrow(selector):
+        """Let a node's name be longer than there is room for it."""
+        selector.sizeAdjustPolicy = qt.QComboBox.AdjustToMinimumContentsLengthWithIcon
 
     def actions(self):
         return {"addSegment": self.onAddSegment, "next": self.onNext}
@@ -37,6 +44,10 @@ class InputSection(Section):
         others = {name: node.GetNodeReference(_CHANNEL + name) for name in self.channels[1:]}
         chosen = {self.channels[0]: self.parameters.volume, **others}
         return {name: volume for name, volume in chosen.items() if volume is not None}
+
+    def roles(self):
+        """Return the roles of the parameter node's references to what is chosen here."""
+        return ["volume", "segmentation", *(_CHANNEL + name for name in self.channels[1:])]
 
     def missingChannels(self):
         """Return the channels that no volume is chosen for."""
@@ -68,6 +79,7 @@ class InputSection(Section):
             selector.noneEnabled = True
             selector.addEnabled = False
             selector.removeEnabled = False
+            self._narrow(selector)
             selector.setMRMLScene(slicer.mrmlScene)
             selector.toolTip = _("The {channel} image of the same patient, on any grid").format(channel=name)
             selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node, name=name: self.onChannel(name, node))
@@ -82,6 +94,12 @@ class InputSection(Section):
         if self.parameters is not None and not self.panel.isShowing:
             self.parameters.parameterNode.SetNodeReferenceID(_CHANNEL + name, node.GetID() if node else None)
             self.panel.scheduleUpdate()
+
+    def forget(self, node):
+        """Choose nothing for the channels that `node` was chosen for."""
+        for selector in self._channelSelectors.values():
+            if selector.currentNode() is node:
+                selector.setCurrentNode(None)
 
     def onSegmentChosen(self):
         chosen = list(self.ui.segmentsTable.selectedSegmentIDs())

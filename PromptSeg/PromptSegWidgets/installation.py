@@ -18,7 +18,7 @@ def install(package):
     constraints = write_constraints(slicer.app.temporaryPath)
     try:
         from slicer.packaging import pip_ensure
-    except ModuleNotFoundError:  # before Slicer 5.11
+    except ImportError:  # before Slicer 5.11
         slicer.util.pip_install([package, "--constraint", str(constraints)])
     else:
         from packaging.requirements import Requirement

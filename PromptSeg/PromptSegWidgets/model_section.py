@@ -5,10 +5,12 @@ import slicer
 from slicer.i18n import tr as _
 
 from PromptSegLib.devices import devices_here
+from PromptSegLib.panel_texts import shortened
 from PromptSegLib.predictors.server_access import agree_to_send, choose_server
 from PromptSegWidgets.section import Section
 
 _SERVER_SETTING = "PromptSeg/server"
+_TITLE_LENGTH = 36  # characters in the title of the section, which makes the whole panel as wide as it is
 
 
 class ModelSection(Section):
@@ -38,6 +40,9 @@ class ModelSection(Section):
         ui, models, name = self.ui, self.logic.models, self.parameters.model
         self._choose(ui.modelComboBox, name, name)
         self._choose(ui.deviceComboBox, self.parameters.device, self.parameters.device)
+        title = _("Model: {title}").format(title=models.entry(name))
+        ui.modelCollapsibleButton.text = shortened(title, _TITLE_LENGTH)
+        ui.modelCollapsibleButton.toolTip = title
         ui.modelLabel.text = models.text(name)
         terms = models.terms(name)
         ui.termsLabel.text = terms

@@ -13,6 +13,7 @@ class PanelObserver(SessionObserver):
         self._panel.scheduleUpdate()
 
     def masks_changed(self, boxes):
+        self._panel.measure.takeChange(boxes)
         self._panel.scheduleUpdate()
 
     def answer_changed(self, target):

@@ -20,11 +20,11 @@ class PromptsSection(Section):
         for tool, name in TOOL_BUTTONS.items():
             getattr(self.ui, name).connect("clicked(bool)", lambda checked, tool=tool: self.onTool(tool, checked))
         table = self.ui.promptsTable
-        table.setHorizontalHeaderLabels([_("Prompt"), _("Sign"), _("Slice"), _("Position (RAS, mm)")])
+        table.setHorizontalHeaderLabels([_("Prompt"), _("Sign"), _("Slice"), _("RAS (mm)")])
         table.horizontalHeader().setStretchLastSection(True)
         table.verticalHeader().setVisible(False)
         table.verticalHeader().setDefaultSectionSize(ROW_PX)
-        for column, width_px in enumerate((96, 44, 92)):
+        for column, width_px in enumerate((76, 40, 68)):
             table.setColumnWidth(column, width_px)
         table.connect("cellEntered(int,int)", self.onPromptHovered)
         table.connect("viewportEntered()", lambda: self.onPromptHovered(-1, 0))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from PromptSegLib.command.arguments import Parser, UsageError, add_device_option
 from PromptSegLib.command.benchmark_compare import compare_files
 from PromptSegLib.command.console import ProgressBar, print_table
+from PromptSegLib.io.output_file import check_can_be_written
 
 if TYPE_CHECKING:
     from PromptSegLib.evaluation.columns import Column, Record
@@ -89,6 +90,9 @@ def _run(arguments: argparse.Namespace) -> int:
         has_surfaces=not arguments.no_surfaces,
         device=arguments.device,
     )
+    for path in filter(None, (arguments.json, arguments.report, arguments.picture)):
+        check_can_be_written(path)  # a benchmark takes hours
+        path.parent.mkdir(parents=True, exist_ok=True)
     output = arguments.json
     notes = output.with_name(f"{output.name}.part") if output is not None else None
     bar = ProgressBar()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +11,16 @@ from typing import Any, Literal, overload
 from PromptSegLib.command.console import warn
 from PromptSegLib.command.initial_mask import start_from_mask
 from PromptSegLib.command.positions import prompt_at
-from PromptSegLib.errors import PromptError, VolumeError
+from PromptSegLib.errors import FormatWarning, PromptError, VolumeError
 from PromptSegLib.geometry import Grid
 from PromptSegLib.imaging.slice_choice import slices_of_prompts
 from PromptSegLib.imaging.slices import ArraySlice
 from PromptSegLib.io import Segment, flatten, open_image, read_volume, segmentation_format, write_segmentation
+from PromptSegLib.io.output_file import check_can_be_written
+from PromptSegLib.io.segmentation import check_fits
 from PromptSegLib.mask_store import MemoryMaskStore
 from PromptSegLib.observer import SessionObserver
+from PromptSegLib.one_line import one_line
 from PromptSegLib.predictors.base import Predictor
 from PromptSegLib.predictors.registry import target_named
 from PromptSegLib.prompt_files import read_prompts
@@ -101,16 +105,19 @@ def segment_case(case: Case, settings: Settings, predictor: Predictor, observer:
     _check_output(case)
     image_file = open_image(case.image, settings.series)
     volume = image_file.volume(settings.time_point)
+    check_fits(case.output, volume.grid)
     frame = settings.frame or ("ijk" if image_file.is_picture else "ras")
     image = _with_channels(volume, case, predictor.capabilities.channels)
     given = tuple(prompt_at(option, numbers, frame, volume.grid) for option, numbers in case.given)
+    notes = _window_notes(settings.window, case.image, volume)
     if settings.names:
         session, values = _ask_for_names(case, settings, image, predictor, observer, given)
     else:
-        session, values = _answer_prompts(case, settings, image, predictor, observer, given)
+        session, values = _answer_prompts(case, settings, image, predictor, observer, given, notes)
     segments = _SegmentsOf(session, values)
-    write_segmentation(case.output, segments, volume.grid)
-    _tell_of_overlaps(case.output, segments, volume.grid)
+    notes += _written(case.output, segments, volume.grid)
+    for note in notes:
+        warn(one_line(note))
     reports = [_report(session, segment, image_file.is_picture) for segment in segments]
     return Result(case, session.capabilities.name, reports)
 
@@ -167,13 +174,17 @@ def _answer_prompts(
     predictor: Predictor,
     observer: SessionObserver,
     given: tuple[Prompt, ...],
+    notes: list[str],
 ) -> tuple[Session, dict[str, int]]:
-    """Answer the prompts of the case and those `given` beside. Returns the session and the segments' values."""
+    """Answer the prompts of the case and those `given` beside. Returns the session and the segments' values.
+
+    notes: gets what there is to say of the initial mask.
+    """
     targets = _targets(case, settings, given)
     values = _label_values(list(targets), settings.values)
     session = _session(image, predictor, targets, settings, observer)
     if case.initial is not None:
-        start_from_mask(session, case.initial, values)
+        notes += start_from_mask(session, case.initial, values, settings.values)
     # A file's prompts are answered one by one, which gives the mask that its session had; others all at once.
     session.auto = case.prompts is not None
     for target, prompts in targets.items():
@@ -199,6 +210,7 @@ def _span(carry: Carry, grid: Grid, prompts: Sequence[Prompt]) -> Span:
 
 def _check_output(case: Case) -> None:
     segmentation_format(case.output)
+    check_can_be_written(case.output)
     if case.output.exists() and any(path.exists() and path.samefile(case.output) for path in case.inputs):
         raise VolumeError(f"expected an output other than the inputs, got {case.output}")
 
@@ -263,11 +275,32 @@ def _session(
     )
 
 
-def _tell_of_overlaps(output: Path, segments: Sequence[Segment], grid: Grid) -> None:
+def _window_notes(window: Window | None, path: Path, volume: Volume) -> list[str]:
+    if window is None:
+        return []
+    low, high = volume.finite_range
+    if window.low < high and low < window.high:
+        return []
+    colour = "black" if window.low >= high else "white"
+    return [
+        f"all of {path} is {colour} in the window from {window.low:g} to {window.high:g}: "
+        f"its intensities go from {low:g} to {high:g}"
+    ]
+
+
+def _written(output: Path, segments: Sequence[Segment], grid: Grid) -> list[str]:
+    """Write the segments and return what there is to say of the file."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", FormatWarning)
+        write_segmentation(output, segments, grid)
+    notes = [str(warning.message) for warning in caught if issubclass(warning.category, FormatWarning)]
     if len(segments) > 1 and segmentation_format(output) != ".seg.nrrd":
         _, overlapping = flatten(segments, grid.shape_kji)
         if overlapping:
-            warn(f"{overlapping} voxels belong to several segments: {output} keeps one of them, .seg.nrrd keeps all")
+            notes.append(
+                f"{overlapping} voxels belong to several segments: {output} keeps one of them, .seg.nrrd keeps all"
+            )
+    return notes
 
 
 def _report(session: Session, segment: Segment, is_picture: bool) -> dict[str, Any]:
@@ -288,7 +321,7 @@ def _report(session: Session, segment: Segment, is_picture: bool) -> dict[str, A
 
 
 def _described(segment: Mapping[str, Any]) -> str:
-    parts = [f"{segment['name']} = {segment['value']}: {segment['voxels']} voxels"]
+    parts = [f"{one_line(segment['name'])} = {segment['value']}: {segment['voxels']} voxels"]
     if segment["volume_ml"] is not None:
         parts.append(f"{segment['volume_ml']:.1f} mL")
     if segment["score"] is not None:

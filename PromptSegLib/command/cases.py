@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from PromptSegLib.command.case import Case, Settings, segment_case
 from PromptSegLib.command.console import ProgressBar, print_json, warn
 from PromptSegLib.errors import PromptSegError
 from PromptSegLib.predictors.base import Predictor
+
+ROWS_FAILED = 3
+"""Exit status of a list of which some rows could not be segmented."""
 
 _COLUMNS = ("image", "output")
 _PROMPTS = "prompts"
@@ -48,7 +52,10 @@ def segment_list(path: Path, settings: Settings, predictor: Predictor, overwrite
         print_json({"cases": [{k: v for k, v in r.items() if k != "text"} for r in reports], **counts})
     else:
         print(", ".join(f"{count} {status}" for status, count in counts.items()))
-    return 2 if counts["failed"] else 0
+    for report in reports:
+        if report["status"] == "failed" and not as_json:
+            warn(f"failed: line {report['line']}, {report['output']}: {report['error']}")
+    return ROWS_FAILED if counts["failed"] else 0
 
 
 def read_list(path: Path, needs_prompts: bool = True) -> list[Row]:
@@ -98,7 +105,7 @@ def _listed(names: Sequence[str]) -> str:
 def _check_outputs_differ(path: Path, rows: Sequence[Row]) -> None:
     seen: dict[Path, int] = {}
     for row in rows:
-        output = row.case.output.resolve()
+        output = _resolved(row.case.output)
         if output in seen:
             raise UsageError(
                 f"expected an output of its own for each case in {path}, got {row.case.output} in lines "
@@ -107,12 +114,20 @@ def _check_outputs_differ(path: Path, rows: Sequence[Row]) -> None:
         seen[output] = row.line
 
 
+def _resolved(path: Path) -> Path:
+    """Return where `path` leads; as it is when that cannot be: its row will say why."""
+    try:
+        return Path(os.path.realpath(path))
+    except (OSError, ValueError):
+        return path
+
+
 def _check_inputs_stay(path: Path, rows: Sequence[Row]) -> None:
     """Refuse a list in which one case's output would replace another's image or prompts."""
-    inputs = {file.resolve(): row.line for row in rows for file in row.case.inputs}
-    inputs[path.resolve()] = 0
+    inputs = {_resolved(file): row.line for row in rows for file in row.case.inputs}
+    inputs[_resolved(path)] = 0
     for row in rows:
-        line = inputs.get(row.case.output.resolve())
+        line = inputs.get(_resolved(row.case.output))
         if line is not None:
             used = f"an input in line {line}" if line else "the list itself"
             raise UsageError(
@@ -121,14 +136,16 @@ def _check_inputs_stay(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _segment(row: Row, settings: Settings, predictor: Predictor, overwrite: bool) -> dict[str, Any]:
-    if not overwrite and _is_finished(row.case):
-        return {"status": "skipped", "image": str(row.case.image), "output": str(row.case.output)}
+    paths = {"image": str(row.case.image), "output": str(row.case.output)}
     progress = ProgressBar()
     try:
+        if not overwrite and _is_finished(row.case):
+            return {"status": "skipped", **paths}
         result = segment_case(row.case, settings, predictor, progress)
     except PromptSegError as error:
-        message = " ".join(str(error).split())
-        return {"status": "failed", "image": str(row.case.image), "output": str(row.case.output), "error": message}
+        return {"status": "failed", **paths, "error": " ".join(str(error).split())}
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other rows are not to wait for it
+        return {"status": "failed", **paths, "error": " ".join(f"{type(error).__name__}: {error}".split())}
     finally:
         progress.clear()
     return {"status": "done", **result.as_json(), "text": result.as_text()}

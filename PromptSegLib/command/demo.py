@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from PromptSegLib.command import arguments as parsing
 from PromptSegLib.command.console import ProgressBar, warn
 from PromptSegLib.io import Segment, write_segmentation
+from PromptSegLib.io.output_file import check_can_be_written
 from PromptSegLib.prompt_files import write_prompts
 from PromptSegLib.prompts import Prompt
 from PromptSegLib.session import Session
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _MOST_CLICKS = 5
 _GOOD_DICE = 0.95
+_SEGMENTATION = "segmentation.seg.nrrd"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +59,7 @@ def _run(arguments: argparse.Namespace) -> int:
     # Here and below imported late: what needs scipy takes a quarter of a second to load.
     from PromptSegLib.command.demo_scene import choose_scene
 
+    check_can_be_written(arguments.output / _SEGMENTATION)
     with _timed("image") as say:
         scene = choose_scene(arguments)
         say(repr(scene.volume))
@@ -81,7 +84,7 @@ def segment_by_clicks(scene: Scene, model: str, device: str = "auto") -> Outcome
 
 def write_results(outcome: Outcome, folder: Path) -> None:
     """Leave the segmentation, as .seg.nrrd and as NIfTI, and the clicks in `folder`."""
-    names = ("segmentation.seg.nrrd", "segmentation.nii.gz")
+    names = (_SEGMENTATION, "segmentation.nii.gz")
     with _timed("files") as say:
         for name in names:
             write_segmentation(folder / name, [outcome.segment], outcome.scene.volume.grid)
@@ -99,7 +102,7 @@ def draw_picture(outcome: Outcome, path: Path) -> None:
             center_ras = scene.clicks[0].positions_ras()[0]
             draw_slices(path, scene.volume, center_ras, outcome.prompts, [outcome.segment], scene.window)
             say(str(path))
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         warn(f"no picture without {error.name}: pip install 'promptseg[plot]'")
 
 
@@ -107,7 +110,7 @@ def leave_scene(outcome: Outcome, folder: Path) -> None:
     """Leave a scene that Slicer opens, and a picture of its views, where slicer-core is there."""
     try:
         from PromptSegLib.command.demo_nodes import write_scene
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         warn(f"no scene without {error.name}: pip install 'promptseg[mrml]'")
         return
     with _timed("scene") as say:

@@ -14,9 +14,11 @@ from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.errors import VolumeError
 from PromptSegLib.geometry import flip_axes
 from PromptSegLib.io import read_volume
+from PromptSegLib.label_values import as_labels, described_range, set_voxels
 from PromptSegLib.prompts import VoxelScribble
 from PromptSegLib.view import Window
 from PromptSegLib.volume import Volume
+from PromptSegLib.weights.npz import read_npz
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,10 @@ def is_npz(path: Path) -> bool:
 
 
 def read_truth(path: Path) -> NDArray[Any]:
-    """Return the labels in a file : (k, j, i); of a picture with colours, where any of them is not 0."""
+    """Return the labels in a file : (k, j, i); of a picture with colours, where any of them is not 0.
+
+    Probabilities count from 0.5 on, NaN is 0. Raises VolumeError for other fractions.
+    """
     return _read_truth(path, _written(path))
 
 
@@ -97,9 +102,16 @@ def _read_image(path: Path, written: int) -> Volume:
 @lru_cache(maxsize=2)
 def _read_truth(path: Path, written: int) -> NDArray[Any]:
     if is_npz(path):
-        return _as_kji(_arrays(path, written)["mask"], path)
-    array = read_volume(path).array
-    return array.max(axis=-1) if array.ndim == 4 else array
+        array = _as_kji(_arrays(path, written)["mask"], path)
+    else:
+        array = read_volume(path).array
+        array = array.max(axis=-1) if array.ndim == 4 else array
+    labels = as_labels(array)
+    if labels is None:
+        labels = set_voxels(array)
+    if labels is None:
+        raise VolumeError(f"expected labels in {path}, got {described_range(array)}")
+    return labels
 
 
 def _read_scribbles(path: Path, volume: Volume) -> tuple[tuple[VoxelScribble, ...], ...]:
@@ -123,9 +135,8 @@ def _read_scribbles(path: Path, volume: Volume) -> tuple[tuple[VoxelScribble, ..
 @lru_cache(maxsize=2)
 def _arrays(path: Path, written: int) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except (OSError, ValueError) as error:
+        arrays = read_npz(path)
+    except OSError as error:  # WeightsError is one
         raise VolumeError(f"expected a readable .npz file, got {path}: {error}") from error
     if missing := {"image", "mask"} - set(arrays):
         raise VolumeError(f"expected arrays image and mask in {path}, got {', '.join(arrays)}: {missing} missing")

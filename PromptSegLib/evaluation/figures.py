@@ -195,7 +195,7 @@ def _around(shown: BoolArray) -> tuple[slice, slice]:
 
 def _middle_range(values: np.ndarray) -> Window:
     low, high = np.percentile(values[np.isfinite(values)], (1, 99))
-    return Window(float(low), float(max(high, low + 1e-6)))
+    return Window(float(low), float(high if high > low else low + (abs(low) or 1)))
 
 
 def _mark(axes: Axes, case: LoadedCase, prompt: dict[str, Any], k: int, number: int) -> None:

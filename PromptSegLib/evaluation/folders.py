@@ -102,7 +102,7 @@ def _names_near(place: Path) -> Mapping[int, str] | None:
     if not path.is_file():
         return None
     try:
-        labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
+        labels = json.loads(path.read_text(encoding="utf-8-sig"))["labels"]
         return {int(value): str(name) for name, value in labels.items() if int(value) != 0}
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise VolumeError(f'expected "labels": {{"name": value}} in {path}, got {error!r}') from error

@@ -21,6 +21,7 @@ from typing import Any
 
 from PromptSegLib.errors import PromptSegError
 from PromptSegLib.evaluation.cases import Case
+from PromptSegLib.packages import is_installed
 
 Label = tuple[int, ...] | str
 _EVERYWHERE = ""
@@ -72,10 +73,10 @@ def read_label_map(path: Path) -> LabelMap:
 
 def read_yaml(path: Path) -> Any:
     """Return what a YAML file holds. Raises ManifestError."""
-    try:
-        import yaml
-    except ModuleNotFoundError as error:
-        raise ManifestError(f"expected PyYAML to read {path}: pip install 'promptseg[benchmark]'") from error
+    if not is_installed("yaml"):
+        raise ManifestError(f"expected PyYAML to read {path}: pip install 'promptseg[benchmark]'")
+    import yaml
+
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

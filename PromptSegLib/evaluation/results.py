@@ -43,7 +43,7 @@ class Results:
     def read(cls, path: Path) -> Results:
         """Read what `write` wrote. Raises ResultsError."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
             raise ResultsError(f"expected results of promptseg benchmark, got {path}: {error}") from error
         if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Iterator, Sequence
 
@@ -16,6 +15,7 @@ from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.errors import UnknownPredictorError
 from PromptSegLib.geometry import Extent, FloatArray, Grid
 from PromptSegLib.imaging.rasterize import rasterize
+from PromptSegLib.packages import is_installed
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.prompts import Box, Point, Prompt, Scribble, VoxelScribble
 from PromptSegLib.volume import Image, Volume
@@ -55,7 +55,7 @@ class GrowFromSeeds(_FromVoxels):
     )
 
     def __init__(self) -> None:
-        if importlib.util.find_spec("slicer") is None:
+        if not is_installed("slicer"):
             raise UnknownPredictorError("expected slicer-core for growcut: pip install 'promptseg[mrml]'")
 
     def predict(
@@ -206,7 +206,7 @@ def _box_of(prompts: Sequence[Prompt], grid: Grid) -> Extent | None:
     found: Extent | None = None
     for prompt in prompts:
         if isinstance(prompt, Box):
-            patch = rasterize(prompt, grid)
+            patch = rasterize(prompt.flattened(grid), grid)
             extent = Extent.of_mask(patch.mask_kji)
             found = extent.shifted(patch.extent.start_kji).union(found) if extent is not None else found
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import multiprocessing
 import os
@@ -28,6 +27,7 @@ from PromptSegLib.evaluation.protocols import PROTOCOLS
 from PromptSegLib.evaluation.results import Results
 from PromptSegLib.evaluation.rivals import RIVALS
 from PromptSegLib.evaluation.trial import Trial, is_of_slices, run_trial
+from PromptSegLib.packages import is_installed
 from PromptSegLib.predictors.base import Capabilities, Predictor
 from PromptSegLib.predictors.registry import capabilities_of, create_predictor
 from PromptSegLib.session import Session
@@ -104,7 +104,7 @@ def _check(cases: Sequence[Case], settings: Settings) -> None:
     keys = Counter(case.key for case in cases)
     if twice := [key for key, count in keys.items() if count > 1]:
         raise BenchmarkError(f"expected each case under a name of its own, got {twice[0]} twice")
-    if settings.has_surfaces and importlib.util.find_spec("monai") is None:
+    if settings.has_surfaces and not (is_installed("monai") and is_installed("torch")):
         raise BenchmarkError(
             "expected MONAI to compare surfaces: pip install 'promptseg[benchmark]', or leave them out"
         )
@@ -226,7 +226,7 @@ class _Notes:
         if self.path is None:
             return
         head = json.dumps({"settings": self.settings, "works": [_key(work) for work in self.works]})
-        lines = self.path.read_text(encoding="utf-8").split("\n") if self.path.exists() else []
+        lines = self.path.read_text(encoding="utf-8-sig").split("\n") if self.path.exists() else []
         # What comes after the last line's end was cut off by whatever stopped the benchmark.
         whole = lines[:-1]
         if whole[:1] == [head]:

@@ -163,8 +163,9 @@ def slice_record(mask_kji: BoolArray, case: LoadedCase) -> dict[str, Any]:
 
 def slice_from_record(record: dict[str, Any], shape_kji: tuple[int, int, int]) -> BoolArray:
     """Return the mask (j, i) that `slice_record` packed."""
-    packed = np.frombuffer(zlib.decompress(base64.b64decode(record["bits_zlib_base64"])), dtype=np.uint8)
     j, i = shape_kji[1:]
+    bits = zlib.decompressobj().decompress(base64.b64decode(record["bits_zlib_base64"]), -(-j * i // 8) + 1)
+    packed = np.frombuffer(bits, dtype=np.uint8)
     return np.unpackbits(packed, count=j * i).reshape(j, i).astype(bool)
 
 

@@ -11,8 +11,7 @@ import logging
 import os
 import tempfile
 import threading
-import zipfile
-import zlib
+import time
 from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from PromptSegLib.weights.npz import read_npz
+
+_PART = ".part"
+_ABANDONED_S = 3600.0  # an embedding is written in a second
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +45,7 @@ class EmbeddingCache:
 
     def __contains__(self, key: str) -> bool:
         with self._lock:
-            return key in self._memory or (self.folder is not None and self._path(self.folder, key).is_file())
+            return key in self._memory or (self.folder is not None and os.path.isfile(self._path(self.folder, key)))
 
     @property
     def nbytes(self) -> int:
@@ -53,7 +57,7 @@ class EmbeddingCache:
         """What the embeddings in files take."""
         found = 0
         for path in self._files(self.folder) if self.folder is not None else ():
-            with suppress(FileNotFoundError):  # another process was faster
+            with suppress(OSError):  # another process was faster, or the folder is closed
                 found += path.stat().st_size
         return found
 
@@ -82,11 +86,14 @@ class EmbeddingCache:
                     self.folder = None
 
     def clear(self) -> None:
-        """Forget all embeddings, and delete their files."""
+        """Forget all embeddings, and delete their files; those that are refused stay, and are logged."""
         with self._lock:
             self._memory.clear()
             for path in self._files(self.folder) if self.folder is not None else ():
-                path.unlink(missing_ok=True)
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    _log.warning("the embedding %s cannot be deleted: %s", path, error)
 
     def _remember(self, key: str, array: NDArray[Any]) -> None:
         self._memory[key] = array
@@ -97,11 +104,12 @@ class EmbeddingCache:
     def _read(self, folder: Path, key: str) -> NDArray[Any] | None:
         path = self._path(folder, key)
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                array: NDArray[Any] = arrays["embedding"]
+            array = read_npz(path)["embedding"]
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, KeyError) as error:  # WeightsError is an OSError
+            if not os.path.isfile(path):
+                return None
             _log.warning("the damaged embedding %s is deleted: %s", path, error)
             with suppress(OSError):
                 path.unlink()
@@ -114,13 +122,13 @@ class EmbeddingCache:
     def _write(self, folder: Path, key: str, array: NDArray[Any]) -> None:
         # What is kept follows from images of patients: for their reader's eyes only.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, scratch = tempfile.mkstemp(suffix=".part", dir=folder)
+        descriptor, scratch = tempfile.mkstemp(suffix=_PART, dir=folder)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 np.savez(file, embedding=array)
             os.replace(scratch, self._path(folder, key))
         finally:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 os.unlink(scratch)
 
     def _make_room(self, folder: Path) -> None:
@@ -128,6 +136,9 @@ class EmbeddingCache:
         for path in self._files(folder):
             with suppress(FileNotFoundError):  # another process was faster
                 found = path.stat()
+                if path.suffix == _PART and time.time() - found.st_mtime > _ABANDONED_S:
+                    path.unlink(missing_ok=True)  # left by a process that was killed
+                    continue
                 files.append((found.st_mtime_ns, found.st_size, path))
         excess = sum(size for _, size, _ in files) - self.disk_bytes
         for _, size, path in sorted(files):
@@ -139,7 +150,10 @@ class EmbeddingCache:
     @staticmethod
     def _files(folder: Path) -> list[Path]:
         """All files of the cache, also what a process that was killed left half written."""
-        return [*folder.glob("*.npz"), *folder.glob("*.part")]
+        try:
+            return [*folder.glob("*.npz"), *folder.glob(f"*{_PART}")]
+        except OSError:  # a closed folder
+            return []
 
     @staticmethod
     def _path(folder: Path, key: str) -> Path:

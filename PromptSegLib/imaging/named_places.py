@@ -30,7 +30,7 @@ def part_at(found: Patch, places: Sequence[Prompt], grid: Grid) -> Patch:
 def _inside(found: Patch, boxes: Sequence[Box], grid: Grid) -> Patch:
     mask = np.zeros_like(found.mask_kji)
     for box in boxes:
-        inside = rasterize(box, grid)
+        inside = rasterize(box.flattened(grid), grid)
         common = inside.extent.intersection(found.extent)
         if common.size:
             mask[common.slices_within(found.extent)] |= inside.mask_kji[common.slices_within(inside.extent)]

@@ -101,7 +101,8 @@ def _resample(array: NDArray[Any], shape: tuple[int, ...], axis: int | None) -> 
 def z_score(values: Float32Array) -> None:
     """Mean 0 and standard deviation 1 over all of the image: nnU-Net's rule for what is not CT."""
     values -= values.mean(dtype=np.float64)
-    values /= values.std(dtype=np.float64) + 1e-8
+    # nnU-Net adds 1e-8, which in float32 is nothing, but for images whose intensities are that small.
+    values /= values.std(dtype=np.float64) or 1.0
 
 
 def clip_and_standardise(values: Float32Array, *, low: float, high: float, mean: float, std: float) -> None:

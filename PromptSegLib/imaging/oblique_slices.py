@@ -47,7 +47,8 @@ class ObliqueSlice(Slice):
 
     @property
     def key(self) -> Hashable:
-        return (*(round(v, 6) for v in self.normal_ras), round(self.depth_mm, 3))
+        # In parts of a layer: slices of a microscope are a few 0.001 mm apart.
+        return (*(round(v, 6) for v in self.normal_ras), round(self.depth_mm / self.layer_mm, 3))
 
     @property
     def name(self) -> str:

@@ -243,6 +243,8 @@ def _reduction(length: int, low: float, step: float, count: int, antialias: bool
     samples = (last - first) // stride
     if (last - first - samples * stride) % 2:
         samples -= 1
+    if samples < 0:  # an even number of voxels, fewer than the stride: none of them is in the middle
+        stride, samples = 1, last - first
     first += (last - first - samples * stride) // 2
     used = first + stride * np.arange(samples + 1)
     weights = np.maximum(0, 1 - np.abs(used - centres[:, None]) / max(scale, stride))

@@ -62,8 +62,8 @@ def _own_plane(prompt: Prompt, grid: Grid, view: View | None) -> Slice | None:
     middle = _middle_ras(prompt)
     if grid.is_single_slice:
         return array_slice_at(grid, middle, 2 - grid.shape_kji.index(1))
-    if isinstance(prompt, Box) and prompt.is_planar:
-        return slice_through(grid, middle, prompt.axes[int(np.argmin(prompt.size_mm))])
+    if isinstance(prompt, Box) and (flat := prompt.flattened(grid)).is_planar:
+        return slice_through(grid, middle, flat.axes[int(np.argmin(flat.size_mm))])
     if isinstance(prompt, Lasso):
         return slice_through(grid, middle, prompt.normal_ras)
     if view is not None:
@@ -77,7 +77,8 @@ def _plane_beside(prompt: Prompt, grid: Grid, others: Sequence[Slice]) -> Slice:
     for other in reversed(others):
         if other.holds(positions):
             return other
-    by_spacing = sorted(range(3), key=lambda axis: (-round(float(grid.spacing_mm[axis]), 6), -axis))
+    parts = np.round(grid.spacing_mm / grid.spacing_mm.max(), 6).tolist()
+    by_spacing = sorted(range(3), key=lambda axis: (-parts[axis], -axis))
     if len(positions) > 1:
         index_ijk = flip_axes(grid.nearest_kji(positions))
         flat = [axis for axis in by_spacing if len(set(index_ijk[:, axis].tolist())) == 1]

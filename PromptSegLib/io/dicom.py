@@ -1,161 +1,169 @@
-"""A folder of DICOM files: its series, and one of them as a volume."""
+"""DICOM files: a single one, or a folder with series of which one is read as a volume."""
 
 from __future__ import annotations
 
-import struct
+import filecmp
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import SimpleITK as sitk
-
 from PromptSegLib.errors import VolumeError
-from PromptSegLib.geometry import FloatArray
+from PromptSegLib.io.dicom_frames import Frame, frames_of
+from PromptSegLib.io.dicom_header import DicomFile, is_dicom, is_directory, read_header
+from PromptSegLib.io.dicom_pixels import read_stack
+from PromptSegLib.io.dicom_stacks import lie_alike, matrix_of, stacks_of
 from PromptSegLib.io.image_file import ImageFile
-from PromptSegLib.io.itk import affine_of, open_itk, read_array, read_header
 from PromptSegLib.volume import Volume
 
-_MODALITY, _DESCRIPTION, _INSTANCE, _CLASS = "0008|0060", "0008|103e", "0020|0013", "0008|0016"
+__all__ = ["is_dicom", "open_file", "open_series"]
 
-# Slices that lie this much of a step off an even grid count as evenly spaced: headers are rounded.
-_UNEVEN = 0.05
+_SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
-@dataclass(frozen=True)
-class _Slice:
-    path: Path
-    instance: int
-    shape_ji: tuple[int, int]
-    ijk_to_ras: FloatArray
+@dataclass
+class _Series:
+    """Frames of a series that lie alike: of one size and direction."""
+
+    uid: str
+    frames: list[Frame]
+    notes: list[str]
 
     @property
-    def origin_ras(self) -> FloatArray:
-        return self.ijk_to_ras[:3, 3]
+    def files(self) -> list[DicomFile]:
+        return list({id(frame.file): frame.file for frame in self.frames}.values())
+
+    def described(self) -> str:
+        first, count = self.files[0], len(self.files)
+        parts = [first.text("Modality"), first.text("SeriesDescription"), f"{count} files"]
+        return f"{' '.join(part for part in parts if part)}, {self.uid}"
 
 
-def is_dicom(path: Path) -> bool:
-    """Tell whether a file begins as DICOM files do, whatever it is called."""
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+@dataclass
+class _Folder:
+    """What is in a folder. unreadable: DICOM files that cannot be read, and why."""
+
+    path: Path
+    series: list[_Series] = field(default_factory=list)
+    unreadable: list[tuple[Path, VolumeError]] = field(default_factory=list)
+
+
+def open_file(path: Path) -> ImageFile:
+    """Read the header of a DICOM file, see `read_volume`. Raises VolumeError."""
+    file = read_header(path)
+    if file.pixels is None:
+        kind = "a list of files (DICOMDIR)" if is_directory(file) else file.text("Modality") or "no modality"
+        raise VolumeError(f"expected a DICOM file with an image, got {path}: {kind}")
+    found = frames_of(file)
+    return _image_file(path, found.frames, str(path), found.notes)
 
 
 def open_series(folder: Path, series: str | None) -> ImageFile:
     """Read the headers of a series in `folder`, see `read_volume`. Raises VolumeError."""
-    uids = sorted(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)))
-    if not uids:
+    found = _look_through(folder)
+    if not found.series and found.unreadable:
+        raise found.unreadable[0][1]
+    if not found.series:
         raise VolumeError(f"expected a folder with DICOM files, got {folder}: none of its files can be read as DICOM")
-    files = {uid: [Path(f) for f in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)] for uid in uids}
-    uid = _chosen(folder, files, series)
-    _check_none_is_damaged(folder, files, uid)
-    if len(files[uid]) == 1:
-        return open_itk(files[uid][0], ".dcm")
-    stacks = _stacks([_slice(path) for path in files[uid]], folder)
-    return ImageFile(folder, "DICOM", len(stacks), partial(_read, stacks))
+    chosen = _chosen(found, series)
+    _check_none_is_left_out(found, chosen)
+    frames, notes = _without_copies(chosen)
+    return _image_file(folder, frames, str(folder), [*chosen.notes, *notes])
 
 
-def _chosen(folder: Path, files: dict[str, list[Path]], series: str | None) -> str:
-    uids = list(files)
-    if series is None and len(uids) == 1:
-        return uids[0]
-    if series in uids:
-        return str(series)
-    if series is not None and series.isdecimal() and 1 <= int(series) <= len(uids):
-        return uids[int(series) - 1]
-    asked = "one series" if series is None else f"a series, not {series!r}"
-    listed = "; ".join(f"{number}: {_described(files[uid])}, {uid}" for number, uid in enumerate(uids, start=1))
-    raise VolumeError(f"expected {asked} out of {len(uids)} in {folder}; choose by number or UID: {listed}")
+def _image_file(path: Path, frames: Sequence[Frame], source: str, notes: Sequence[str]) -> ImageFile:
+    stacks = stacks_of(frames, source)
+    notes = list(notes)
+    if not frames[0].is_placed and len(stacks[0]) > 1:
+        notes.append("its frames have no position; they lie 1 mm apart")
+    return ImageFile(path, "DICOM", len(stacks), partial(_read, stacks), notes=tuple(dict.fromkeys(notes)))
 
 
-def _described(files: Sequence[Path]) -> str:
-    reader = read_header(files[0])
-    parts = [_tag(reader, _MODALITY), _tag(reader, _DESCRIPTION), f"{len(files)} files"]
-    return " ".join(part for part in parts if part)
+def _read(stacks: Sequence[Sequence[Frame]], time_point: int) -> Volume:
+    return Volume(read_stack(stacks[time_point]), matrix_of(stacks[time_point]))
 
 
-def _tag(reader: sitk.ImageFileReader, key: str) -> str:
-    return str(reader.GetMetaData(key)).strip(" \0") if reader.HasMetaDataKey(key) else ""
-
-
-def _slice(path: Path) -> _Slice:
-    reader = read_header(path)
-    instance = _tag(reader, _INSTANCE)
-    columns, rows = reader.GetSize()[:2]
-    if reader.GetDimension() == 3 and reader.GetSize()[2] > 1:
-        raise VolumeError(f"expected one slice in each file of a series, got {reader.GetSize()[2]} in {path}")
-    return _Slice(path, int(instance) if instance.isdecimal() else 0, (rows, columns), affine_of(reader))
-
-
-def _stacks(slices: list[_Slice], folder: Path) -> list[list[_Slice]]:
-    """Sort slices into volumes, one for each time point, each from its first slice to its last.
-
-    Raises VolumeError when they make no regular grid.
-    """
-    first = slices[0]
-    axes = first.ijk_to_ras[:3, :2]
-    for other in slices:
-        if other.shape_ji != first.shape_ji or np.abs(other.ijk_to_ras[:3, :2] - axes).max() > 1e-4:
-            raise VolumeError(
-                f"expected slices of one size and direction in {folder}, got {first.path} and {other.path}"
-            )
-    normal = np.cross(axes[:, 0], axes[:, 1])
-    normal /= np.linalg.norm(normal)
-    positions: dict[float, list[_Slice]] = {}
-    for one in sorted(slices, key=lambda s: s.instance):
-        positions.setdefault(round(float(normal @ one.origin_ras), 3), []).append(one)
-    counts = {len(group) for group in positions.values()}
-    if len(counts) > 1:
-        raise VolumeError(
-            f"expected as many slices at each position in {folder}, got {min(counts)} to {max(counts)}: "
-            "are files missing?"
-        )
-    ordered = [positions[position] for position in sorted(positions)]
-    stacks = [[group[time_point] for group in ordered] for time_point in range(counts.pop())]
-    for stack in stacks:
-        _check_even(stack, folder)
-    return stacks
-
-
-def _check_even(stack: list[_Slice], folder: Path) -> None:
-    origins = np.array([one.origin_ras for one in stack])
-    even = origins[0] + np.linspace(0, 1, len(stack))[:, None] * (origins[-1] - origins[0])
-    steps_mm = np.linalg.norm(np.diff(origins, axis=0), axis=1)
-    if len(stack) > 1 and np.linalg.norm(origins - even, axis=1).max() > _UNEVEN * np.median(steps_mm):
-        raise VolumeError(
-            f"expected evenly spaced slices in {folder}, got steps of {steps_mm.min():.3f} to {steps_mm.max():.3f} "
-            "mm: are files missing?"
-        )
-
-
-def _read(stacks: list[list[_Slice]], time_point: int) -> Volume:
-    stack = stacks[time_point]
-    array = np.stack([read_array(read_header(one.path), one.path, "DICOM")[0] for one in stack])
-    matrix = stack[0].ijk_to_ras.copy()
-    if len(stack) > 1:
-        # From slice to slice as the positions say, not along the normal: a tilted gantry shears the grid.
-        matrix[:3, 2] = (stack[-1].origin_ras - stack[0].origin_ras) / (len(stack) - 1)
-    return Volume(array, matrix)
-
-
-def _check_none_is_damaged(folder: Path, files: dict[str, list[Path]], uid: str) -> None:
-    """Raise VolumeError when a file of the series is there but was left out, because it cannot be read."""
-    listed = {path for paths in files.values() for path in paths}
-    sop_class = _tag(read_header(files[uid][0]), _CLASS)
+def _look_through(folder: Path) -> _Folder:
+    """Read the headers of all DICOM files in a folder, not in those within it."""
+    found = _Folder(folder)
     for path in sorted(folder.iterdir()):
-        if path in listed or not path.is_file() or not is_dicom(path):
+        is_named_so = path.suffix.lower() in _SUFFIXES
+        if path.is_symlink() and not path.exists():
+            error = VolumeError(f"expected a file, got {path}: a link to {path.readlink()}, which is not there")
+            found.unreadable.append((path, error))
+        elif path.is_file() and (is_named_so or is_dicom(path) or not path.suffix):
+            try:
+                _sort_in(found, read_header(path))
+            except VolumeError as error:
+                if is_named_so or is_dicom(path):
+                    found.unreadable.append((path, error))
+    found.series.sort(key=lambda series: series.uid)
+    return found
+
+
+def _sort_in(found: _Folder, file: DicomFile) -> None:
+    if file.pixels is None:
+        return
+    frames = frames_of(file)
+    uid = file.text("SeriesInstanceUID")
+    for frame in frames.frames:
+        alike = (one for one in found.series if one.uid == uid and lie_alike(one.frames[0], frame))
+        series = next(alike, None)
+        if series is None:
+            series = _Series(uid, [], [])
+            found.series.append(series)
+        series.frames.append(frame)
+        series.notes.extend(frames.notes)
+
+
+def _chosen(found: _Folder, series: str | None) -> _Series:
+    if series is None and len(found.series) == 1:
+        return found.series[0]
+    if series is not None and series.isdecimal() and 1 <= int(series) <= len(found.series):
+        return found.series[int(series) - 1]
+    of_uid = [one for one in found.series if one.uid == series]
+    if len(of_uid) == 1:
+        return of_uid[0]
+    uids = {one.uid for one in found.series}
+    listed = "; ".join(f"{number}: {one.described()}" for number, one in enumerate(found.series, start=1))
+    if len(uids) == 1 or of_uid:
+        raise VolumeError(
+            f"expected slices of one size and direction in {found.path}, got {len(of_uid or found.series)} kinds in "
+            f"one series; choose by number: {listed}"
+        )
+    asked = "one series" if series is None else f"a series, not {series!r}"
+    raise VolumeError(f"expected {asked} out of {len(found.series)} in {found.path}; choose by number or UID: {listed}")
+
+
+def _check_none_is_left_out(found: _Folder, chosen: _Series) -> None:
+    """Raise VolumeError when a file that cannot be read could be a slice of the series."""
+    others = [one.uid for one in found.series if one.uid != chosen.uid]
+    for path, error in found.unreadable:
+        head = b""
+        if path.exists():
+            with path.open("rb") as file:
+                head = file.read(1 << 16)
+        # The UID of another series in it, and not that of this one: it is not missing here.
+        if chosen.uid.encode() not in head and any(uid.encode() in head for uid in others):
             continue
-        with path.open("rb") as file:
-            head = file.read(1 << 16)
-        if uid.encode() in head and _storage_class(head) == sop_class:
-            raise VolumeError(f"expected a whole DICOM file, got {path}: it was cut, or is damaged")
+        raise error
 
 
-def _storage_class(head: bytes) -> str:
-    """Return the SOP class in the meta information at the head of a DICOM file (PS3.10, 7.1), or nothing."""
-    tag = b"\x02\x00\x02\x00UI"
-    at = head.find(tag)
-    if at < 0 or at + 8 > len(head):
-        return ""
-    (length,) = struct.unpack_from("<H", head, at + 6)
-    return head[at + 8 : at + 8 + length].decode("ascii", "replace").strip(" \0")
+def _without_copies(series: _Series) -> tuple[list[Frame], list[str]]:
+    """Return the frames of a series without those of files that are there twice, and a note on each of these."""
+    first: dict[str, DicomFile] = {}
+    copies: set[Path] = set()
+    notes = []
+    for file in series.files:
+        uid = file.text("SOPInstanceUID")
+        if not uid or uid not in first:
+            first[uid] = file
+            continue
+        if not filecmp.cmp(first[uid].path, file.path, shallow=False):
+            raise VolumeError(
+                f"expected one file of each SOPInstanceUID in {file.path.parent}, got {first[uid].path.name} and "
+                f"{file.path.name}, which differ"
+            )
+        copies.add(file.path)
+        notes.append(f"{file.path.name} is a copy of {first[uid].path.name}; it is left out")
+    return [frame for frame in series.frames if frame.file.path not in copies], notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from PromptSegLib.errors import GeometryError, VolumeError
 from PromptSegLib.volume import Volume
+
+_log = logging.getLogger(__name__)
 
 Paths = str | os.PathLike[str]
 
@@ -22,6 +25,7 @@ class ImageFile:
     format: what people call it. time_points: how many volumes it holds, 1 for most.
     is_picture: whether it is a plain picture, such as PNG: no patient's frame, places are named by pixels.
     read: reads the volume at a time point, 0 first.
+    notes: a sentence for each slip of the header that was forgiven, and for what other programs read otherwise.
     """
 
     path: Path
@@ -29,17 +33,20 @@ class ImageFile:
     time_points: int
     read: Callable[[int], Volume]
     is_picture: bool = False
+    notes: tuple[str, ...] = ()
 
     def volume(self, time_point: int | None = None) -> Volume:
         """Read the volume at `time_point`, which may be left out where there is only one.
 
-        Raises VolumeError, which names the file.
+        The notes are logged as warnings. Raises VolumeError, which names the file.
         """
         count = self.time_points
         if count > 1 and time_point is None:
             raise VolumeError(f"expected a time point, 0 to {count - 1}: {self.path} holds {count} volumes")
         if not 0 <= (time_point or 0) < count:
             raise VolumeError(f"expected a time point of {self.path} from 0 to {count - 1}, got {time_point}")
+        for note in self.notes:
+            _log.warning("%s: %s", self.path, note)
         try:
             volume = self.read(time_point or 0)
             return Volume(volume.array, volume.ijk_to_ras, self.path.name)
@@ -72,7 +79,7 @@ def open_image(path: Paths, series: str | None = None) -> ImageFile:
 
 def _open(path: Path, series: str | None) -> ImageFile:
     # Imported here: SimpleITK takes a moment to load, and `promptseg --help` can do without.
-    from PromptSegLib.io import dicom, itk, nifti
+    from PromptSegLib.io import dicom, itk, metaimage_reader, nifti, nrrd_reader
 
     if path.is_dir():
         return dicom.open_series(path, series)
@@ -80,10 +87,16 @@ def _open(path: Path, series: str | None) -> ImageFile:
         raise VolumeError(f"expected a folder with DICOM files to choose series {series!r} from, got {path}")
     if not path.exists():
         raise VolumeError(f"expected an image file, got {path}: there is no such file")
+    if not path.is_file():
+        raise VolumeError(f"expected an image file, got {path}: it is a pipe or a device")
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return nifti.open_nifti(path)
+    if path.suffix.lower() in (".nrrd", ".nhdr"):
+        return nrrd_reader.open_nrrd(path)
+    if path.suffix.lower() in (".mha", ".mhd"):
+        return metaimage_reader.open_metaimage(path)
     if path.suffix.lower() in itk.FORMATS:
         return itk.open_itk(path, path.suffix.lower())
-    if dicom.is_dicom(path):
-        return itk.open_itk(path, ".dcm")
+    if path.suffix.lower() == ".dcm" or dicom.is_dicom(path):
+        return dicom.open_file(path)
     raise VolumeError(f"expected an image file ({READABLE}), got {path}")

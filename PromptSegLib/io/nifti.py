@@ -10,6 +10,7 @@ import gzip
 import io
 import itertools
 import math
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from PromptSegLib.errors import VolumeError
-from PromptSegLib.geometry import LPS_FROM_RAS, FloatArray, Grid, flip_axes
+from PromptSegLib.geometry import FloatArray, Grid, affine_from_parts, flip_axes, orthonormal_axes
 from PromptSegLib.io import compression
 from PromptSegLib.io.compression import voxel_chunks
 from PromptSegLib.io.image_file import ImageFile
+from PromptSegLib.io.nifti_affine import affine_of
 from PromptSegLib.volume import Volume
 
 # Name: offset, type in NIfTI-1; offset, type in NIfTI-2. Only what is read or written here.
@@ -61,6 +63,8 @@ def _header_dtype(version: int, size: int) -> np.dtype[np.void]:
 
 _HEADERS = {348: _header_dtype(1, 348), 540: _header_dtype(2, 540)}
 _MAGIC = {348: b"n+1", 540: b"n+2"}
+# Behind the header are four bytes that say whether an extension follows.
+_FIRST_VOXEL = {348: 352, 540: 544}
 
 # Code of the type in the file: type of a component, components.
 _TYPES = {
@@ -79,15 +83,25 @@ _TYPES = {
 }
 _CODES = {np.dtype(name): code for code, (name, components) in _TYPES.items() if components == 1}
 
-_MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+MOST_VOXELS = 32767
+"""What the format can count along an axis."""
+
+# Axes that differ by less are at right angles, but for the last bits of single precision.
+_SAME_AXES = 1e-7
 
 # Deflate packs no more than 1032 bytes into one: a header that promises more is damaged.
 _BEST_COMPRESSION = 1032
 
+# What may follow the voxels of a .nii.gz: read for the checksum's sake, but not without end.
+_LONGEST_REST = 1 << 26
+
 
 @dataclass(frozen=True)
 class _Layout:
-    """What the header says of the voxels. shape_kji: of one volume. pixel: components within a voxel (colour)."""
+    """What the header says of the voxels. shape_kji: of one volume. pixel: components within a voxel (colour).
+
+    is_offset_guessed: whether the header names no usable offset, so that the file has to end with the voxels.
+    """
 
     shape_kji: tuple[int, int, int]
     time_points: int
@@ -95,28 +109,42 @@ class _Layout:
     pixel: int
     dtype: np.dtype[Any]
     offset: int
+    is_offset_guessed: bool
     scale: tuple[float, float]
     ijk_to_ras: FloatArray
+    notes: tuple[str, ...]
 
     @property
     def volume_bytes(self) -> int:
         return math.prod(self.shape_kji) * self.pixel * self.dtype.itemsize
 
+    @property
+    def total_bytes(self) -> int:
+        return self.volume_bytes * self.time_points * self.components
+
 
 def open_nifti(path: Path) -> ImageFile:
     """Read the header of a .nii or .nii.gz. Raises VolumeError."""
-    header = _read_header(path)
+    header, notes = _read_header(path)
     layout = _layout(path, header)
     _check_size(path, layout)
-    version = 1 if header["sizeof_hdr"] == 348 else 2
-    return ImageFile(path, f"NIfTI-{version}", layout.time_points, partial(_read, path, layout))
+    version = 1 if header.itemsize == 348 else 2
+    read = partial(_read, path, layout)
+    return ImageFile(path, f"NIfTI-{version}", layout.time_points, read, notes=(*notes, *layout.notes))
+
+
+def _is_compressed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def _open(path: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path, "rb")) if path.name.lower().endswith(".gz") else path.open("rb")
+    # By its content: ITK reads a .nii.gz that is not compressed, too.
+    return cast("IO[bytes]", gzip.open(path, "rb")) if _is_compressed(path) else path.open("rb")
 
 
-def _read_header(path: Path) -> np.void:
+def _read_header(path: Path) -> tuple[np.void, list[str]]:
+    """Return the header, and a note on each slip in it."""
     try:
         with _open(path) as file:
             raw = file.read(540)
@@ -127,16 +155,23 @@ def _read_header(path: Path) -> np.void:
             if len(raw) < size:
                 continue
             header = cast("np.void", np.frombuffer(raw, candidate, count=1)[0])
+            magic = bytes(header["magic"])
             if header["sizeof_hdr"] == size:
-                if header["magic"] != _MAGIC[size]:
-                    raise VolumeError(f"expected a NIfTI file in one piece, got {path}: {header['magic']!r}")
-                return header
-    raise VolumeError(f"expected a NIfTI header of 348 or 540 bytes, got {path}, which starts with {raw[:8]!r}")
+                if magic == _MAGIC[size]:
+                    return header, []
+                raise VolumeError(f"expected a NIfTI file in one piece, got {path}: {magic!r}")
+            if magic == _MAGIC[size] and 1 <= header["dim"][0] <= 7:
+                return header, [f"sizeof_hdr is {int(header['sizeof_hdr'])}, not {size}"]
+    raise VolumeError(f"expected a readable NIfTI file, got {path}: it starts with {raw[:8]!r}, no NIfTI header")
 
 
 def _layout(path: Path, header: np.void) -> _Layout:
     count = int(header["dim"][0])
+    notes = []
     dim = [int(n) for n in header["dim"][1 : max(count, 0) + 1]] + [1] * (7 - count)
+    if 2 <= count <= 7 and 0 in dim[2:]:
+        notes.append(f"dim is {header['dim'].tolist()}; a size of 0 counts as 1")
+        dim[2:] = [n or 1 for n in dim[2:]]
     if not 2 <= count <= 7 or min(dim) < 1 or dim[5:7] != [1, 1]:
         raise VolumeError(f"expected an image of 2 to 5 dimensions, got dim {header['dim'].tolist()} in {path}")
     code = int(header["datatype"])
@@ -145,61 +180,40 @@ def _layout(path: Path, header: np.void) -> _Layout:
     name, pixel = _TYPES[code]
     dtype = np.dtype(name).newbyteorder(cast("Any", header.dtype["datatype"].byteorder))
     slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
-    is_scaled = slope != 0 and math.isfinite(slope) and math.isfinite(inter)
+    is_scaled = slope != 0 and math.isfinite(slope)
+    if is_scaled and not math.isfinite(inter):
+        raise VolumeError(f"expected a finite scl_inter beside the scl_slope {slope:g}, got {inter} in {path}")
+    offset, least = float(header["vox_offset"]), _FIRST_VOXEL[header.itemsize]
+    is_offset_guessed = not least <= offset < 2**63
+    if is_offset_guessed:
+        notes.append(f"vox_offset is {offset:g}, within the header; the voxels are read from {least} on")
+    shape_kji = (dim[2], dim[1], dim[0])
+    matrix, about_place = affine_of(header, shape_kji)
     return _Layout(
-        shape_kji=(dim[2], dim[1], dim[0]),
+        shape_kji=shape_kji,
         time_points=dim[3],
         components=dim[4],
         pixel=pixel,
         dtype=dtype,
-        offset=int(header["vox_offset"]),
+        offset=least if is_offset_guessed else int(offset),
+        is_offset_guessed=is_offset_guessed,
         scale=(slope, inter) if is_scaled else (1.0, 0.0),
-        ijk_to_ras=_affine(header),
+        ijk_to_ras=matrix,
+        notes=(*notes, *about_place),
     )
-
-
-def _affine(header: np.void) -> FloatArray:
-    """Return the header's affine to RAS, mm.
-
-    The sform, unless it leads to another space than the scanner's and there is a qform: as ITK and Slicer do, so
-    that a position read off in Slicer is the same position here.
-    """
-    sform, qform = int(header["sform_code"]), int(header["qform_code"])
-    matrix = np.eye(4)
-    if sform == 1 or (sform > 0 and qform == 0):
-        matrix[:3] = header["srow"]
-    elif qform > 0:
-        matrix = _qform(header)
-    else:
-        matrix = LPS_FROM_RAS @ np.diag([*np.asarray(header["pixdim"][1:4], dtype=np.float64), 1.0])
-    return np.diag([_MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)] * 3 + [1.0]) @ matrix
-
-
-def _qform(header: np.void) -> FloatArray:
-    """Return the affine of the quaternion (nifti1.h, method 2)."""
-    b, c, d = (float(value) for value in header["quatern"])
-    a = math.sqrt(max(0.0, 1.0 - (b * b + c * c + d * d)))
-    rotation = np.array(
-        [
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-        ]
-    )
-    spacing = np.asarray(header["pixdim"][1:4], dtype=np.float64)
-    matrix = np.eye(4)
-    matrix[:3, :3] = rotation * spacing * (1.0, 1.0, -1.0 if header["pixdim"][0] < 0 else 1.0)
-    matrix[:3, 3] = header["qoffset"]
-    return matrix
 
 
 def _check_size(path: Path, layout: _Layout) -> None:
-    needed = layout.offset + layout.volume_bytes * layout.time_points * layout.components
-    size = path.stat().st_size
-    if path.name.lower().endswith(".gz"):
+    file_bytes = size = path.stat().st_size
+    needed = layout.offset + layout.total_bytes
+    if _is_compressed(path):
         size *= _BEST_COMPRESSION
     if size < needed:
         raise VolumeError(f"expected {needed} bytes in {path}, got {size}: the file was cut, or its header is wrong")
+    loaded = layout.volume_bytes * layout.components
+    if layout.scale != (1.0, 0.0) and layout.pixel == 1:
+        loaded = math.prod(layout.shape_kji) * layout.components * (4 if layout.dtype.itemsize <= 2 else 8)
+    compression.check_claim(path, loaded, file_bytes)
 
 
 def _read(path: Path, layout: _Layout, time_point: int) -> Volume:
@@ -210,10 +224,14 @@ def _read(path: Path, layout: _Layout, time_point: int) -> Volume:
                 piece = component * layout.time_points + time_point
                 file.seek(layout.offset + piece * layout.volume_bytes)
                 pieces.append(_read_piece(file, layout))
-            # One byte more: at the end of a .gz this compares the checksum of all that was read.
-            file.read(1)
+            rest = _read_rest(file, layout)
     except (OSError, EOFError, zlib.error) as error:
         raise VolumeError(f"expected a whole NIfTI file, got {path}: {error}") from error
+    if rest and layout.is_offset_guessed:
+        raise VolumeError(
+            f"expected a vox_offset that says where the voxels begin in {path}, got one within the header, and "
+            f"{rest} bytes more than the voxels take"
+        )
     array: NDArray[Any] = pieces[0] if layout.components == 1 else np.stack(pieces, axis=-1)
     if layout.pixel > 1:
         array = array[..., :3]
@@ -221,8 +239,26 @@ def _read(path: Path, layout: _Layout, time_point: int) -> Volume:
     if (slope, inter) != (1.0, 0.0) and layout.pixel == 1:
         is_small = array.dtype.itemsize <= 2 or array.dtype == np.float32
         array = array.astype(np.float32 if is_small else np.float64)
-        array = array * slope + inter
+        array *= slope
+        array += inter
     return Volume(array, layout.ijk_to_ras)
+
+
+def _read_rest(file: IO[bytes], layout: _Layout) -> int:
+    """Return how many bytes follow the voxels; at the end of a .gz, the checksum of the whole file is compared.
+
+    Damage can make a compressed stream longer: only its end tells. Raises VolumeError where it is too long.
+    """
+    if not isinstance(file, gzip.GzipFile):
+        at = layout.offset + layout.total_bytes
+        return max(0, os.fstat(file.fileno()).st_size - at)
+    file.seek(layout.offset + layout.total_bytes)
+    rest = 0
+    while piece := file.read(1 << 20):
+        rest += len(piece)
+        if rest > _LONGEST_REST:
+            raise OSError(f"more than {_LONGEST_REST >> 20} MiB follow its {layout.total_bytes} bytes of voxels")
+    return rest
 
 
 def _read_piece(file: IO[bytes], layout: _Layout) -> NDArray[Any]:
@@ -260,15 +296,33 @@ def _header_of(array: NDArray[Any], grid: Grid) -> NDArray[np.void]:
     header["sform_code"] = 1
     header["srow"] = grid.ijk_to_ras[:3]
     header["magic"] = _MAGIC[348]
-    directions = grid.directions
-    if np.allclose(directions.T @ directions, np.eye(3), atol=1e-4):
-        # A quaternion only turns: a left-handed grid is a right-handed one with its last axis turned over.
-        handedness = float(np.sign(np.linalg.det(directions)))
-        header["qform_code"] = 1
-        header["pixdim"][0] = handedness
-        header["quatern"] = _quaternion(directions * (1.0, 1.0, handedness))
-        header["qoffset"] = grid.ijk_to_ras[:3, 3]
+    # ITK, and with it Slicer, opens no file whose sform shears, unless there is a qform to take instead.
+    turned = right_angled(grid)
+    # A quaternion only turns: a left-handed grid is a right-handed one with its last axis turned over.
+    handedness = float(np.sign(np.linalg.det(turned.directions)))
+    header["qform_code"] = 1
+    header["pixdim"][0] = handedness
+    header["quatern"] = _quaternion(turned.directions * (1.0, 1.0, handedness))
+    header["qoffset"] = turned.ijk_to_ras[:3, 3]
     return header
+
+
+def right_angled(grid: Grid) -> Grid:
+    """Return `grid` with the right angles nearest to its axes, and its middle and spacing as they are."""
+    middle_ijk = (flip_axes(grid.shape_kji) - 1) / 2
+    axes = orthonormal_axes(grid.directions).T
+    if np.abs(axes - grid.directions).max() < _SAME_AXES:
+        return grid
+    matrix = affine_from_parts(grid.spacing_mm, axes, np.zeros(3))
+    matrix[:3, 3] = grid.to_ras(middle_ijk) - matrix[:3, :3] @ middle_ijk
+    return Grid(grid.shape_kji, matrix)
+
+
+def off_by_qform_mm(grid: Grid) -> float:
+    """Return how far from its place a voxel of `grid` is at most for programs that read the qform, mm."""
+    corners_ijk = np.array(np.meshgrid(*((0, n - 1) for n in flip_axes(grid.shape_kji)))).reshape(3, -1).T
+    off = right_angled(grid).to_ras(corners_ijk) - grid.to_ras(corners_ijk)
+    return float(np.linalg.norm(off, axis=1).max())
 
 
 def _quaternion(rotation: FloatArray) -> FloatArray:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from PromptSegLib.bitmask import BoolArray
-from PromptSegLib.errors import GeometryError, PromptSegError, VolumeError
+from PromptSegLib.errors import FormatWarning, GeometryError, VolumeError
 from PromptSegLib.geometry import Grid
 from PromptSegLib.io.image_file import Paths
+from PromptSegLib.io.output_file import replacing
 from PromptSegLib.structures import find_structure
 from PromptSegLib.terminology import terminology_entry
 
 FORMATS = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".mha")
+_NIFTI = (".nii", ".nii.gz")
+# Parts of a voxel that axes may be off by because somebody rounded positions.
+_ROUNDING = 0.1
 
 # Told apart by people with any colour vision, on grey (Okabe & Ito, Color Universal Design, 2008).
 COLOURS = (
@@ -96,15 +100,44 @@ def write_segmentation(path: Paths, segments: Sequence[Segment], grid: Grid) -> 
 
     .seg.nrrd keeps names, colours, terminology, values and overlaps; Slicer opens it as a segmentation. The others
     hold a labelmap, where later segments cover earlier ones. Folders are made; the file appears whole or not at all.
+    Warns with FormatWarning when NIfTI's affine for programs that take right angles only, such as Slicer, is off.
 
-    Raises VolumeError when the format is unknown, two segments share a value, or the file cannot be written;
-    GeometryError when a mask is not of the grid's shape.
+    Raises VolumeError when the format is unknown or cannot hold the grid, two segments share a value, or the file
+    cannot be written; GeometryError when a mask is not of the grid's shape.
     """
     suffix = segmentation_format(path)
+    check_fits(path, grid)
     _check(segments, grid)
-    with _replacing(Path(path)) as file:
+    with replacing(Path(path)) as file:
         for chunk in _content(suffix, segments, grid):
             file.write(chunk)
+    if suffix in _NIFTI:
+        _warn_of_shear(path, grid)
+
+
+def check_fits(path: Paths, grid: Grid) -> None:
+    """Raise VolumeError when the format that the name of `path` asks for cannot hold voxels on `grid`."""
+    from PromptSegLib.io.nifti import MOST_VOXELS
+
+    if segmentation_format(path) in _NIFTI and max(grid.shape_kji) > MOST_VOXELS:
+        raise VolumeError(
+            f"expected no more than {MOST_VOXELS} voxels along each axis for NIfTI, got {grid.shape_kji} (k, j, i) for "
+            f"{os.fspath(path)}: .nrrd, .seg.nrrd and .mha hold more"
+        )
+
+
+def _warn_of_shear(path: Paths, grid: Grid) -> None:
+    from PromptSegLib.io.nifti import off_by_qform_mm
+
+    off_mm = off_by_qform_mm(grid)
+    if off_mm > _ROUNDING * grid.spacing_mm.min():
+        warnings.warn(
+            f"the axes of {os.fspath(path)} are not at right angles, as with a tilted gantry: programs that take no "
+            f"other NIfTI, such as Slicer, show voxels up to {off_mm:.2g} mm from their place; .nrrd, .seg.nrrd and "
+            ".mha are exact",
+            FormatWarning,
+            stacklevel=3,
+        )
 
 
 def _check(segments: Sequence[Segment], grid: Grid) -> None:
@@ -137,21 +170,3 @@ def _content(suffix: str, segments: Sequence[Segment], grid: Grid) -> Iterable[b
     if suffix == ".mha":
         return metaimage.labelmap_chunks(labels, grid)
     return nifti.labelmap_chunks(labels, grid, compressed=suffix == ".nii.gz")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of `path` once it is complete."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            yield file
-        part.replace(path)
-    except OSError as error:
-        if isinstance(error, PromptSegError):
-            raise
-        raise VolumeError(f"expected a place where {path} can be written: {error}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ a box of voxels (its extent) of a lattice; outside of it nothing is set.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from PromptSegLib.bitmask import BoolArray
-from PromptSegLib.geometry import Extent, FloatArray, flip_axes
+from PromptSegLib.geometry import Extent, FloatArray, apply_affine, flip_axes
 from PromptSegLib.mrml.transforms import array_from_matrix, matrix_from_array
 
 BINARY_LABELMAP = "Binary labelmap"
@@ -29,9 +30,13 @@ class Layer:
     image: Any
     extent: Extent
     array: NDArray[Any]
-    segment_ids: tuple[str, ...]
+    segmentation: Any
 
-    @property
+    @cached_property
+    def segment_ids(self) -> tuple[str, ...]:
+        return tuple(self.segmentation.GetSegmentIDsForDataObject(self.image, BINARY_LABELMAP))
+
+    @cached_property
     def ijk_to_ras(self) -> FloatArray:
         """4x4 from the lattice's indices to the segmentation's own RAS."""
         return image_matrix(self.image)
@@ -47,7 +52,17 @@ class Layer:
 
 def layer_of(segmentation: Any, segment_id: str) -> Layer | None:
     """Return the layer that holds the segment, or None when it has no labelmap, or an empty one."""
-    image = segmentation.GetSegment(segment_id).GetRepresentation(BINARY_LABELMAP)
+    return _as_layer(segmentation, segmentation.GetSegment(segment_id).GetRepresentation(BINARY_LABELMAP))
+
+
+def all_layers(segmentation: Any) -> list[Layer]:
+    """Return every layer that holds voxels, each once."""
+    images = [segmentation.GetSegment(key).GetRepresentation(BINARY_LABELMAP) for key in segmentation.GetSegmentIDs()]
+    different = {id(image): image for image in images if image is not None}.values()
+    return [layer for image in different if (layer := _as_layer(segmentation, image)) is not None]
+
+
+def _as_layer(segmentation: Any, image: Any) -> Layer | None:
     if image is None or image.GetPointData().GetScalars() is None:
         return None
     i0, i1, j0, j1, k0, k1 = image.GetExtent()
@@ -55,18 +70,37 @@ def layer_of(segmentation: Any, segment_id: str) -> Layer | None:
     if extent.size == 0:
         return None
     array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(extent.shape_kji)
-    ids = segmentation.GetSegmentIDsForDataObject(image, BINARY_LABELMAP)
-    return Layer(image, extent, array, tuple(ids))
+    return Layer(image, extent, array, segmentation)
 
 
-def all_layers(segmentation: Any) -> list[Layer]:
-    """Return every layer that holds voxels, each once."""
-    found: dict[int, Layer] = {}
-    for segment_id in segmentation.GetSegmentIDs():
-        layer = layer_of(segmentation, segment_id)
-        if layer is not None:
-            found.setdefault(id(layer.image), layer)
-    return list(found.values())
+def is_on_lattice(layer: Layer, ijk_to_ras: FloatArray) -> bool:
+    """Tell whether the voxels of `layer` have the very indices of the lattice `ijk_to_ras`."""
+    return bool(np.allclose(layer.ijk_to_ras, ijk_to_ras, rtol=0, atol=1e-6))
+
+
+def new_layer(segmentation: Any, segment_id: str, extent: Extent, ijk_to_ras: FloatArray) -> Layer:
+    """Give the segment a layer of its own, without voxels as yet, for those of `extent`."""
+    image = oriented_image(np.zeros(extent.shape_kji, dtype=bool), extent, ijk_to_ras)
+    segment = segmentation.GetSegment(segment_id)
+    segment.SetLabelValue(1)
+    segment.AddRepresentation(BINARY_LABELMAP, image)
+    return _known_layer(segmentation, segment_id)
+
+
+def join_layer(segmentation: Any, segment_id: str, layer: Layer) -> Layer:
+    """Let the segment share `layer`, under a label that is free there, without voxels as yet."""
+    label = segmentation.GetUniqueLabelValueForSharedLabelmap(layer.segment_ids[0])
+    slicer.vtkOrientedImageDataResample.CastImageForValue(layer.image, label)
+    segment = segmentation.GetSegment(segment_id)
+    segment.SetLabelValue(label)
+    segment.AddRepresentation(BINARY_LABELMAP, layer.image)
+    return _known_layer(segmentation, segment_id)
+
+
+def _known_layer(segmentation: Any, segment_id: str) -> Layer:
+    layer = layer_of(segmentation, segment_id)
+    assert layer is not None
+    return layer
 
 
 def grown_layer(segmentation: Any, layer: Layer, extent: Extent) -> Layer:
@@ -75,8 +109,7 @@ def grown_layer(segmentation: Any, layer: Layer, extent: Extent) -> Layer:
     labels = layer.read(union)
     layer.image.SetExtent(*vtk_extent(union))
     layer.image.GetPointData().SetScalars(numpy_to_vtk(labels.ravel(), deep=True))
-    grown = layer_of(segmentation, layer.segment_ids[0])
-    return layer if grown is None else grown
+    return _known_layer(segmentation, layer.segment_ids[0])
 
 
 def label_of(segmentation: Any, segment_id: str) -> int:
@@ -112,3 +145,17 @@ def image_matrix(image: Any) -> FloatArray:
     matrix = matrix_from_array(np.eye(4))
     image.GetImageToWorldMatrix(matrix)
     return array_from_matrix(matrix)
+
+
+def sampled_image(image: Any, extent: Extent, ijk_to_ras: FloatArray, outside: float) -> NDArray[Any]:
+    """Return the values of a vtkOrientedImageData nearest to the voxels of `extent` in the lattice `ijk_to_ras`."""
+    i0, i1, j0, j1, k0, k1 = image.GetExtent()
+    array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k1 - k0 + 1, j1 - j0 + 1, i1 - i0 + 1)
+    ranges = [np.arange(a, b) for a, b in zip(extent.start_kji, extent.stop_kji, strict=True)]
+    index_ijk = flip_axes(np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1))
+    found = apply_affine(np.linalg.inv(image_matrix(image)) @ ijk_to_ras, index_ijk)
+    nearest = flip_axes(np.floor(np.round(found + 0.5, 6))).astype(np.int64) - (k0, j0, i0)
+    inside = ((nearest >= 0) & (nearest < array.shape)).all(axis=-1)
+    values = np.full(extent.shape_kji, outside, dtype=np.float64)
+    values[inside] = array[tuple(nearest[inside].T)]
+    return values

@@ -48,6 +48,14 @@ def placement_of(placed_grid: Grid, ijk_to_ras_s: FloatArray) -> Placement:
     return NearestPlacement(placed_grid, ijk_to_ras_s)
 
 
+def carried(patch: Patch, ijk_to_ras: FloatArray, other_ijk_to_ras: FloatArray) -> Patch:
+    """Return what is set in `patch`, of the lattice `ijk_to_ras`, in another lattice of the same frame."""
+    grid = Grid((1, 1, 1), ijk_to_ras).cropped(patch.extent)
+    placement = placement_of(grid, other_ijk_to_ras)
+    there, speaks = placement.to_segmentation(Patch(grid.extent, patch.mask_kji))
+    return Patch(there.extent, there.mask_kji & speaks)
+
+
 class ExactPlacement:
     """The lattices coincide: voxel for voxel, axes permuted, flipped or shifted."""
 

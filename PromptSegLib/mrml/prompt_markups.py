@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from PromptSegLib.mrml.markups import box_from_roi, defined_control_points
-from PromptSegLib.mrml.state_node import StateNode
-from PromptSegLib.mrml.stroke_markups import HIGHLIGHT_COLOR, NEGATIVE_COLOR, POSITIVE_COLOR, StrokeMarkups, mark
+from PromptSegLib.mrml.observations import Observations
+from PromptSegLib.mrml.point_index import PointIndex
+from PromptSegLib.mrml.state_node import StateNode, remove_leftovers, remove_node
+from PromptSegLib.mrml.stroke_markups import NEGATIVE_COLOR, POSITIVE_COLOR, StrokeMarkups, display_of, mark
 from PromptSegLib.mrml.transforms import matrix_from_array, node_to_world, world_to_node
 from PromptSegLib.prompts import Box, Point, Prompt
 
 _THIN_MM = 1e-3
 
-Change = Callable[[Prompt | None, Prompt | None], None]
-"""Called with the prompt as it was and as it is now: None, prompt: placed. Prompt, None: deleted. Both: moved."""
+Change = Callable[[Sequence[Prompt], Sequence[Prompt]], None]
+"""Called with prompts as they were, and as they are now: none, some: placed; some, none: deleted; else moved."""
 
 
 class PromptMarkups:
@@ -36,7 +37,8 @@ class PromptMarkups:
         self._shown: dict[bool, list[Point]] = {True: [], False: []}
         self._boxes: list[tuple[Any, Box]] = []
         self._is_showing = False
-        self._observed: list[tuple[Any, int]] = []
+        self._observations = Observations()
+        self._seen: dict[bool, int] = {}  # times of the point lists at which they held what is in _shown
         self._strokes = StrokeMarkups(state, volume_node)
         self._is_visible = True
         state.remove_shape_nodes()
@@ -60,15 +62,16 @@ class PromptMarkups:
         """Show the prompts in the views, or hide them there."""
         self._is_visible = visible
         for node in [*self._points.values(), *(node for node, _ in self._boxes), *self._strokes.nodes()]:
-            node.GetDisplayNode().SetVisibility(visible)
+            display_of(node).SetVisibility(visible)
 
     def highlight(self, prompt: Prompt | None) -> None:
         """Show `prompt` in another colour than the others; None: show all alike."""
         with self._showing():
-            for sign in self._points:
+            for sign, node in self._points.items():
+                sought = PointIndex([prompt] if isinstance(prompt, Point) and prompt.positive == sign else [])
                 for index, point in self._placed_points(sign):
-                    is_other = not isinstance(prompt, Point) or _taken_from([prompt], point) is None
-                    self._points[sign].SetNthControlPointSelected(index, is_other)
+                    node.SetNthControlPointSelected(index, sought.take(point) is None)
+                self._note_seen(sign)
             for node, box in self._boxes:
                 mark(node, box, box == prompt)
             self._strokes.highlight(prompt)
@@ -78,20 +81,22 @@ class PromptMarkups:
         for index, (roi_node, box) in enumerate(self._boxes):
             if roi_node is node:
                 del self._boxes[index]
-                self._changed(box, None)
+                remove_leftovers(node, self._volume_node.GetScene())
+                self._changed([box], [])
                 return
         for sign, point_list in self._points.items():
             if point_list is node:
                 points, self._shown[sign] = self._shown[sign], []
+                remove_leftovers(node, self._volume_node.GetScene())
                 self._points[sign] = self._make_point_list(sign)
-                for point in points:
-                    self._changed(point, None)
+                if points:
+                    self._changed(points, [])
+                return
+        self._strokes.node_removed(node)
 
     def close(self) -> None:
         """Stop following the nodes; they stay in the scene."""
-        for node, tag in self._observed:
-            node.RemoveObserver(tag)
-        self._observed.clear()
+        self._observations.close()
 
     # From the session to the nodes
 
@@ -99,30 +104,38 @@ class PromptMarkups:
         role = "PromptSeg.PositivePoints" if positive else "PromptSeg.NegativePoints"
         sign = "+" if positive else "-"
         node = self._state.helper(role, "vtkMRMLMarkupsFiducialNode", f"PromptSeg {sign}")
-        node.CreateDefaultDisplayNodes()
         node.SetControlPointLabelFormat(sign)
-        display = node.GetDisplayNode()
-        display.SetSelectedColor(POSITIVE_COLOR if positive else NEGATIVE_COLOR)
-        display.SetColor(HIGHLIGHT_COLOR)  # of what is not selected: see `highlight`
-        display.SetGlyphScale(2.5)
-        display.SetTextScale(0.0)
+        display_of(node).SetSelectedColor(POSITIVE_COLOR if positive else NEGATIVE_COLOR)
         with self._showing():
             node.RemoveAllControlPoints()
         for event in (node.PointPositionDefinedEvent, node.PointEndInteractionEvent, node.PointRemovedEvent):
-            self._observe(node, event, lambda *_: self._points_changed(positive))
+            self._observations.add(node, event, self._points_changed, positive)
         return node
 
     def _show_points(self, positive: bool, wanted: list[Point]) -> None:
         """Remove the points that are not wanted and add those that are missing; one being placed stays."""
         node = self._points[positive]
-        missing = list(wanted)
-        for index, point in reversed(self._placed_points(positive)):
-            shown = _taken_from(missing, point)
-            if shown is None:
-                node.RemoveNthControlPoint(index)
-        for point in missing:
+        if node.GetDisplayNode() is None:
+            display_of(node).SetSelectedColor(POSITIVE_COLOR if positive else NEGATIVE_COLOR)
+        if wanted == self._shown[positive] and self._is_as_seen(positive):
+            return
+        placed = self._placed_points(positive)
+        # Most are the very objects that were shown before: only the others are sought by where they lie.
+        ids, held = {id(point) for point in wanted}, {id(point) for _, point in placed}
+        missing = PointIndex(point for point in wanted if id(point) not in held)
+        kept, unwanted = [], []
+        for index, point in placed:
+            shown = point if id(point) in ids else missing.take(point)
+            ids.discard(id(point))  # one that is given twice is shown twice
+            unwanted += [index] if shown is None else []
+            kept += [] if shown is None else [shown]
+        for index in reversed(unwanted):
+            node.RemoveNthControlPoint(index)
+        for point in missing.rest():
             node.AddControlPointWorld(node_to_world([point.position_ras], self._volume_node)[0].tolist())
-        self._shown[positive] = wanted
+            kept.append(point)
+        self._shown[positive] = kept
+        self._note_seen(positive)
 
     def _show_boxes(self, wanted: list[Box]) -> None:
         missing = list(wanted)
@@ -131,22 +144,19 @@ class PromptMarkups:
                 missing.remove(box)
                 continue
             self._boxes.remove((node, box))
-            if node.GetScene() is not None:
-                self._state.node.GetScene().RemoveNode(node)
+            remove_node(node)
         for box in missing:
             self._boxes.append((self._make_roi(box), box))
 
     def _make_roi(self, box: Box) -> Any:
         node = self._state.add_shape_node("vtkMRMLMarkupsROINode")
-        node.CreateDefaultDisplayNodes()
         mark(node, box, False)
-        node.GetDisplayNode().SetFillVisibility(False)
         self._put_under_volume(node)
         # An ROI of no thickness counts as not placed, so a 2D box is shown as a very thin one.
         size = np.where(np.array(box.size_mm) == 0, _THIN_MM, box.size_mm)
         node.SetAndObserveObjectToNodeMatrix(matrix_from_array(box.box_to_ras))
         node.SetSize(*size.tolist())
-        self._observe(node, node.PointEndInteractionEvent, lambda *_: self._box_changed(node))
+        self._observations.add(node, node.PointEndInteractionEvent, self._box_changed, node)
         return node
 
     def _follow_transform(self) -> None:
@@ -164,15 +174,34 @@ class PromptMarkups:
         are used again after one is removed."""
         if self._is_showing:
             return
-        gone = list(self._shown[positive])
-        new = [point for _, point in self._placed_points(positive) if _taken_from(gone, point) is None]
-        self._shown[positive] = [point for _, point in self._placed_points(positive)]
-        for before, now in itertools.zip_longest(gone, new):
-            self._changed(before, now)
+        self._seen.pop(positive, None)  # the node's time changes only after this event
+        shown, placed = PointIndex(self._shown[positive]), []
+        new = []
+        for _, point in self._placed_points(positive):
+            known = shown.take(point)
+            placed.append(known or point)
+            new += [] if known else [point]
+        gone = list(shown.rest())
+        self._shown[positive] = placed
+        self._note_seen(positive)
+        if gone or new:
+            self._changed(gone, new)
+
+    def _note_seen(self, positive: bool) -> None:
+        """Take note that the point list holds what is in `_shown`, in that order: reading it takes 3 us a point."""
+        self._seen[positive] = self._points[positive].GetMTime()
+
+    def _is_as_seen(self, positive: bool) -> bool:
+        return bool(self._seen.get(positive) == self._points[positive].GetMTime())
 
     def _placed_points(self, positive: bool) -> list[tuple[int, Point]]:
         """Return the index of each control point placed, and the point it stands for."""
-        placed = defined_control_points(self._points[positive])
+        node = self._points[positive]
+        if self._is_as_seen(positive):
+            status, defined = node.GetNthControlPointPositionStatus, node.PositionDefined
+            indices = [index for index in range(node.GetNumberOfControlPoints()) if status(index) == defined]
+            return list(zip(indices, self._shown[positive], strict=True))
+        placed = defined_control_points(node)
         positions = world_to_node([position for _, position in placed], self._volume_node)
         return [
             (index, Point((float(x), float(y), float(z)), positive))
@@ -189,10 +218,7 @@ class PromptMarkups:
                     x, y, z = (0.0 if side == min(box.size_mm) else side for side in box.size_mm)
                     box = dataclasses.replace(box, size_mm=(x, y, z))
                 self._boxes[index] = (node, box)
-                self._changed(before, box)
-
-    def _observe(self, node: Any, event: int, callback: Callable[..., None]) -> None:
-        self._observed.append((node, node.AddObserver(event, callback)))
+                self._changed([before], [box])
 
     @contextmanager
     def _showing(self) -> Iterator[None]:
@@ -202,11 +228,3 @@ class PromptMarkups:
             yield
         finally:
             self._is_showing = before
-
-
-def _taken_from(points: list[Point], point: Point) -> Point | None:
-    """Take the one of `points` that lies where `point` does out of the list and return it, or return None."""
-    for index, other in enumerate(points):
-        if np.allclose(other.position_ras, point.position_ras, rtol=0, atol=1e-6):
-            return points.pop(index)
-    return None

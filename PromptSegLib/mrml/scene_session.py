@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import zip_longest
 from typing import Any
 
+import numpy as np
 import slicer
 import vtk
 
@@ -13,20 +16,26 @@ from PromptSegLib.errors import PromptError, PromptSegError, SceneError
 from PromptSegLib.executor import Executor
 from PromptSegLib.geometry import Extent
 from PromptSegLib.history import TargetRecord
+from PromptSegLib.imaging.rasterize import mask_on_grid
+from PromptSegLib.measurement.carry_over import CarryOver
 from PromptSegLib.mrml.certainty_overlay import CertaintyOverlay
 from PromptSegLib.mrml.change_overlay import ChangeOverlay
 from PromptSegLib.mrml.channel_nodes import ChannelNodes, checked_node
-from PromptSegLib.mrml.layers import CLOSED_SURFACE
+from PromptSegLib.mrml.layers import BINARY_LABELMAP, CLOSED_SURFACE
 from PromptSegLib.mrml.markups import prompts_from_markups
+from PromptSegLib.mrml.observations import Observations
+from PromptSegLib.mrml.ownership import on_taken_over, take_over
 from PromptSegLib.mrml.prompt_markups import PromptMarkups
 from PromptSegLib.mrml.segments import SegmentMaskStore
 from PromptSegLib.mrml.state_node import StateNode
 from PromptSegLib.mrml.transforms import world_to_node
 from PromptSegLib.observer import SessionObserver
 from PromptSegLib.predictors.base import Predictor
-from PromptSegLib.prompts import Point, Prompt
+from PromptSegLib.prompts import Point, Prompt, check_inside
 from PromptSegLib.session import Session
 from PromptSegLib.view import View, Window
+
+_log = logging.getLogger(__name__)
 
 Later = Callable[[Callable[[], None]], None]
 """Runs a function some time soon; calls that come before it ran may be made one."""
@@ -77,6 +86,7 @@ class SceneSession(Session):
                 segmentation_node = add_segmentation_node(volume_node)
             self.volume_node = volume_node
             self.segmentation_node = checked_node(segmentation_node, "vtkMRMLSegmentationNode")
+            check_source(segmentation_node)
             self._state = StateNode.of(volume_node, segmentation_node)
             self._channels = self._state.channels_of(channels)
             self._rules = self._make_rules(editor_node)
@@ -84,10 +94,12 @@ class SceneSession(Session):
             self._later = later
             self._view_now = view_now
             self._refresh_is_due = False
+            self._carry: CarryOver | None = None
             self._markups: PromptMarkups | None = None
             self._overlay: CertaintyOverlay | None = None
+            self._observations = Observations()
+            self._ended = ""
             self._change_overlay = ChangeOverlay(volume_node)
-            self._observed: list[tuple[Any, int]] = []
             self._image_is_due = False
             super().__init__(
                 self._channels.image(),
@@ -100,13 +112,41 @@ class SceneSession(Session):
                 window=window,
                 redraw=redraw,
             )
+            if segment_id is not None:
+                super().select(segment_id)
+            take_over(volume_node, segmentation_node)
             self._state.write_channels(self._channels)
-            self._resume(segment_id)
-            self._markups = PromptMarkups(self._state, volume_node, self._markup_changed)
+            self._resume(is_segment_chosen=segment_id is not None)
+            self._markups = PromptMarkups(self._state, volume_node, self._markups_changed)
             self._markups.show(self.prompts())
             self._observe_nodes()
 
     # What a scene adds to a session
+
+    def carry_over(self, carry: CarryOver | None) -> None:
+        """Let a positive point on a mask that waits in `carry` make a segment of it, which the point then corrects."""
+        self._carry = carry
+
+    def add(self, prompt: Prompt, view: View | None = None) -> None:
+        if self._carry is not None and isinstance(prompt, Point) and prompt.positive:
+            name = self._carry.waiting_at(prompt)
+            if name is not None:
+                check_inside(prompt, self.image.grid)
+                self._take_carried(name, prompt)
+        super().add(prompt, view)
+
+    def _take_carried(self, name: str, click: Point) -> None:
+        assert self._carry is not None
+        mask = self._carry.pending[name]
+        self.add_target(name)
+        if self.capabilities.takes(mask):
+            super().add(mask)
+        else:
+            patch = mask_on_grid(mask, self.image.grid)
+            placed = np.zeros(self.image.grid.shape_kji, dtype=bool)
+            placed[patch.extent.slices] = patch.mask_kji
+            self.set_mask(placed)
+        self._carry.confirm(click)
 
     def add_world(self, position_world: Any, positive: bool = True, view: View | None = None) -> None:
         """Add a point at `position_world` : (3,), mm, in world RAS, as views show it."""
@@ -130,7 +170,8 @@ class SceneSession(Session):
     @property
     def is_empty(self) -> bool:
         """Whether the selected segment has no voxels."""
-        return self._segment_store.is_empty(self.target)
+        target = self.target
+        return target not in self.targets or self._segment_store.is_empty(target)
 
     def take_edits(self) -> None:
         """Take what somebody else changed in the segments into the history."""
@@ -200,13 +241,18 @@ class SceneSession(Session):
         """The volumes by the names of the channels that they are; the first one is `volume_node`."""
         return self._channels.nodes
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has the nodes in hand: it was not closed, and no other session on them took over."""
+        return not self._ended
+
     def close(self) -> None:
-        """Stop what runs and let go of the nodes; prompts and segments stay in the scene."""
-        for node, tag in self._observed:
-            node.RemoveObserver(tag)
-        self._observed.clear()
+        """Stop what runs and let go of the nodes; prompts and segments stay in the scene. Nothing more can be done."""
+        self._ended = self._ended or "one that was closed: make another on the same nodes to go on"
+        self._observations.close()
         if self._markups is not None:
             self._markups.close()
+        self._segment_store.close()
         self.show_certainty(False)
         self.show_change(False)
         super().close()
@@ -232,32 +278,51 @@ class SceneSession(Session):
         self._rules.SetSourceVolumeIntensityMask(source.GetSourceVolumeIntensityMask())
         self._rules.SetSourceVolumeIntensityMaskRange(*source.GetSourceVolumeIntensityMaskRange())
 
-    def _resume(self, segment_id: str | None) -> None:
-        """Take up the prompts that the scene was saved with."""
-        prompts, selected = self._state.read()
+    def _resume(self, is_segment_chosen: bool) -> None:
+        """Take up the prompts that the scene was saved with; without them where they cannot be read."""
+        try:
+            prompts, selected = self._state.read()
+        except PromptError as error:
+            _log.warning("%s", error)
+            self.observer.failed(error)
+            return
         for key, saved in prompts.items():
             if key in self.targets:
                 self._ledger.records[key] = TargetRecord(saved)
-        if segment_id is not None:
-            super().select(segment_id)
-        elif selected in self.targets:
+        if selected in self.targets and not is_segment_chosen:
             super().select(selected)
 
-    def _sync(self) -> Any:
+    def _taken_over(self, volume_id: str) -> None:
+        if volume_id == self.volume_node.GetID() and self.is_open:
+            self._ended = "one that another session on the same nodes took over from: go on with that one"
+            self.close()
+            self.error = SceneError(f"expected a session that has the nodes in hand, got {self._ended}")
+            self.observer.failed(self.error)
+
+    def _sync(self) -> None:
         if self.volume_node.GetScene() is None or self.segmentation_node.GetScene() is None:
             raise SceneError("expected a volume and a segmentation in a scene, got one that was removed")
+        if self._ended:
+            raise SceneError(f"expected a session that has the nodes in hand, got {self._ended}")
+        check_source(self.segmentation_node)
+        if self._rules.GetScene() is None:
+            self._rules = self._make_rules(self._editor_node)
+            self._segment_store.writer.follow(self._rules)
         self._take_image()
         self._follow_rules()
-        edits = super()._sync()
-        if self._target not in self.targets:
-            self._target = self.targets[0] if self.targets else self._ledger.store.add("segment")
-        return edits
+        super()._sync()
+
+    def _look(self) -> None:
+        # Hosts ask while they paint, also a session that is over: what is wrong is said to whoever does something.
+        if self.is_open:
+            with suppress(PromptSegError):
+                super()._look()
 
     def _show(self) -> None:
         """Bring markups and saved state in line with the session."""
         if self._markups is not None:
-            self._markups.show(self.prompts())
-            self._state.write({key: self.prompts(key) for key in self.targets}, self.target)
+            self._markups.show(self._ledger.record(self._target).prompts)
+            self._state.write({key: record.prompts for key, record in self._ledger.records.items()}, self._target)
         self._show_certainty()
 
     def _show_certainty(self) -> None:
@@ -265,16 +330,20 @@ class SceneSession(Session):
             certainty = self.certainty() if self.target in self.targets else None
             self._overlay.show(certainty, self.target, self.image.grid.ijk_to_ras)
 
-    def _markup_changed(self, before: Prompt | None, now: Prompt | None) -> None:
+    def _markups_changed(self, before: Sequence[Prompt], now: Sequence[Prompt]) -> None:
         try:
-            if before is None and now is not None:
-                self.add(now, self._view_now())
-            elif before is not None and now is None:
-                self.remove(before)
-            elif before is not None and now is not None:
-                self.replace(before, now)
+            if not now:
+                self._remove(before)
+            for old, new in zip_longest(before if now else (), now):
+                if old is None:
+                    self.add(new, self._view_now())
+                elif new is None:
+                    self.remove(old)
+                else:
+                    self.replace(old, new)
         except PromptSegError as error:
-            self._show()
+            if self.is_open:
+                self._show()
             self.error = error
             self.observer.failed(error)
 
@@ -288,19 +357,16 @@ class SceneSession(Session):
     # The nodes
 
     def _observe_nodes(self) -> None:
-        scene = self.volume_node.GetScene()
+        scene, observe = self.volume_node.GetScene(), self._observations.add
         for node in self._channels.nodes.values():
             for event in (vtk.vtkCommand.ModifiedEvent, node.ImageDataModifiedEvent, node.TransformModifiedEvent):
-                self._observe(node, event, lambda *_: self._channel_modified())
-        self._observe(self.volume_node, self.volume_node.TransformModifiedEvent, lambda *_: self._show())
-        removed = slicer.vtkSegmentation.SegmentRemoved
-        self._observe(self.segmentation_node, removed, lambda *_: self._show_certainty())
-        self._observe(scene, scene.NodeAddedEvent, self._node_added)
-        self._observe(scene, scene.NodeRemovedEvent, self._node_removed)
-        self._observe(scene, scene.StartCloseEvent, lambda *_: self.close())
-
-    def _observe(self, node: Any, event: int, callback: Callable[..., None]) -> None:
-        self._observed.append((node, node.AddObserver(event, callback)))
+                observe(node, event, self._channel_modified)
+        observe(self.volume_node, self.volume_node.TransformModifiedEvent, self._show)
+        observe(self.segmentation_node, slicer.vtkSegmentation.SegmentRemoved, self._show_certainty)
+        observe(scene, scene.StartCloseEvent, self.close)
+        self._observations.add_with_node(scene, scene.NodeAddedEvent, self._node_added)
+        self._observations.add_with_node(scene, scene.NodeRemovedEvent, self._node_removed)
+        on_taken_over(self._observations, self.segmentation_node, self._taken_over)
 
     def _channel_modified(self) -> None:
         """Start afresh when voxels or their place changed; a new name or display changes nothing."""
@@ -318,13 +384,11 @@ class SceneSession(Session):
             self._image_is_due = False
             self._show_certainty()
 
-    @vtk.calldata_type(vtk.VTK_OBJECT)  # type: ignore[untyped-decorator]
-    def _node_added(self, scene: Any, event: str, node: Any) -> None:
+    def _node_added(self, node: Any) -> None:
         if node.IsA("vtkMRMLSliceCompositeNode"):
             self._show_certainty()
 
-    @vtk.calldata_type(vtk.VTK_OBJECT)  # type: ignore[untyped-decorator]
-    def _node_removed(self, scene: Any, event: str, node: Any) -> None:
+    def _node_removed(self, node: Any) -> None:
         if node is self.segmentation_node or any(node is volume for volume in self._channels.nodes.values()):
             self.close()
         elif node is self.certainty_node:
@@ -381,6 +445,22 @@ def _nothing_left_on_error(scene: Any) -> Iterator[None]:
             if node.GetID() not in before:
                 scene.RemoveNode(node)
         raise
+
+
+def check_source(segmentation_node: Any) -> None:
+    """Raise SceneError when the segments are not kept as voxels: what is written would change nothing."""
+    segmentation = segmentation_node.GetSegmentation()
+    source = segmentation.GetSourceRepresentationName()
+    if source == BINARY_LABELMAP:
+        return
+    if segmentation.GetNumberOfSegments() == 0:
+        segmentation.SetSourceRepresentationName(BINARY_LABELMAP)
+        return
+    raise SceneError(
+        f"expected segments kept as {BINARY_LABELMAP!r}, got {segmentation_node.GetName()!r} kept as {source!r}: "
+        "in the Segmentations module, under Representations, press Make source at Binary labelmap, or in Python call "
+        "SetSourceRepresentationToBinaryLabelmap() of its vtkSegmentation; or work in another segmentation"
+    )
 
 
 def add_segmentation_node(volume_node: Any) -> Any:

@@ -7,50 +7,65 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import slicer
 
 from PromptSegLib.bitmask import BitMask, BoolArray, MaskDelta, Patch
-from PromptSegLib.geometry import Extent, FloatArray, Grid
-from PromptSegLib.mrml.layers import Layer, all_layers, image_matrix, label_of, layer_of, read_segment, vtk_extent
-from PromptSegLib.mrml.placement import Placement, placement_of
+from PromptSegLib.geometry import Extent, FloatArray
+from PromptSegLib.mrml.label_copies import LabelCopies
+from PromptSegLib.mrml.lattices import Lattices
+from PromptSegLib.mrml.layers import BINARY_LABELMAP, all_layers, is_on_lattice, label_of, layer_of, read_segment
+from PromptSegLib.mrml.observations import Observations
+from PromptSegLib.mrml.placement import Placement
 from PromptSegLib.mrml.segment_writer import SegmentWriter
-from PromptSegLib.mrml.transforms import matrix_between, matrix_from_array
-from PromptSegLib.mrml.volumes import volume_from_node
 from PromptSegLib.structures import find_structure
 from PromptSegLib.terminology import terminology_entry
 
 _log = logging.getLogger(__name__)
+_SLAB = 16
 
 
 @dataclass
 class _Known:
-    """A segment as it was seen last. mask: the voxels of the placement's box. signature: changes when it does."""
+    """A segment as it was seen last. mask: the voxels of the placement's box, in `lattice`. image, label: theirs."""
 
     mask: BitMask
-    signature: tuple[Any, ...]
+    lattice: FloatArray
+    placement: Placement
+    image: Any
+    label: int
 
 
 class SegmentMaskStore:
     """The segments of `segmentation_node` as masks on the grid of `volume_node`; keys are segment IDs.
 
-    Writes follow the masking and the overwrite mode of `editor_node` and touch only the changed box. A segmentation
-    whose lattice is a permutation, flip or crop of the volume's is written exactly, whatever linear transforms both
-    are under; another one voxel by nearest voxel, with a warning in the log.
+    Writes follow the masking and the overwrite mode of `editor_node` and touch only the changed box. A segment whose
+    lattice is a permutation, flip or crop of the volume's is written exactly, whatever linear transforms both nodes
+    are under; another one voxel by nearest voxel, with a warning in the log. Each segment keeps its lattice.
 
-    history: see `SegmentWriter`. Extents of the changes that it returns are in the segmentation's lattice;
-    `image_extent` brings them to the volume's. Raises GeometryError when a transform between the two is not linear.
+    Where the nodes lie is asked by `foreign_edits`: call it before whatever belongs together.
+    history: see `SegmentWriter`. Extents of the changes that it returns are in the segment's lattice; `image_extent`
+    brings them to the volume's. Raises GeometryError when a transform between the two is not linear.
     """
 
     def __init__(self, volume_node: Any, segmentation_node: Any, editor_node: Any, history: Any = None) -> None:
-        self._volume_node = volume_node
         self._node = segmentation_node
-        self._grid = volume_from_node(volume_node).grid
         self.writer = SegmentWriter(segmentation_node, editor_node, history)
-        self._known: dict[str, _Known] = {}
-        self._shape: tuple[int, int, int] | None = None
-        self._frames = np.zeros((2, 4, 4))
         self.revision = 0
-        self._placement = self._place()
+        self._known: dict[str, _Known] = {}
+        self._written: dict[str, FloatArray] = {}  # the lattices that changes of ours were in
+        self._segments: dict[str, Any] = {}
+        self._times: dict[Any, int] = {}  # of the layers' images, when they were looked at last
+        self._lost: list[str] = []
+        self._observed: Any = None
+        self._observations = Observations()
+        self._has_news = True
+        self._copies = LabelCopies()
+        self._matrices = self._take_stock()
+        self._lattices = Lattices(volume_node, segmentation_node, list(self._matrices.values()))
+        self._lattice_of = {image: self._lattices.same(matrix) for image, matrix in self._matrices.items()}
+
+    def close(self) -> None:
+        """Let go of the nodes."""
+        self._observations.close()
 
     # The MaskStore protocol
 
@@ -61,6 +76,8 @@ class SegmentMaskStore:
             segment.SetColor(*structure.colour)
             if entry := terminology_entry(structure):
                 segment.SetTerminology(entry)
+        self._segments[key] = self._segmentation.GetSegment(key)
+        self._note_times()  # Slicer lets the segment share a layer, and says that this one changed
         return key
 
     def keys(self) -> tuple[str, ...]:
@@ -70,7 +87,7 @@ class SegmentMaskStore:
         return str(self._segmentation.GetSegmentIdBySegmentName(name)) or None
 
     def read(self, key: str, extent: Extent) -> BoolArray:
-        placement = self._place()
+        placement = self._lattices.placement(self._lattice(key))
         box = placement.extent_s(extent)
         patch = placement.to_volume(Patch(box, read_segment(self._segmentation, key, box)))
         mask = np.zeros(extent.shape_kji, dtype=bool)
@@ -79,73 +96,74 @@ class SegmentMaskStore:
         return mask
 
     def snapshot(self, key: str) -> BitMask | None:
-        placement = self._place()
-        known = self._seen(key).mask
-        if placement.is_identity:
-            return known.copy() if known.any() else None
-        bounds = known.bounds()
+        known = self._seen(key)
+        if known.placement.is_identity:
+            return known.mask.copy() if known.mask.any() else None
+        bounds = known.mask.bounds()
         if bounds is None:
             return None
-        patch = placement.to_volume(Patch(bounds.shifted(placement.box_s.start_kji), known.read(bounds)))
-        common = patch.extent.intersection(self._grid.extent)
-        mask = BitMask(self._grid.shape_kji)
+        shifted = bounds.shifted(known.placement.box_s.start_kji)
+        patch = known.placement.to_volume(Patch(shifted, known.mask.read(bounds)))
+        grid = self._lattices.grid
+        common = patch.extent.intersection(grid.extent)
+        mask = BitMask(grid.shape_kji)
         mask.write(common, patch.mask_kji[common.slices_within(patch.extent)])
         return mask
 
     def is_empty(self, key: str) -> bool:
         """Tell whether nothing is set, as of the last write or `foreign_edits`."""
-        self._place()
         return not self._seen(key).mask.any()
 
     def write(self, key: str, patch: Patch) -> dict[str, MaskDelta]:
-        placement = self._place()
-        self._seen(key)
-        target, speaks = placement.to_segmentation(patch)
-        before = read_segment(self._segmentation, key, target.extent)
+        lattice = self._lattice_to_write(key)
+        target, speaks = self._lattices.placement(lattice).to_segmentation(patch)
+        before = self._read_on(lattice, key, target.extent)
         added = target.mask_kji & ~before & speaks
         removed = before & ~target.mask_kji & speaks
         changed = Extent.of_mask(added | removed)
         if changed is None:
             return {}
+        self._seen(key, lattice)
         extent = changed.shifted(target.extent.start_kji)
-        pictures = self._pictures(extent)
-        self.writer.write(key, extent, added[changed.slices], removed[changed.slices], self._ijk_to_ras)
-        deltas = self._differences(extent, pictures, key)
-        self.writer.mark_outdated(deltas)
+        deltas = self.writer.write(key, extent, added[changed.slices], removed[changed.slices], lattice)
+        for each in deltas:
+            self._written.setdefault(each, self._lattice(each))
         self._remember(deltas)
         return deltas
 
     def apply(self, key: str, delta: MaskDelta, revert: bool) -> None:
-        if key not in self.keys():
+        if self._segmentation.GetSegment(key) is None:
             _log.warning("segment %s is no longer there: its undo step is passed over", key)
             return
-        self._place()
-        self._seen(key)
-        before = read_segment(self._segmentation, key, delta.extent)
+        lattice = self._lattice_to_write(key)
+        self._seen(key, lattice)
+        before = self._read_on(lattice, key, delta.extent)
         after = delta.revert(before) if revert else delta.apply(before)
-        self.writer.assign(key, delta.extent, after & ~before, before & ~after, self._ijk_to_ras)
+        self._written.setdefault(key, lattice)
+        self.writer.assign(key, delta.extent, after & ~before, before & ~after, lattice)
         change = MaskDelta.between(delta.extent, before, after)
         self._remember({key: change} if change else {})
 
     def foreign_edits(self) -> dict[str, MaskDelta]:
-        placement = self._place()
-        edits: dict[str, MaskDelta] = {}
-        for key in [key for key in self._known if key not in self.keys()]:
-            del self._known[key]
-        for key, known in self._known.items():
-            if self._signature(key) == known.signature:
-                continue
-            now = self._read_box(key)
-            changed = known.mask.difference(now)
-            if changed is not None:
-                extent = changed.shifted(placement.box_s.start_kji)
-                delta = MaskDelta.between(extent, known.mask.read(changed), now.read(changed))
-                edits |= {key: delta} if delta else {}
-            self._known[key] = _Known(now, self._signature(key))
-        return edits
+        is_moved = self._lattices.locate()
+        is_news = self._is_news()
+        if is_news:
+            self._matrices = self._take_stock()
+        if is_news or is_moved:
+            self._lattices.choose(list(self._matrices.values()))
+            self._lattice_of = {image: self._lattices.same(matrix) for image, matrix in self._matrices.items()}
+        if is_moved or any(map(self._is_elsewhere, self._known if is_news else ())):
+            self.revision += 1
+            self._known.clear()
+            self._written.clear()
+        return self._look_again() if is_news else {}
 
-    def image_extent(self, extent: Extent) -> Extent:
-        return self._place().extent_v(extent)
+    def lost(self) -> tuple[str, ...]:
+        lost, self._lost = tuple(self._lost), []
+        return lost
+
+    def image_extent(self, key: str, extent: Extent) -> Extent:
+        return self._lattices.placement(self._written.get(key, self._lattices.default)).extent_v(extent)
 
     # Within
 
@@ -153,122 +171,150 @@ class SegmentMaskStore:
     def _segmentation(self) -> Any:
         return self._node.GetSegmentation()
 
-    def _place(self) -> Placement:
-        """Return how volume and segmentation lie now; when that changed, forget what was seen before."""
-        from_volume = matrix_between(self._volume_node, self._node)
-        self._grid = volume_from_node(self._volume_node).grid
-        placed = Grid(self._grid.shape_kji, from_volume @ self._grid.ijk_to_ras)
-        lattice = self._lattice(placed)
-        frames = np.stack([placed.ijk_to_ras, lattice])
-        # Slicer keeps a matrix as spacing and directions: it comes back with another last bit.
-        if self._shape != placed.shape_kji or not np.allclose(frames, self._frames, rtol=0, atol=1e-7):
-            self.revision += self._shape is not None
-            self._shape, self._frames = placed.shape_kji, frames
-            self._ijk_to_ras = lattice
-            self._known.clear()
-            self._placement = placement_of(placed, lattice)
-            if not self._placement.is_exact:
-                _log.warning(
-                    "the segmentation %r has another grid than the volume %r: masks are resampled to the nearest "
-                    "voxel; for exact masks use a segmentation with the volume's geometry",
-                    self._node.GetName(),
-                    self._volume_node.GetName(),
-                )
-        return self._placement
+    # Where segments lie
 
-    def _lattice(self, placed: Grid) -> FloatArray:
-        """Return the 4x4 of the lattice that masks are written in, to the segmentation's RAS."""
-        layers = all_layers(self._segmentation)
-        if layers:
-            return layers[0].ijk_to_ras
-        converter = slicer.vtkSegmentationConverter
-        reference = slicer.vtkOrientedImageData()
-        geometry = self._segmentation.GetConversionParameter(converter.GetReferenceImageGeometryParameterName())
-        if geometry and converter.DeserializeImageGeometry(geometry, reference, False):
-            matrix = image_matrix(reference)
-            # Slicer takes a volume's geometry over without its transform: nobody chose that grid here.
-            if not np.allclose(matrix, self._grid.ijk_to_ras, atol=1e-6):
-                return matrix
-        self._set_reference_geometry(placed)
-        return placed.ijk_to_ras
-
-    def _set_reference_geometry(self, placed: Grid) -> None:
-        """Give a segmentation that has no voxels yet the volume's grid, where the transforms put it."""
-        converter = slicer.vtkSegmentationConverter
-        image = slicer.vtkOrientedImageData()
-        image.SetExtent(*vtk_extent(placed.extent))
-        image.SetGeometryFromImageToWorldMatrix(matrix_from_array(placed.ijk_to_ras))
-        name = converter.GetReferenceImageGeometryParameterName()
-        geometry = converter.SerializeImageGeometry(image)
-        if self._segmentation.GetConversionParameter(name) != geometry:
-            self._segmentation.SetConversionParameter(name, geometry)
-
-    def _seen(self, key: str) -> _Known:
-        if key not in self._known:
-            self._known[key] = _Known(self._read_box(key), self._signature(key))
-        return self._known[key]
-
-    def _signature(self, key: str) -> tuple[Any, ...]:
+    def _lattice(self, key: str) -> FloatArray:
+        """Return the lattice that the segment's voxels are in; the default one where it has no layer."""
+        image = self._segmentation.GetSegment(key).GetRepresentation(BINARY_LABELMAP)
+        if image in self._lattice_of:
+            return self._lattice_of[image]
         layer = layer_of(self._segmentation, key)
-        if layer is None:
-            return (None,)
-        return (layer.image.GetAddressAsString(""), layer.image.GetMTime(), label_of(self._segmentation, key))
+        return self._lattices.default if layer is None else self._lattices.same(layer.ijk_to_ras)
 
-    def _read_box(self, key: str) -> BitMask:
-        """Return the segment within the placement's box, read slab by slab."""
-        box = self._placement.box_s
-        mask = BitMask(box.shape_kji)
+    def _lattice_to_write(self, key: str) -> FloatArray:
+        """Return the lattice that a change of the segment is to be in.
+
+        An empty segment shares the layer of the first one, on whichever lattice that is: it need not stay there.
+        """
+        if key in self._written:
+            return self._written[key]
+        lattice = self._lattice(key)
+        is_exact = self._lattices.placement(lattice).is_exact
+        return lattice if is_exact or not self._is_empty_on_layer(key) else self._lattices.default
+
+    def _is_empty_on_layer(self, key: str) -> bool:
         layer = layer_of(self._segmentation, key)
-        common = box.intersection(layer.extent) if layer else None
-        if common is None or common.size == 0:
-            return mask
-        start, stop = common.start_kji, common.stop_kji
-        for k in range(start[0], stop[0], 16):
-            slab = Extent((k, *start[1:]), (min(k + 16, stop[0]), *stop[1:]))
-            mask.write(slab.shifted([-n for n in box.start_kji]), read_segment(self._segmentation, key, slab))
-        return mask
+        return layer is None or not (layer.array == label_of(self._segmentation, key)).any()
 
-    def _pictures(self, extent: Extent) -> dict[str, tuple[Any, Any, int]]:
-        """Return for each segment its layer's labels within `extent`, its layer, and its label."""
-        by_segment: dict[str, tuple[Any, Any, int]] = {}
-        for layer in self._aligned_layers():
-            labels = layer.read(extent)
-            for segment_id in layer.segment_ids:
-                by_segment[segment_id] = (labels, layer.image, label_of(self._segmentation, segment_id))
-        return by_segment
+    def _is_elsewhere(self, key: str) -> bool:
+        """Tell whether the segment was brought to another lattice: changes in the one before cannot be taken back."""
+        known, lattice = self._known[key], self._lattice_of.get(self._whereabouts(key)[0])
+        if lattice is None or lattice is known.lattice:
+            return False
+        return known.mask.any() or not self._is_empty_on_layer(key)
 
-    def _aligned_layers(self) -> list[Layer]:
+    # What was seen
+
+    def _on_news(self) -> None:
+        self._has_news = True
+
+    def _is_news(self) -> bool:
+        """Tell whether the segments may have changed since they were looked at last."""
+        return self._has_news or self._segmentation is not self._observed or any(map(self._is_touched, self._times))
+
+    def _take_stock(self) -> dict[Any, FloatArray]:
+        """Look which segments there are, note those lost, and return the lattices of the layers by their images."""
+        segmentation = self._segmentation
+        if segmentation is not self._observed:
+            self._observations.close()
+            self._observations.add(segmentation, "AnyEvent", self._on_news)
+            self._observed = segmentation
+        self._has_news = False
+        now = {key: segmentation.GetSegment(key) for key in segmentation.GetSegmentIDs()}
+        lost = [key for key, segment in self._segments.items() if now.get(key) is not segment]
+        for key in lost:
+            self._known.pop(key, None)
+            self._written.pop(key, None)
+        self._lost += lost
+        self._segments = now
+        layers = all_layers(segmentation)
+        self._times = {layer.image: self._times.get(layer.image, -1) for layer in layers}
+        return {layer.image: layer.ijk_to_ras for layer in layers}
+
+    def _note_times(self) -> None:
+        self._times = {image: image.GetMTime() for image in self._times}
+
+    def _seen(self, key: str, lattice: FloatArray | None = None) -> _Known:
+        """Return the segment as it was seen last, in `lattice`: by default, the one that it lies in."""
+        if lattice is None:
+            lattice = self._written.get(key, self._lattice(key))
+        known = self._known.get(key)
+        if known is None or known.lattice is not lattice:
+            placement = self._lattices.placement(lattice)
+            mask = self._read_box(key, placement, lattice)
+            known = self._known[key] = _Known(mask, lattice, placement, *self._whereabouts(key))
+        return known
+
+    def _look_again(self) -> dict[str, MaskDelta]:
+        """Look at the segments that may have changed, and return what somebody else changed in them."""
         layers = all_layers(self._segmentation)
-        return [layer for layer in layers if np.allclose(layer.ijk_to_ras, self._ijk_to_ras, atol=1e-6)]
-
-    def _differences(self, extent: Extent, before: dict[str, tuple[Any, Any, int]], key: str) -> dict[str, MaskDelta]:
-        """Return what changed in each segment since `before`; `key` last, so that undo makes room first."""
-        after = self._pictures(extent)
-        nothing = (np.zeros(extent.shape_kji, dtype=np.uint8), None, 1)
-        same: dict[tuple[int, int], bool] = {}
-        deltas: dict[str, MaskDelta] = {}
-        for segment_id in sorted({*before, *after}, key=lambda i: i == key):
-            (old, _, old_label), (new, _, new_label) = (
-                before.get(segment_id, nothing),
-                after.get(segment_id, nothing),
-            )
-            pair = (id(old), id(new))
-            if pair not in same:
-                same[pair] = bool(np.array_equal(old, new))
-            if same[pair] and old_label == new_label:
+        changed = {layer.image: self._copies.changed_labels(layer) for layer in layers if self._is_touched(layer.image)}
+        edits: dict[str, MaskDelta] = {}
+        for key, known in self._known.items():
+            image, label = self._whereabouts(key)
+            labels = changed.get(image, set())
+            if image is known.image and label == known.label and labels is not None and label not in labels:
                 continue
-            delta = MaskDelta.between(extent, old == old_label, new == new_label)
-            if delta:
-                deltas[segment_id] = delta
-        return deltas
+            known.image, known.label = image, label
+            delta = self._difference(key, known)
+            edits |= {key: delta} if delta is not None else {}
+        if changed:
+            self._copies.keep(layers)
+        self._note_times()
+        return edits
+
+    def _is_touched(self, image: Any) -> bool:
+        return bool(image.GetMTime() != self._times.get(image))
+
+    def _difference(self, key: str, known: _Known) -> MaskDelta | None:
+        """Read a segment, and return in what it differs from what was known."""
+        now = self._read_box(key, known.placement, known.lattice)
+        changed = known.mask.difference(now)
+        before, known.mask = known.mask, now
+        if changed is None:
+            return None
+        start = known.placement.box_s.start_kji
+        return MaskDelta.between(changed.shifted(start), before.read(changed), now.read(changed))
+
+    def _whereabouts(self, key: str) -> tuple[Any, int]:
+        segment = self._segments[key]
+        return segment.GetRepresentation(BINARY_LABELMAP), int(segment.GetLabelValue())
+
+    def _read_on(self, lattice: FloatArray, key: str, extent: Extent) -> BoolArray:
+        """Return the voxels of `extent` in `lattice`; none where the segment is not on it: then it is empty."""
+        layer = layer_of(self._segmentation, key)
+        if layer is None or not is_on_lattice(layer, lattice):
+            return np.zeros(extent.shape_kji, dtype=bool)
+        return read_segment(self._segmentation, key, extent)
+
+    def _read_box(self, key: str, placement: Placement, lattice: FloatArray) -> BitMask:
+        """Return the segment within the placement's box, read slab by slab."""
+        mask = BitMask(placement.box_s.shape_kji)
+        layer = layer_of(self._segmentation, key)
+        if layer is None or not is_on_lattice(layer, lattice):
+            return mask
+        common, label = placement.box_s.intersection(layer.extent), label_of(self._segmentation, key)
+        start, stop = common.start_kji, common.stop_kji
+        for k in range(start[0], stop[0] if common.size else start[0], _SLAB):
+            slab = Extent((k, *start[1:]), (min(k + _SLAB, stop[0]), *stop[1:]))
+            voxels = layer.array[slab.slices_within(layer.extent)] == label
+            if voxels.any():
+                mask.write(slab.shifted([-n for n in placement.box_s.start_kji]), voxels)
+        return mask
 
     def _remember(self, deltas: dict[str, MaskDelta]) -> None:
         """Bring what was seen up to date after a change of our own."""
-        origin = [-n for n in self._placement.box_s.start_kji]
         for key, delta in deltas.items():
-            if key in self._known:
-                mask = self._known[key].mask
-                common = delta.extent.intersection(self._placement.box_s)
-                mask.write(common.shifted(origin), read_segment(self._segmentation, key, common))
-        for key, known in self._known.items():
-            known.signature = self._signature(key)
+            known = self._seen(key)
+            box = known.placement.box_s
+            common = delta.extent.intersection(box)
+            inside = common.shifted([-n for n in box.start_kji])
+            if common.size:
+                known.mask.write(inside, read_segment(self._segmentation, key, common))
+            known.image, known.label = self._whereabouts(key)
+            layer = layer_of(self._segmentation, key)
+            if layer is not None:
+                self._lattice_of.setdefault(layer.image, self._lattices.same(layer.ijk_to_ras))
+                self._times[layer.image] = 0
+                self._copies.follow(layer, delta.extent)
+        self._note_times()

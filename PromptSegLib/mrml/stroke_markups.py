@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from PromptSegLib.mrml.state_node import StateNode
+from PromptSegLib.mrml.state_node import StateNode, remove_leftovers, remove_node
 from PromptSegLib.mrml.transforms import node_to_world
 from PromptSegLib.prompts import Lasso, Prompt, Scribble
 
@@ -36,10 +36,14 @@ class StrokeMarkups:
                 missing.remove(prompt)
                 continue
             self._shown.remove((node, prompt))
-            if node.GetScene() is not None:
-                node.GetScene().RemoveNode(node)
+            remove_node(node)
         for prompt in missing:
             self._shown.append((self._make_curve(prompt), prompt))
+
+    def node_removed(self, node: Any) -> None:
+        """Take note that somebody removed `node` from the scene: what it showed stays, and is shown anew."""
+        if any(node is curve for curve, _ in self._shown):
+            remove_leftovers(node, self._volume_node.GetScene())
 
     def highlight(self, prompt: Prompt | None) -> None:
         for node, shown in self._shown:
@@ -50,12 +54,6 @@ class StrokeMarkups:
         kind = "ClosedCurve" if isinstance(prompt, Lasso) else "Curve"
         node = self._state.add_shape_node(f"vtkMRMLMarkups{kind}Node")
         node.SetCurveTypeToLinear()
-        node.CreateDefaultDisplayNodes()
-        display = node.GetDisplayNode()
-        display.SetPropertiesLabelVisibility(False)
-        display.SetPointLabelsVisibility(False)
-        display.SetUseGlyphScale(False)
-        display.SetGlyphSize(0.01)
         node.SetLocked(True)
         node.SetAndObserveTransformNodeID(self._volume_node.GetTransformNodeID())
         step = -(-len(prompt.points_ras) // _MOST_POINTS)
@@ -68,4 +66,23 @@ class StrokeMarkups:
 def mark(node: Any, prompt: Prompt, is_highlighted: bool) -> None:
     """Give a markups node that shows `prompt` its colour."""
     color = POSITIVE_COLOR if prompt.sign == "+" else NEGATIVE_COLOR
-    node.GetDisplayNode().SetSelectedColor(HIGHLIGHT_COLOR if is_highlighted else color)
+    display_of(node).SetSelectedColor(HIGHLIGHT_COLOR if is_highlighted else color)
+
+
+def display_of(node: Any) -> Any:
+    """Return the display of a markups node of ours; made, as its kind is shown, when there is none any more."""
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()
+        display = node.GetDisplayNode()
+        if node.IsA("vtkMRMLMarkupsROINode"):
+            display.SetFillVisibility(False)
+        elif node.IsA("vtkMRMLMarkupsCurveNode"):
+            display.SetPropertiesLabelVisibility(False)
+            display.SetPointLabelsVisibility(False)
+            display.SetUseGlyphScale(False)
+            display.SetGlyphSize(0.01)
+        else:
+            display.SetColor(HIGHLIGHT_COLOR)  # of points that are not selected: see `PromptMarkups.highlight`
+            display.SetGlyphScale(2.5)
+            display.SetTextScale(0.0)
+    return node.GetDisplayNode()

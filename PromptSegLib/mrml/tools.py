@@ -10,7 +10,7 @@ from PromptSegLib.geometry import FloatArray
 from PromptSegLib.mrml.markups import prompts_from_markups
 from PromptSegLib.mrml.placing import interaction_node, is_placing, selection_node, start_placing, stop_placing
 from PromptSegLib.mrml.scene_session import Later, SceneSession
-from PromptSegLib.mrml.state_node import hidden_node
+from PromptSegLib.mrml.state_node import hidden_node, remove_node
 from PromptSegLib.mrml.stroke_markups import NEGATIVE_COLOR, POSITIVE_COLOR
 from PromptSegLib.mrml.stroke_tool import Shape, StrokeTool
 from PromptSegLib.mrml.view_geometry import (
@@ -167,8 +167,8 @@ class PromptTools:
 
     def _remove_helper(self) -> None:
         node, self._helper = self._helper, None
-        if node is not None and node.GetScene() is not None:
-            self._scene.RemoveNode(node)
+        if node is not None:
+            remove_node(node)
 
     # Scribbles, lassos and 2D boxes: drags
 

@@ -33,7 +33,7 @@ _STEP = 0.05
 _WORKING_VOXELS = 64
 _MOST_PASSES = 4
 # In place of infinity, of which differences are no numbers.
-_NEVER = 1e9
+_NEVER = 1e30
 # What the field counts as logits, where a mask that came from elsewhere is corrected.
 _SURE = 4.0
 # The first region's side, when no view says better, as a part of the image's longest.
@@ -188,7 +188,7 @@ def _up_to_level(effort: _Effort, rival: _Effort, where: BoolArray, spacing_kji_
     """Return a field above 0 for what is reached before the best level and before the rival, -1 elsewhere."""
     level = best_level(effort.times, effort.strange, where, spacing_kji_mm)
     margin = np.minimum(level, rival.times) - effort.times
-    return np.where(where, np.tanh(margin / max(level, 1e-6)), -1).astype(np.float32)
+    return np.where(where, np.tanh(margin / (level or 1.0)), -1).astype(np.float32)
 
 
 def _filled(field: Float32Array, where: BoolArray) -> Float32Array:

@@ -36,7 +36,7 @@ class Evidence:
 
     @classmethod
     def of(cls, state: TargetState, grid: Grid) -> Evidence:
-        prompts = [prompt for prompt in state.prompts if not isinstance(prompt, MaskPrompt)]
+        prompts = prompts_on(grid, state)
         nothing = np.zeros((0, 3), dtype=np.int64)
         said = tuple((_marked(prompt, grid), prompt.sign == "+") for prompt in prompts)
         earlier, (newest, newest_is_positive) = said, (nothing, True)
@@ -51,7 +51,7 @@ class Evidence:
         bounds = mask_bounds or Extent((0, 0, 0), (0, 0, 0))
         if len(positive):
             bounds = box_around(positive).union(bounds)
-        limit = _limit_of(state.prompts, grid)
+        limit = _limit_of(prompts, grid)
         if limit is not None:
             bounds = limit.union(bounds)
         return cls(positive, negative, newest, newest_is_positive, limit, bounds, said)
@@ -98,8 +98,9 @@ class Evidence:
             extent = roi.source_extent(found.padded(1))
         if state.mask is not None and (bounds := state.mask.bounds()) is not None:
             extent = bounds.intersection(roi.extent).union(extent)
-        if self.said:
-            extent = box_around(np.concatenate([voxels for voxels, _ in self.said])).union(extent)
+        said = [voxels for voxels, _ in self.said if len(voxels)]  # at the image's edge one may mark nothing
+        if said:
+            extent = box_around(np.concatenate(said)).union(extent)
         mask = np.zeros(extent.shape_kji, dtype=bool)
         if state.mask is not None:
             mask = state.mask.read(extent)
@@ -171,6 +172,12 @@ def follows(mask: BitMask, voxels_kji: IntArray, value: bool) -> bool:
     return bool((mask.read(box)[tuple((voxels_kji - box.start_kji).T)] == value).all())
 
 
+def prompts_on(grid: Grid, state: TargetState) -> list[Prompt]:
+    """Return the prompts that speak of voxels of `grid`; a box thinner than a slice is a 2D box there."""
+    placed = (prompt for prompt in state.prompts if not isinstance(prompt, MaskPrompt))
+    return [prompt.flattened(grid) if isinstance(prompt, Box) else prompt for prompt in placed]
+
+
 def box_around(voxels_kji: IntArray) -> Extent:
     """Return the smallest box that holds `voxels_kji` : (n, 3), at least one."""
     return Extent(_ints(voxels_kji.min(axis=0)), _ints(voxels_kji.max(axis=0) + 1))
@@ -195,7 +202,7 @@ def _core(mask_kji: BoolArray, grid: Grid) -> IntArray:
     return np.argwhere(depth >= 0.7 * depth.max())
 
 
-def _limit_of(prompts: tuple[Prompt, ...], grid: Grid) -> Extent | None:
+def _limit_of(prompts: Sequence[Prompt], grid: Grid) -> Extent | None:
     """Return the box around all positive boxes; a 2D box limits an image of one slice only."""
     limit: Extent | None = None
     for prompt in prompts:

@@ -120,7 +120,7 @@ def _package() -> Any:
     """Import the package's session, which prints much; that goes to the log instead."""
     try:
         modules = [importlib.import_module(f"nnInteractive.{name}") for name in _PRINTING]
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise ModuleNotFoundError(
             f"nnInteractive is not installed here ({error.name} is missing): pip install nninteractive",
             name="nninteractive",
@@ -187,7 +187,7 @@ def _checked(folder: Path) -> TorchFile:
 
 def _check_plans(plans: Path) -> None:
     try:
-        configurations = json.loads(plans.read_text(encoding="utf-8"))["configurations"].values()
+        configurations = json.loads(plans.read_text(encoding="utf-8-sig"))["configurations"].values()
         architectures = [each["architecture"] for each in configurations if "architecture" in each]
         for architecture in architectures:
             kwargs = architecture["arch_kwargs"]

@@ -124,6 +124,7 @@ class Interaction:
 
 
 def _of_box(box: Box, grid: Grid, takes_3d_boxes: bool) -> Interaction:
+    box = box.flattened(grid)
     marked, note = _marked(box, grid), ""
     if 1 not in marked.extent.shape_kji and not box.is_planar:
         if takes_3d_boxes:
@@ -135,7 +136,7 @@ def _of_box(box: Box, grid: Grid, takes_3d_boxes: bool) -> Interaction:
 
 def _middle_slice(box: Box, grid: Grid) -> Box:
     """Return the 2D box in the middle of a 3D one, across its side nearest to the axis with the largest voxels."""
-    spacing = np.round(grid.spacing_mm, 3)
+    spacing = np.round(grid.spacing_mm / grid.spacing_mm.max(), 3)
     across = 2 - int(np.argmax(spacing[::-1]))  # of equal ones the last, which runs towards Superior
     side = int(np.abs(np.array(box.axes) @ grid.directions[:, across]).argmax())
     x, y, z = (0.0 if n == side else length for n, length in enumerate(box.size_mm))

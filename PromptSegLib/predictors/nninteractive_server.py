@@ -12,14 +12,21 @@ from contextlib import contextmanager
 from typing import Any
 
 from PromptSegLib.cancel import CancelToken, Progress
-from PromptSegLib.errors import PredictionError
+from PromptSegLib.errors import PredictionError, PromptSegError
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.predictors.nninteractive import CITATION, PROMPTS, WEIGHTS_LICENSE
 from PromptSegLib.predictors.nninteractive_image import OrientedImage
 from PromptSegLib.predictors.nninteractive_prompts import OfficialSession
 from PromptSegLib.predictors.nninteractive_steps import SteppingSession
 from PromptSegLib.predictors.server_access import KEY_VARIABLE, ServerAccess
+from PromptSegLib.predictors.server_guard import guarded
 from PromptSegLib.volume import Image
+
+_NO_ANSWER = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError, MemoryError)
+"""What the client raises for an answer that it does not expect, beside httpx's errors."""
+
+_SHOWN, _READ = 500, 5000  # Characters of what a server says that are shown, and looked at for the key.
+_MOST_CAUSES = 20
 
 
 class NnInteractiveServer:
@@ -89,7 +96,7 @@ class _Connection:
     def opened(self) -> OfficialSession:
         """Return a new session of the server's."""
         self.close()
-        client = _client().nnInteractiveRemoteInferenceSession
+        client: Any = guarded(_client().nnInteractiveRemoteInferenceSession)
         self._session = client.__new__(client)
         try:
             self._session.__init__(self.access.address, self.access.api_key, read_timeout=self._timeout_s)
@@ -99,7 +106,7 @@ class _Connection:
             if connection is not None:
                 connection.close()
             raise
-        self._license = self._session.license or ""
+        self._license = str(self._session.license or "")
         session: OfficialSession = self._session
         return session
 
@@ -111,7 +118,7 @@ class _Connection:
 
     def described(self, prediction: Prediction) -> Prediction:
         """Add the license of the server's model to the first answer, where it is not the published one's."""
-        license_text, self._license = self._license, ""
+        license_text, self._license = self.access.without_key(self._license[:_READ])[:_SHOWN], ""
         if not license_text or license_text == WEIGHTS_LICENSE:
             return prediction
         stated = "not stated" if "MISSING" in license_text else license_text
@@ -126,18 +133,36 @@ class _Connection:
 
         try:
             yield
+        except PromptSegError:
+            raise
         except httpx.HTTPStatusError as error:
             if error.response.status_code in (401, 403):
-                raise PredictionError(f"{address} wants a key, or another one: set {KEY_VARIABLE}") from error
-            raise PredictionError(f"{address} answered {error}: {error.response.text[:200]}") from error
+                raise self._told(f"{address} wants a key, or another one: set {KEY_VARIABLE}", error) from error
+            raise self._told(f"{address} answered {error}: {error.response.text}", error) from error
         except httpx.ConnectError as error:
-            raise PredictionError(
-                f"expected an nnInteractive server at {address}, got none ({error}); start one: nninteractive-server"
-            ) from error
+            what = f"expected an nnInteractive server at {address}, got none ({error}); start one: nninteractive-server"
+            raise self._told(what, error) from error
         except httpx.HTTPError as error:
-            raise PredictionError(f"{address} did not answer: {type(error).__name__} {error}") from error
+            raise self._told(f"{address} did not answer: {type(error).__name__} {error}", error) from error
         except (client.ServerAtCapacityError, client.SessionExpiredError) as error:
-            raise PredictionError(f"{address} takes no further user now: {error}") from error
+            raise self._told(f"{address} takes no further user now: {error}", error) from error
+        except _NO_ANSWER as error:
+            what = (
+                f"expected an answer of nnInteractive from {address}, got what is none: {type(error).__name__} {error}"
+            )
+            raise self._told(what, error) from error
+
+    def _told(self, what: str, error: BaseException) -> PredictionError:
+        """Return the error that is shown: the server's words, shortened, and never the key that it was sent."""
+        # Whoever shows an error shows its causes, too: they must not say it either.
+        cause: BaseException | None = error
+        for _ in range(_MOST_CAUSES):
+            if cause is None:
+                break
+            if (text := self.access.without_key(str(cause)[:_READ])) != str(cause):
+                cause.args = (text,)
+            cause = cause.__cause__ or cause.__context__
+        return PredictionError(self.access.without_key(what[:_READ])[:_SHOWN])
 
     def close(self) -> None:
         """End the session, so that others can have its place on the server."""
@@ -149,7 +174,7 @@ class _Connection:
 def _client() -> Any:
     try:
         from nnInteractive.inference import remote
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise ModuleNotFoundError(
             f"nnInteractive's client is not installed here ({error.name} is missing): pip install nninteractive-client",
             name="nninteractive-client",

@@ -14,8 +14,8 @@ from PromptSegLib.imaging.rasterize import rasterize
 from PromptSegLib.imaging.roi import Float32Array, Roi
 from PromptSegLib.imaging.windowing import window_of_tissue
 from PromptSegLib.predictors.base import TargetState
-from PromptSegLib.predictors.evidence import Evidence
-from PromptSegLib.prompts import Box, MaskPrompt
+from PromptSegLib.predictors.evidence import Evidence, prompts_on
+from PromptSegLib.prompts import Box
 from PromptSegLib.view import Window
 from PromptSegLib.volume import Volume
 
@@ -23,6 +23,7 @@ from PromptSegLib.volume import Volume
 _BLACK, _WHITE = 0.3, 99.7
 # Working voxels between a flat box in a volume and what is said to be outside: clicks reach 2.5 around them.
 _BESIDE = 3
+_LAST_BITS = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ def prompt_maps(
 ) -> PromptMaps:
     """Return what there is of `volume` and of the prompts in `roi`. is_ct: whether its values are HU."""
     positive, negative, box = np.zeros((3, *roi.shape_kji), dtype=np.float32)
-    prompts = [prompt for prompt in state.prompts if not isinstance(prompt, MaskPrompt)]
+    prompts = prompts_on(roi.source, state)
     meant = np.zeros(roi.shape_kji, dtype=bool)
     for prompt, (voxels, value) in zip(prompts, evidence.said, strict=True):
         marked = roi.mark(voxels)
@@ -93,7 +94,9 @@ def _scaled(values: Float32Array, meant: BoolArray, window: Window | None, is_ct
                 low, high = max(low, tissue.low), min(high, tissue.high)
     else:
         low, high = window.low, window.high
-    scaled: Float32Array = np.clip((values - low) / max(high - low, 1e-6), 0, 1, dtype=np.float32)
+    # Less than that are the last bits of float32, of what does not differ.
+    least = _LAST_BITS * max(abs(low), abs(high)) if window is None else 0.0
+    scaled: Float32Array = np.clip((values - low) / (max(high - low, least) or 1.0), 0, 1, dtype=np.float32)
     return scaled
 
 

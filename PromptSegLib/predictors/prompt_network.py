@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from PromptSegLib.devices import torch_works
 from PromptSegLib.errors import WeightsError
 from PromptSegLib.networks.prompt_unet_numpy import NumpyPromptUNet
 from PromptSegLib.predictors.prompt_maps import PromptMaps
@@ -48,9 +49,7 @@ def load_network(dims: int, device: str = "auto", path: Path | None = None) -> P
     if configuration["dims"] != dims:
         raise WeightsError(f"expected weights for {dims}D in {path}, got {configuration['dims']}D")
     widths, side = configuration["widths"], int(configuration["sizes"][-1])
-    try:
-        import torch  # noqa: F401 - whether it works here
-    except (ImportError, OSError):  # not here, or its libraries cannot be loaded
+    if not torch_works():
         return NumpyPromptNetwork(NumpyPromptUNet(dims, widths, weights), side, 2 ** len(widths))
     from PromptSegLib.predictors.prompt_network_torch import TorchPromptNetwork
 

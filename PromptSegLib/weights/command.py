@@ -13,6 +13,7 @@ from typing import Any
 from PromptSegLib.errors import WeightsError
 from PromptSegLib.weights.catalogue import Checkpoint
 from PromptSegLib.weights.consent import Question
+from PromptSegLib.weights.disk_errors import plain_errors
 from PromptSegLib.weights.instructions import megabytes
 from PromptSegLib.weights.store import Status, WeightsStore
 
@@ -63,16 +64,17 @@ def _add_consent(parser: argparse.ArgumentParser) -> None:
 
 def _run(work: Callable[[WeightsStore, argparse.Namespace], int], arguments: argparse.Namespace) -> int:
     """Do an action; what went wrong goes to standard error, with the exit status that fits."""
-    store = WeightsStore(arguments.folder)
     asked = getattr(arguments, "names", None)
     names = [asked] if isinstance(asked, str) else [*(asked or []), *filter(None, [getattr(arguments, "name", None)])]
     try:
+        store = WeightsStore(arguments.folder)
         for name in names:
             store.checkpoint(name)
     except WeightsError as error:
         return _complain(error, BAD_INPUT)
     try:
-        return work(store, arguments)
+        with plain_errors():
+            return work(store, arguments)
     except WeightsError as error:
         return _complain(error, FAILED)
     except KeyboardInterrupt:

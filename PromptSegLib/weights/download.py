@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +17,10 @@ from PromptSegLib.weights.partfile import ByteProgress, PartFile, WrongContentEr
 from PromptSegLib.weights.transfer import Transfer, TransferError
 
 _SYNC_BYTES = 32 << 20  # how much a power cut may cost where no hash could tell its damage
-_WORTH_BYTES = 1 << 20  # an attempt that got this much counts as progress: the count of failures starts again
+_WORTH_BYTES = 1 << 20  # an attempt that got so much farther than all before is progress: failures count anew
+_LONGEST_NOTE = 1 << 16
+_LONGEST_NUMBER = 18  # digits of a size in bytes
+_MOST_UNKNOWN = 0.5  # of the free disk, for a file whose size nobody tells
 
 
 def download(
@@ -28,6 +32,7 @@ def download(
     progress: ByteProgress | None = None,
     cancel: CancelToken | None = None,
     timeout_s: float = 30.0,
+    about_bytes: int | None = None,
     attempts: int = 4,
     pause_s: float = 0.5,
 ) -> str:
@@ -40,7 +45,8 @@ def download(
         progress: called with the bytes got and the bytes in all (None when the server does not tell).
         cancel: ends the download within about 0.1 s.
         timeout_s: longest silence of a server.
-        attempts: how often in a row one address may fail for a passing reason.
+        about_bytes: roughly its size, where it is not known: twice that is the most that is taken.
+        attempts: how often in a row one address may fail for a passing reason without bringing more than before.
         pause_s: wait before the second attempt, doubled for each further one.
 
     Raises:
@@ -49,7 +55,7 @@ def download(
     """
     failures = []
     for url in urls:
-        attempt = _Download(url, target, expected_bytes, expected_sha256, progress, cancel, timeout_s)
+        attempt = _Download(url, target, expected_bytes, expected_sha256, progress, cancel, timeout_s, about_bytes)
         try:
             return attempt.persist(attempts, pause_s)
         except TransferError as error:
@@ -69,9 +75,11 @@ class _Note:
 
     @classmethod
     def read(cls, path: Path) -> _Note | None:
-        with suppress(OSError, ValueError, TypeError):
-            note = cls(**json.loads(path.read_text(encoding="utf-8")))
-            if isinstance(note.synced_bytes, int):
+        with suppress(OSError, ValueError, TypeError, RecursionError):
+            with path.open("rb") as file:
+                note = cls(**json.loads(file.read(_LONGEST_NOTE)))
+            is_sized = type(note.synced_bytes) is int and note.synced_bytes >= 0
+            if is_sized and isinstance(note.url, str) and isinstance(note.validator, str | None):
                 return note
         return None
 
@@ -87,12 +95,14 @@ class _Download:
     progress: ByteProgress | None
     cancel: CancelToken | None
     timeout_s: float
+    about_bytes: int | None = None
 
     def __post_init__(self) -> None:
         self.part = PartFile(self.target)
         self.note_path = self.target.with_name(self.target.name + ".part.json")
         self.pieces = 0  # how many answers and leftovers the part file is made of
         self.second_chance = True
+        self.farthest = 0  # bytes of the longest part so far: a server that begins anew each time is no progress
 
     def persist(self, attempts: int, pause_s: float) -> str:
         """Try until the file is whole; each cut goes on where it was."""
@@ -100,12 +110,12 @@ class _Download:
         while True:
             if not self.part.is_open:
                 self._open_part()
-            before = self.part.size
+            self.farthest = max(self.farthest, self.part.size)
             try:
                 self._receive()
                 return self._finish()
             except TransferError as error:
-                failed = 1 if self.part.size - before >= _WORTH_BYTES else failed + 1
+                failed = 1 if self.part.size - self.farthest >= _WORTH_BYTES else failed + 1
                 if not error.again or failed >= attempts:
                     raise
             self._wait(pause_s * 2 ** (failed - 1))
@@ -116,7 +126,10 @@ class _Download:
         With a known hash everything may be kept: the hash decides in the end. Without one, only what a
         validator ties to the same version of the file and what is surely on the disk.
         """
-        have = self.part.path.stat().st_size if self.part.path.exists() else 0
+        try:
+            have = self.part.path.stat().st_size
+        except OSError:
+            have = 0
         if self.expected_sha256 is None:
             note = _Note.read(self.note_path)
             have = min(have, note.synced_bytes) if note is not None and self._known_validator() else 0
@@ -175,11 +188,16 @@ class _Download:
     def _append(self, answer: Transfer, total: int | None) -> None:
         """Write what comes until it ends; `total` is the size of the whole file."""
         self._write_note(answer.headers)
-        unsynced = 0
+        unsynced, most = 0, self._most_bytes() if total is None else total
         try:
             for chunk in answer:
                 self.part.write(chunk)
-                if total is not None and self.part.size > total:
+                if self.part.size > most:
+                    self.part.discard()
+                    if total is None:
+                        raise TransferError(
+                            f"it does not end: stopped at {most:,} bytes, before the disk is full", False
+                        )
                     raise TransferError(f"expected {total} bytes, the server sends more", again=False)
                 unsynced += len(chunk)
                 if unsynced >= _SYNC_BYTES:
@@ -192,16 +210,26 @@ class _Download:
         if total is not None and self.part.size < total:
             raise TransferError(f"the connection ended at byte {self.part.size} of {total}", again=True)
 
+    def _most_bytes(self) -> int:
+        """What is taken of a file whose size nobody tells: a server that never ends must not fill the disk."""
+        if self.about_bytes is not None:
+            return 2 * self.about_bytes
+        return self.part.size + int(_MOST_UNKNOWN * shutil.disk_usage(self.target.parent).free)
+
     def _finish(self) -> str:
         try:
             sha256 = self.part.finish(self.expected_bytes, self.expected_sha256)
         except WrongContentError as error:
             # A damaged beginning may be to blame: what came in pieces gets one more chance, from byte 0.
-            self.note_path.unlink(missing_ok=True)
+            self._drop_note()
             again, self.second_chance = self.pieces > 1 and self.second_chance, False
             raise TransferError(str(error), again) from error
-        self.note_path.unlink(missing_ok=True)
+        self._drop_note()
         return sha256
+
+    def _drop_note(self) -> None:
+        with suppress(OSError):
+            self.note_path.unlink(missing_ok=True)
 
     def _write_note(self, headers: Mapping[str, str]) -> None:
         """Say what is on the disk; where that fails, a later call just starts from the first byte."""
@@ -233,12 +261,18 @@ def _validator(headers: Mapping[str, str]) -> str | None:
 
 
 def _integer(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
+    """A size that a server states, None without one. Raises TransferError for one that no file has."""
+    if text is None or not (text.isascii() and text.isdecimal()):
+        return None
+    if len(text.lstrip("0")) > _LONGEST_NUMBER:
+        raise TransferError(f"the server states a size of {len(text)} digits", again=False)
+    return int(text)
 
 
 def _content_range(text: str) -> tuple[int, int | None]:
     """(start, total) of a Content-Range header; total is None for `*`."""
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", text.strip())
-    if match is None:
-        raise TransferError(f"the server sent a part without saying which ({text!r})", again=False)
-    return int(match[1]), _integer(match[2])
+    match = re.fullmatch(r"bytes ([0-9]+)-[0-9]+/([0-9]+|\*)", text.strip())
+    start = _integer(match[1]) if match else None
+    if match is None or start is None:
+        raise TransferError(f"the server sent a part without saying which ({text[:80]!r})", again=False)
+    return start, _integer(match[2])

@@ -24,8 +24,19 @@ ITEM_BYTES = {
 }  # fmt: skip
 """Bytes of one element, by torch's name of the type."""
 
-_DAMAGE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, EOFError, struct.error)
+_DAMAGE = (
+    *(ValueError, TypeError, LookupError, AttributeError, OverflowError, EOFError, RecursionError),
+    struct.error,
+)
 """What decoding random bytes can raise."""
+
+_MOST_STEPS = 1_000_000
+"""Opcodes of a file, and entries of what it hands to calls: 4 s and 200 MB. 1,000 tensors take 47,000.
+
+Without it 16 MB of opcodes took a minute and 1.6 GB, and a list that is handed to a call again and again for ever.
+"""
+
+_LONGEST_KEY = 1000
 
 _STORAGE_TYPES = {
     "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16",
@@ -94,19 +105,25 @@ class _Global:
 
 
 class LimitedStream:
-    """A file of which at most `limit` bytes can be read: no length claimed in it can fill the memory."""
+    """A file of which at most `limit` bytes can be read: no length claimed in it can fill the memory.
+
+    Counts the steps that all its pickles take, too. Without `tell`: decoding would ask for it at each opcode.
+    """
 
     def __init__(self, file: IO[bytes], limit: int) -> None:
-        self._file, self._left = file, limit
+        self._file, self._left, self._steps_left = file, limit, _MOST_STEPS
+
+    def spend(self, steps: int) -> None:
+        """Count work; refuse a file that makes more of it than any checkpoint does."""
+        self._steps_left -= steps
+        if self._steps_left < 0:
+            raise ValueError(f"it takes more than {_MOST_STEPS:,} steps to read, which no checkpoint needs")
 
     def read(self, size: int) -> bytes:
         return self._taken(self._file.read(self._allowed(size)))
 
     def readline(self) -> bytes:
         return self._taken(self._file.readline(self._left))
-
-    def tell(self) -> int:
-        return self._file.tell()
 
     def _allowed(self, size: int) -> int:
         if size > self._left:
@@ -128,7 +145,7 @@ def load_inert(stream: LimitedStream, storages: set[StorageRef] | None = None) -
         WeightsError: damaged, or it names something that no checkpoint needs; nothing was executed.
     """
     try:
-        return _Machine(set() if storages is None else storages).run(stream)
+        return _Machine(stream, set() if storages is None else storages).run()
     except _DAMAGE as error:
         raise WeightsError(f"its pickle is damaged ({type(error).__name__}: {error})") from error
 
@@ -136,14 +153,24 @@ def load_inert(stream: LimitedStream, storages: set[StorageRef] | None = None) -
 class _Machine:
     """The pickle machine: a stack, the stacks below its marks, and a memo."""
 
-    def __init__(self, storages: set[StorageRef]) -> None:
+    def __init__(self, stream: LimitedStream, storages: set[StorageRef]) -> None:
+        self.stream = stream
         self.storages = storages
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self, stream: LimitedStream) -> Any:
-        for opcode, argument, _ in pickletools.genops(stream):  # type: ignore[arg-type]
+    def call(self, function: Any, arguments: Any) -> Any:
+        """What a file wants called, see `_call`; costs what it is given."""
+        if isinstance(arguments, tuple):
+            self.stream.spend(
+                len(arguments) + sum(len(each) for each in arguments if isinstance(each, list | tuple | dict))
+            )
+        return _call(function, arguments)
+
+    def run(self) -> Any:
+        for opcode, argument, _ in pickletools.genops(self.stream):  # type: ignore[arg-type]
+            self.stream.spend(1)
             if opcode.name == "STOP":
                 return self.stack.pop()
             if opcode.name in _PUSH:
@@ -220,7 +247,7 @@ class _Machine:
 
     def reduce(self, _: object) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        self.stack.append(_call(function, arguments))
+        self.stack.append(self.call(function, arguments))
 
     def new_with_keywords(self, _: object) -> None:
         self.stack.pop()
@@ -229,17 +256,19 @@ class _Machine:
     def instance(self, words: str) -> None:
         arguments = self.marked()
         self.find(words)
-        self.stack.append(_call(self.stack.pop(), tuple(arguments)))
+        self.stack.append(self.call(self.stack.pop(), tuple(arguments)))
 
     def make_object(self, _: object) -> None:
         function, *arguments = self.marked()
-        self.stack.append(_call(function, tuple(arguments)))
+        self.stack.append(self.call(function, tuple(arguments)))
 
     def build(self, _: object) -> None:
         self.stack.pop()  # attributes: no description here has any, and they could replace its methods
 
     def persistent(self, _: object) -> None:
-        described = _storage(self.stack.pop())
+        identity = self.stack.pop()
+        self.stream.spend(len(identity) if isinstance(identity, tuple) else 0)
+        described = _storage(identity)
         if isinstance(described, StorageRef):
             self.storages.add(described)
         self.stack.append(described)
@@ -322,8 +351,17 @@ def _call(function: Any, arguments: Any) -> Any:
 
 
 def _pairs(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
-    """Entries whose key is a plain value (a deeply nested key could exhaust the stack when it is hashed)."""
-    return {key: value for key, value in pairs if isinstance(key, str | int | float | bytes | None)}
+    """Entries whose key is a short plain value.
+
+    A deeply nested key could exhaust the stack when it is hashed; a number of megabytes is hashed at each use.
+    """
+    return {key: value for key, value in pairs if _is_plain(key)}
+
+
+def _is_plain(key: Any) -> bool:
+    if isinstance(key, str | bytes):
+        return len(key) <= _LONGEST_KEY
+    return key is None or isinstance(key, float) or (isinstance(key, int) and key.bit_length() <= 64)
 
 
 def _dict(flat: list[Any]) -> dict[Any, Any]:

@@ -50,12 +50,7 @@ def file_lock(path: Path, cancel: CancelToken | None = None) -> Iterator[None]:
         Cancelled: while waiting.
         WeightsError: the folder cannot be written, or its file system knows no locks.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
-    except OSError as error:
-        raise WeightsError(f"cannot write in {path.parent}: {error.strerror}") from error
-    with file:
+    with _opened(path) as file:
         while not _locked(file, path):
             if cancel is not None and cancel.cancelled:
                 raise Cancelled("cancelled while another process was busy with the same weights")
@@ -64,6 +59,26 @@ def file_lock(path: Path, cancel: CancelToken | None = None) -> Iterator[None]:
             yield
         finally:
             _unlock(file)
+
+
+@contextmanager
+def free_lock(path: Path) -> Iterator[bool]:
+    """Hold the lock of `path` if nobody else does; yields whether that is so. Raises WeightsError as `file_lock`."""
+    with _opened(path) as file:
+        is_mine = _locked(file, path)
+        try:
+            yield is_mine
+        finally:
+            if is_mine:
+                _unlock(file)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
+    except OSError as error:
+        raise WeightsError(f"cannot write in {path.parent}: {error.strerror}") from error
 
 
 def _locked(file: IO[bytes], path: Path) -> bool:

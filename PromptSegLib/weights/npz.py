@@ -11,23 +11,26 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from PromptSegLib.archives import SMALL_BYTES, ArchiveError, check_sizes, opened_zip
 from PromptSegLib.errors import WeightsError
 
 _DAMAGE = (
-    *(OSError, ValueError, EOFError, LookupError, RuntimeError, SyntaxError),
+    *(OSError, ValueError, TypeError, EOFError, LookupError, ArithmeticError, RuntimeError, SyntaxError, MemoryError),
     *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )
-"""What zipfile and numpy raise for damaged files."""
+"""What zipfile and numpy raise for damaged files; MemoryError: of a header whose brackets are nested too deeply."""
 
-_MOST_COMPRESSED = 50  # deflate shrinks weights to no less than a third; a bomb reaches 1000
+# Deflate shrinks weights to no less than a third; a bomb reaches 1000, and with 50 a file of 26 MB took 1.1 GB.
+_MOST_COMPRESSED, _MOST_COMPRESSED_LARGE = 50, 8
+_LARGE_BYTES = 64 << 20
 
 
 def is_npz(path: Path) -> bool:
     """Whether the file is a zip archive of .npy files and nothing else."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, opened_zip(file) as archive:
             names = archive.namelist()
-    except _DAMAGE:
+    except (ArchiveError, OSError):
         return False
     return bool(names) and all(name.endswith(".npy") for name in names)
 
@@ -39,14 +42,13 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         WeightsError: damaged, holds objects, or claims more than its size allows.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        size = path.stat().st_size
+        with path.open("rb") as file, opened_zip(file) as archive:
             members = archive.infolist()
-            claimed, size = sum(member.file_size for member in members), path.stat().st_size
-            if claimed > _MOST_COMPRESSED * size:
-                raise WeightsError(f"{path}: its arrays claim {claimed:,} bytes, the file has {size:,}")
+            claimed = check_sizes(members, size, max(_MOST_COMPRESSED_LARGE * size, SMALL_BYTES))
+            if claimed > (_MOST_COMPRESSED if claimed <= _LARGE_BYTES else _MOST_COMPRESSED_LARGE) * size:
+                raise ValueError(f"its arrays claim {claimed:,} bytes, the file has {size:,}")
             return {member.filename.removesuffix(".npy"): _array(archive, member) for member in members}
-    except WeightsError:
-        raise
     except _DAMAGE as error:
         raise WeightsError(f"{path} is no .npz file of plain arrays: {error}") from error
 

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -82,7 +82,13 @@ class PartFile:
             os.fsync(self._file.fileno())
 
     def finish(self, expected_bytes: int | None = None, expected_sha256: str | None = None) -> str:
-        """Check, bring to the disk, give the final name; the SHA-256 in hexadecimal.
+        """Check, bring to the disk, give the final name; the SHA-256 in hexadecimal. Raises as `seal` and `put`."""
+        sha256 = self.seal(expected_bytes, expected_sha256)
+        self.put()
+        return sha256
+
+    def seal(self, expected_bytes: int | None = None, expected_sha256: str | None = None) -> str:
+        """Check and bring to the disk, still under the part's name; the SHA-256 in hexadecimal.
 
         Raises:
             WrongContentError: size or hash differ from what is expected; nothing is kept.
@@ -99,12 +105,19 @@ class PartFile:
         try:
             self.sync()
             self.close()
+        except OSError as error:
+            self.discard()
+            raise self._write_error(error) from error
+        return sha256
+
+    def put(self) -> None:
+        """Give what was sealed its final name. Raises WeightsError; nothing is kept."""
+        try:
             os.replace(self.path, self.target)
             _sync_folder(self.target.parent)
         except OSError as error:
             self.discard()
             raise self._write_error(error) from error
-        return sha256
 
     def close(self) -> None:
         """Let go of the file; what it holds can be resumed."""
@@ -116,7 +129,8 @@ class PartFile:
         """Take back what was written."""
         self.close()
         self.size = 0
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that was closed meanwhile: the reason for discarding is what is told
+            self.path.unlink(missing_ok=True)
 
     def _count(self, chunk: bytes | memoryview) -> None:
         self._digest.update(chunk)
@@ -131,15 +145,15 @@ class PartFile:
         return WeightsError(f"cannot write {self.target}: {error.strerror or error}")
 
 
-def copy_checked(
+def stage_copy(
     source: Path,
     target: Path,
     expected_bytes: int | None,
     expected_sha256: str | None,
     progress: ByteProgress | None = None,
     cancel: CancelToken | None = None,
-) -> str:
-    """Copy `source` to `target` all or nothing, checking size and hash; the SHA-256 in hexadecimal."""
+) -> tuple[PartFile, str]:
+    """Copy `source` beside `target`, checking size and hash; the sealed part, to be put there, and its SHA-256."""
     part = PartFile(target)
     try:
         with source.open("rb") as file:
@@ -148,15 +162,47 @@ def copy_checked(
                 raise WrongContentError(f"{source}: expected {expected_bytes} bytes, got {total}")
             require_room(target.parent, total, target.name)
             part.open()
-            while chunk := file.read(CHUNK_BYTES):
+            # No more than it had at the start: a device or a file that grows has no end.
+            while chunk := file.read(min(CHUNK_BYTES, total - part.size)):
                 _stop_if(cancel)
                 part.write(chunk)
                 if progress is not None:
                     progress(part.size, total)
-        return part.finish(total, expected_sha256)
-    finally:
-        part.close()
-        part.path.unlink(missing_ok=True)
+        return part, part.seal(total, expected_sha256)
+    except BaseException:
+        part.discard()
+        raise
+
+
+def put_all(parts: Sequence[PartFile]) -> None:
+    """Give sealed parts their names, all or none: where one is refused, the files that were there come back.
+
+    Raises WeightsError.
+    """
+    before: list[tuple[Path, Path | None]] = []
+    try:
+        for part in parts:
+            kept = part.target.with_name(part.target.name + ".before")
+            try:
+                os.replace(part.target, kept)
+            except FileNotFoundError:
+                before.append((part.target, None))
+            else:
+                before.append((part.target, kept))
+            part.put()
+    except OSError:  # WeightsError is one
+        for target, earlier in reversed(before):
+            with suppress(OSError):
+                if earlier is None:
+                    target.unlink(missing_ok=True)
+                else:
+                    os.replace(earlier, target)
+        for part in parts:
+            part.discard()
+        raise
+    for _, earlier in before:
+        if earlier is not None:
+            earlier.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path, cancel: CancelToken | None = None) -> str:
@@ -178,9 +224,12 @@ def require_room(folder: Path, needed_bytes: int, what: str) -> None:
     Raises:
         WeightsError: there is less room; says how much there is.
     """
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
+    try:
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise WeightsError(f"cannot write in {folder}: {error.strerror or error}") from error
     if free < needed_bytes:
         raise WeightsError(f"{what} needs {needed_bytes:,} bytes, but the disk of {folder} has {free:,} left")
 

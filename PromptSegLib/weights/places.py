@@ -8,13 +8,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from PromptSegLib.errors import WeightsError
 from PromptSegLib.weights.catalogue import Checkpoint, WeightFile
 
 OFFLINE_VARIABLE = "PROMPTSEG_WEIGHTS_DIR"
 
 
 def default_folder() -> Path:
-    """Where this platform keeps what can be fetched again."""
+    """Where this platform keeps what can be fetched again. Raises WeightsError where nobody is at home."""
+    try:
+        return _cache_folder()
+    except RuntimeError as error:
+        raise WeightsError(f"no folder for weights is known ({error}): name one") from error
+
+
+def _cache_folder() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "PromptSeg" / "weights"
     if sys.platform == "darwin":
@@ -62,6 +70,6 @@ class Places:
         """What the checkpoint takes in the store's own folder, with everything beside it."""
         total = 0
         for path in (self.folder / checkpoint.name).rglob("*"):
-            with suppress(FileNotFoundError):  # a download that ends just now renames its file
+            with suppress(OSError):  # a download that ends just now renames its file; a folder may be closed
                 total += path.stat().st_size if path.is_file() else 0
         return total

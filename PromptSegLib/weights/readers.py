@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PromptSegLib.errors import WeightsError
+from PromptSegLib.weights.disk_errors import plain_errors
 from PromptSegLib.weights.layout import Layout
 from PromptSegLib.weights.npz import is_npz, read_npz
 from PromptSegLib.weights.safetensors_copy import read_safetensors
@@ -14,6 +15,7 @@ from PromptSegLib.weights.torchfile import is_torch_file, open_torch_file
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
 _SHOWN = 8  # how many keys of a kind an error message names
 
@@ -30,16 +32,24 @@ def read_state_dict(path: Path | str, layout: Layout | None = None) -> dict[str,
         WeightsError: missing, damaged, malicious, or no state dict where the layout says.
     """
     path, layout = Path(path), layout or Layout()
-    if not path.is_file():
-        raise WeightsError(f"there is no file {path}")
-    if is_npz(path):
-        import torch
+    with plain_errors():
+        if not path.is_file():
+            raise WeightsError(f"there is no file {path}")
+        if is_npz(path):
+            return layout.rename({key: _tensor(key, array, path) for key, array in read_npz(path).items()})
+        if is_torch_file(path):
+            file = open_torch_file(path)
+            return {key: file.tensor(ref) for key, ref in file.state_dict(layout).items()}
+        return layout.rename(read_safetensors(path)[0])
 
-        return layout.rename({key: torch.from_numpy(array) for key, array in read_npz(path).items()})
-    if is_torch_file(path):
-        file = open_torch_file(path)
-        return {key: file.tensor(ref) for key, ref in file.state_dict(layout).items()}
-    return layout.rename(read_safetensors(path)[0])
+
+def _tensor(key: str, array: NDArray[Any], path: Path) -> torch.Tensor:
+    import torch
+
+    try:
+        return torch.from_numpy(array)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path} holds {key!r} of type {array.dtype}, which is no tensor's: {error}") from error
 
 
 def check_state_dict(network_shapes: Mapping[str, Sequence[int]], state_dict: Mapping[str, torch.Tensor]) -> None:

@@ -8,18 +8,20 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from PromptSegLib.cancel import CancelToken, Progress, no_progress
 from PromptSegLib.errors import WeightsError
+from PromptSegLib.packages import is_installed
 from PromptSegLib.weights.catalogue import Checkpoint, WeightFile, load_catalogue
 from PromptSegLib.weights.consent import Consent, Question, is_given
+from PromptSegLib.weights.disk_errors import plain_errors
 from PromptSegLib.weights.download import download
 from PromptSegLib.weights.instructions import doubt, how_to_get, megabytes
+from PromptSegLib.weights.leftovers import sweep
 from PromptSegLib.weights.locks import file_lock
-from PromptSegLib.weights.partfile import ByteProgress, copy_checked, sha256_of
+from PromptSegLib.weights.partfile import ByteProgress, PartFile, put_all, sha256_of, stage_copy
 from PromptSegLib.weights.places import OFFLINE_VARIABLE, Places, default_folder
 from PromptSegLib.weights.readers import read_state_dict
 from PromptSegLib.weights.records import FIRST_USE, Record, write_text_atomically
@@ -71,10 +73,11 @@ class WeightsStore:
         timeout_s: float = 30.0,
     ) -> None:
         offline_folder = offline_folder or os.environ.get(OFFLINE_VARIABLE)
-        self._places = Places(
-            Path(folder).absolute() if folder is not None else default_folder(),
-            Path(offline_folder).absolute() if offline_folder else None,
-        )
+        with plain_errors():  # of a working directory that is gone
+            self._places = Places(
+                Path(folder).absolute() if folder is not None else default_folder(),
+                Path(offline_folder).absolute() if offline_folder else None,
+            )
         self.catalogue = load_catalogue() if catalogue is None else catalogue
         self._timeout_s = timeout_s
 
@@ -100,14 +103,23 @@ class WeightsStore:
             raise WeightsError(f"no weights are called {name!r}; there are {', '.join(self.catalogue)}") from None
 
     def status(self, name: str) -> Status:
-        """How a checkpoint stands; looks at names and sizes, hashes nothing."""
+        """How a checkpoint stands; looks at names and sizes, hashes nothing.
+
+        Missing, too, where a folder cannot be looked into: `path` says why, and a list of models is shown all the same.
+        """
         checkpoint = self.checkpoint(name)
+        try:
+            return self._status(checkpoint)
+        except OSError:
+            return Status(name, "missing", None, 0, None, tuple(file.path for file in checkpoint.files))
+
+    def _status(self, checkpoint: Checkpoint) -> Status:
         missing = tuple(file.path for file in self._places.missing(checkpoint))
         main = checkpoint.file()
         found = self._places.find(checkpoint, main)
         record = Record.read(self._places.record(checkpoint, main))
         return Status(
-            name=name,
+            name=checkpoint.name,
             state="ready" if not missing else "missing" if len(missing) == len(checkpoint.files) else "incomplete",
             place=None if found is None else "store" if found == self._places.here(checkpoint, main) else "offline",
             bytes=self._places.bytes_of(checkpoint),
@@ -115,6 +127,7 @@ class WeightsStore:
             missing=missing,
         )
 
+    @plain_errors()
     def path(self, name: str, file: str | None = None, cancel: CancelToken | None = None) -> Path:
         """A file of a checkpoint (the main one by default), checked.
 
@@ -125,6 +138,7 @@ class WeightsStore:
         wanted = checkpoint.file(file)
         return Path(self._checked(checkpoint, wanted, cancel).path)
 
+    @plain_errors()
     def require(self, name: str) -> None:
         """Do nothing when all files of a checkpoint are here, without reading them.
 
@@ -135,6 +149,7 @@ class WeightsStore:
             for file in self.checkpoint(name).files:
                 self.path(name, file.path)
 
+    @plain_errors()
     def folder_of(self, name: str, cancel: CancelToken | None = None) -> Path:
         """The folder with all files of a checkpoint, checked, for engines that want a folder.
 
@@ -150,6 +165,7 @@ class WeightsStore:
             raise WeightsError(f"the files of {name} lie in different folders: {', '.join(map(str, sorted(roots)))}")
         return roots.pop()
 
+    @plain_errors()
     def get(
         self,
         name: str,
@@ -172,6 +188,7 @@ class WeightsStore:
             raise WeightsError(how_to_get(checkpoint, missing, self.offline_folder))
         if missing:
             self._ask(checkpoint, missing, consent)
+            sweep(self._places, name)
             with file_lock(self._places.lock(name), cancel):
                 missing = self._places.missing(checkpoint)  # another process may have been faster
                 for position, file in enumerate(missing):
@@ -179,6 +196,7 @@ class WeightsStore:
                     self._download(checkpoint, file, report, cancel)
         return self.path(name, cancel=cancel)
 
+    @plain_errors()
     def import_file(
         self,
         name: str,
@@ -204,17 +222,27 @@ class WeightsStore:
         checkpoint = self.checkpoint(name)
         pairs = _matched(checkpoint, Path(source).absolute())
         self._ask(checkpoint, (), consent)
+        sweep(self._places, name)
+        staged: list[tuple[PartFile, str]] = []
         with file_lock(self._places.lock(name), cancel):
-            for position, (file, origin) in enumerate(pairs):
-                expected = None if trust and file.sha256_source == "third-party" else file.sha256
-                target, report = self._places.here(checkpoint, file), _report(progress, file, position, len(pairs))
-                try:
-                    sha256 = copy_checked(origin, target, file.bytes, expected, report, cancel)
-                except OSError as error:
-                    raise WeightsError(f"{origin} is not taken: {error}{doubt(file)}") from error
-                self._remember(checkpoint, file, target, sha256, str(origin))
+            try:
+                for position, (file, origin) in enumerate(pairs):
+                    expected = None if trust and file.sha256_source == "third-party" else file.sha256
+                    target, report = self._places.here(checkpoint, file), _report(progress, file, position, len(pairs))
+                    try:
+                        staged.append(stage_copy(origin, target, file.bytes, expected, report, cancel))
+                    except OSError as error:
+                        raise WeightsError(f"{origin} is not taken: {error}{doubt(file)}") from error
+                put_all([part for part, _ in staged])
+            except BaseException:
+                for part, _ in staged:
+                    part.discard()
+                raise
+            for (file, origin), (part, sha256) in zip(pairs, staged, strict=True):
+                self._remember(checkpoint, file, part.target, sha256, str(origin))
         return self._places.here(checkpoint, pairs[0][0])
 
+    @plain_errors()
     def verify(self, name: str, cancel: CancelToken | None = None) -> Status:
         """Hash every file of a checkpoint again; a damaged safetensors copy is dropped (and made anew when needed).
 
@@ -227,8 +255,10 @@ class WeightsStore:
             copy = self._places.copy(checkpoint, file)
             if copy.exists() and sha256_of(copy, cancel) != record.copy_sha256:
                 copy.unlink()
+        sweep(self._places, name)
         return self.status(name)
 
+    @plain_errors()
     def remove(self, name: str) -> int:
         """Forget a checkpoint: its files in the store, its accepted license, its pinned hashes; the bytes freed."""
         checkpoint = self.checkpoint(name)
@@ -242,14 +272,17 @@ class WeightsStore:
                 raise WeightsError(f"cannot remove {folder}: {error.strerror or error}") from error
         return freed
 
+    @plain_errors()
     def clear(self) -> int:
         """Remove every checkpoint; the bytes freed."""
         return sum(self.remove(name) for name in self.catalogue)
 
+    @plain_errors()
     def total_bytes(self) -> int:
         """What all checkpoints take in the store."""
         return sum(self.status(name).bytes for name in self.catalogue)
 
+    @plain_errors()
     def state_dict(
         self, name: str, file: str | None = None, cancel: CancelToken | None = None
     ) -> dict[str, torch.Tensor]:
@@ -264,16 +297,14 @@ class WeightsStore:
         checkpoint = self.checkpoint(name)
         wanted = checkpoint.file(file)
         record = self._checked(checkpoint, wanted, cancel)
-        if not is_torch_file(Path(record.path)) or find_spec("safetensors") is None:
+        if not is_torch_file(Path(record.path)) or not is_installed("safetensors"):
             return read_state_dict(record.path, wanted.layout)
-        tensors = self._read_copy(checkpoint, wanted, record)
+        tensors = self._read_copy(checkpoint, wanted, record, cancel)
         if tensors is None:
-            with file_lock(self._places.lock(f"{name}.copy"), cancel):
-                tensors = self._read_copy(checkpoint, wanted, record)
-                if tensors is None and self._write_copy(checkpoint, wanted, record, cancel):
-                    tensors = self._read_copy(checkpoint, wanted, record)
+            tensors = self._remade_copy(checkpoint, wanted, record, cancel)
         return read_state_dict(record.path, wanted.layout) if tensors is None else tensors
 
+    @plain_errors()
     def list(self) -> Sequence[Status]:
         """Every checkpoint of the catalogue, in its order."""
         return [self.status(name) for name in self.catalogue]
@@ -322,16 +353,15 @@ class WeightsStore:
         known_by = file.sha256_source if file.sha256_source and sha256 == file.sha256 else FIRST_USE
         record = Record.of(path, sha256, known_by, origin)
         if before is not None and before.sha256 == sha256:
-            record = replace(record, copy_sha256=before.copy_sha256)
+            copied = {name: getattr(before, name) for name in ("copy_sha256", "copy_bytes", "copy_mtime_ns")}
+            record = replace(record, **copied)
         record.write(self._places.record(checkpoint, file))
         return record
 
     def _ask(self, checkpoint: Checkpoint, missing: Sequence[WeightFile], consent: Consent) -> None:
         """Ask what must be asked, and keep the acceptance of a license."""
         accepted = self._places.accepted_license(checkpoint)
-        needed = checkpoint.consent and not (
-            accepted.is_file() and accepted.read_text(encoding="utf-8") == checkpoint.weights_license
-        )
+        needed = checkpoint.consent and not _says(accepted, checkpoint.weights_license)
         question = Question(checkpoint, needed, tuple(file for file in missing if file.sha256 is None))
         if not is_given(consent, question):
             why = [f"the license of its weights ({checkpoint.weights_license}) was not accepted"] if needed else []
@@ -354,6 +384,7 @@ class WeightsStore:
                 progress=report,
                 cancel=cancel,
                 timeout_s=self._timeout_s,
+                about_bytes=file.about_bytes,
             )
         except WeightsError as error:
             advice = how_to_get(checkpoint, [file], self.offline_folder, by_hand=True)
@@ -362,25 +393,51 @@ class WeightsStore:
 
     # ---- the safetensors copy
 
-    def _read_copy(self, checkpoint: Checkpoint, file: WeightFile, record: Record) -> dict[str, torch.Tensor] | None:
-        """The copy's tensors, None when there is none that fits."""
+    def _read_copy(
+        self, checkpoint: Checkpoint, file: WeightFile, record: Record, cancel: CancelToken | None
+    ) -> dict[str, torch.Tensor] | None:
+        """The copy's tensors, checked as a checkpoint's file is; None when there is none that fits."""
         path = self._places.copy(checkpoint, file)
         try:
-            return read_safetensors_copy(path, file.layout, record.sha256) if path.is_file() else None
-        except WeightsError as error:
+            if not path.is_file() or record.copy_sha256 is None:
+                return None
+            if not record.is_about_copy(path):
+                if (sha256 := sha256_of(path, cancel)) != record.copy_sha256:
+                    raise WeightsError(f"expected SHA-256 {record.copy_sha256}, got {sha256}")
+                record.with_copy(path, sha256).write(self._places.record(checkpoint, file))
+            return read_safetensors_copy(path, file.layout, record.sha256)
+        except OSError as error:  # WeightsError is one
             _log.warning("the copy %s is made anew: %s", path, error)
             return None
 
-    def _write_copy(self, checkpoint: Checkpoint, file: WeightFile, record: Record, cancel: CancelToken | None) -> bool:
-        """Make the copy; False when it cannot be written (the checkpoint is then read as it is)."""
-        target = self._places.copy(checkpoint, file)
+    def _remade_copy(
+        self, checkpoint: Checkpoint, file: WeightFile, record: Record, cancel: CancelToken | None
+    ) -> dict[str, torch.Tensor] | None:
+        """The tensors of a new copy, None when none can be kept (the checkpoint is then read as it is)."""
+        target, kept_at = self._places.copy(checkpoint, file), self._places.record(checkpoint, file)
         try:
-            sha256 = write_safetensors_copy(Path(record.path), target, file.layout, record.sha256, cancel)
-        except WeightsError as error:
+            sweep(self._places, checkpoint.name)
+            with file_lock(self._places.lock(f"{checkpoint.name}.copy"), cancel):
+                record = Record.read(kept_at) or record  # another process may have been faster
+                tensors = self._read_copy(checkpoint, file, record, cancel)
+                if tensors is not None:
+                    return tensors
+                sha256 = write_safetensors_copy(Path(record.path), target, file.layout, record.sha256, cancel)
+                record = record.with_copy(target, sha256)
+                record.write(kept_at)
+                return self._read_copy(checkpoint, file, record, cancel)
+        except OSError as error:  # WeightsError is one
             _log.warning("no safetensors copy of %s is kept: %s", record.path, error)
-            return False
-        replace(record, copy_sha256=sha256).write(self._places.record(checkpoint, file))
-        return True
+            return None
+
+
+def _says(path: Path, text: str) -> bool:
+    """Whether a small file holds just that text."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(text.encode()) + 1) == text.encode()
+    except OSError:
+        return False
 
 
 def _matched(checkpoint: Checkpoint, source: Path) -> list[tuple[WeightFile, Path]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from PromptSegLib.archives import opened_zip
 from PromptSegLib.errors import WeightsError
 from PromptSegLib.weights.inert_pickle import ITEM_BYTES, LimitedStream, StorageRef, TensorRef, load_inert
 from PromptSegLib.weights.layout import Layout
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 _PICKLE_LIMIT = 16 << 20  # the pickles of real checkpoints have about 1 MB; only the storages are large
+_DAMAGE = (zipfile.BadZipFile, struct.error, OSError, EOFError, ValueError, NotImplementedError, LookupError)
+"""What opening a damaged file raises; ArchiveError is a ValueError."""
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first object of the format before torch 1.6
 _LEGACY_START = b"\x80\x02\x8a\x0a" + _LEGACY_MAGIC.to_bytes(10, "little")
 _ZIP_START = b"PK\x03\x04"
@@ -57,7 +60,10 @@ class TorchFile:
 
         if ref.storage not in self._read:
             self._read[ref.storage] = self._bytes(ref.storage)
-        numbers = self._read[ref.storage].view(getattr(torch, ref.dtype))
+        numbers = self._read[ref.storage]
+        # Of a type with larger elements than the storage's own, the last one may be there in part.
+        numbers = numbers[: numbers.numel() // ITEM_BYTES[ref.dtype] * ITEM_BYTES[ref.dtype]]
+        numbers = numbers.view(getattr(torch, ref.dtype))
         return numbers.as_strided(ref.shape, ref.stride, ref.offset)
 
     def forget(self) -> None:
@@ -108,14 +114,14 @@ def open_torch_file(path: Path) -> TorchFile:
             return _open_zip(path, file) if zipped else _open_legacy(path, file)
     except WeightsError as error:
         raise WeightsError(f"{path} cannot be used: {error} (nothing in it was executed)") from error
-    except (zipfile.BadZipFile, struct.error, OSError, EOFError, ValueError, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise WeightsError(f"{path} cannot be read: {error}") from error
 
 
 def _open_zip(path: Path, file: IO[bytes]) -> TorchFile:
     """The format since torch 1.6: a zip archive of data.pkl, byteorder, and data/KEY for each storage."""
     size = path.stat().st_size
-    with zipfile.ZipFile(file) as archive:
+    with opened_zip(file) as archive:
         members = archive.infolist()
     pickles = [member for member in members if member.filename.rpartition("/")[2] == "data.pkl"]
     if len(pickles) != 1:

@@ -37,7 +37,7 @@ def test_a_table_and_json(promptseg, data, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--models", "clasical"), "did you mean 'classical'"),
+        (("--models", "clasical", "--no-surfaces"), "did you mean 'classical'"),
         (("--protocols", "clicks,guess"), "got guess"),
         (("--clicks", "0"), "at least 1"),
         (("--models", "classical,classical"), "each once"),

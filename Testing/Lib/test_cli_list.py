@@ -1,9 +1,11 @@
 import os
+import sys
 
 import numpy as np
 import pytest
 from image_files import ijk_to_ras, numbered, write_with_itk
 
+from PromptSegLib.command.case import segment_case
 from PromptSegLib.geometry import Grid
 from PromptSegLib.io import read_volume
 from PromptSegLib.prompt_files import write_prompts
@@ -50,16 +52,18 @@ def test_finished_rows_are_skipped_and_changed_ones_are_done_again(promptseg, ca
 def test_a_row_that_fails_is_named_and_the_others_are_done(promptseg, cases, tmp_path):
     (tmp_path / "b.nrrd").write_text("no image")
     outcome = promptseg("segment", "--list", cases, "--model", "ball")
-    assert outcome.status == 2
+    assert outcome.status == 3
     assert outcome.out.splitlines()[-1] == "2 done, 0 skipped, 1 failed"
     assert outcome.err.startswith(f"promptseg: {cases}, line 3: expected a readable NRRD file")
+    last = outcome.err.splitlines()[-1]
+    assert last.startswith(f"promptseg: failed: line 3, {tmp_path / 'out' / 'b.nii.gz'}: expected a readable NRRD file")
     assert (tmp_path / "out" / "c.nii.gz").exists()
 
 
 def test_the_report_for_machines_tells_what_failed(promptseg, cases, tmp_path):
     (tmp_path / "c.nrrd").unlink()
     outcome = promptseg("segment", "--list", cases, "--model", "ball", "--json")
-    assert outcome.status == 2
+    assert outcome.status == 3
     failed = outcome.json["cases"][2]
     assert (failed["line"], failed["status"]) == (4, "failed")
     assert "there is no such file" in failed["error"]
@@ -105,3 +109,51 @@ def test_a_list_that_would_replace_one_of_its_inputs_is_refused_before_anything_
     assert "other than the inputs" in outcome.err
     assert (tmp_path / "b.nrrd").read_bytes() == before
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the names are wrong on Linux")
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("a.nrrd", "click.json", "n" * 300 + ".nii"),
+        ("n" * 300 + ".nii", "click.json", "out/x.nii"),
+        ("a\0.nrrd", "click.json", "out/x.nii"),
+        ("a.nrrd", "click\0.json", "out/x.nii"),
+        ("a.nrrd", "click.json", "out/\0x.nii"),
+        ("a.nrrd", "click.json", "circle/x.nii"),
+        ("a.nrrd", "click.json", "a.nrrd/x.nii"),
+        ("a.nrrd", "click.json", "/proc/x.nii"),
+        ("a.nrrd", "click.json", "out/x.png"),
+        ("circle", "click.json", "out/x.nii"),
+    ],
+)
+@pytest.mark.parametrize("options", [(), ("--overwrite",)])
+def test_names_that_are_none_end_their_own_row_only(promptseg, cases, tmp_path, row, options):
+    (tmp_path / "circle").symlink_to("circle")
+    write_list(tmp_path, [row, ("b.nrrd", "click.json", "out/b.nii.gz")])
+    outcome = promptseg("segment", "--list", cases, "--model", "ball", *options)
+    assert outcome.status == 3
+    assert outcome.out.splitlines()[-1] == "1 done, 0 skipped, 1 failed"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.nii.gz"]
+    assert all(line.startswith("promptseg: ") for line in outcome.err.splitlines())
+
+
+@pytest.mark.parametrize("error", [KeyError("key"), RuntimeError("of ITK"), MemoryError(), RecursionError("deep")])
+def test_whatever_is_wrong_with_a_row_the_others_are_done(promptseg, cases, tmp_path, monkeypatch, error):
+    def fail_on_b(case, *others):
+        if case.image.name == "b.nrrd":
+            raise error
+        return segment_case(case, *others)
+
+    monkeypatch.setattr("PromptSegLib.command.cases.segment_case", fail_on_b)
+    outcome = promptseg("segment", "--list", cases, "--model", "ball")
+    assert (outcome.status, outcome.out.splitlines()[-1]) == (3, "2 done, 0 skipped, 1 failed")
+    assert f"line 3: {type(error).__name__}" in outcome.err
+
+
+def test_ctrl_c_ends_the_list(promptseg, cases, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("PromptSegLib.command.cases.segment_case", interrupted)
+    assert promptseg("segment", "--list", cases, "--model", "ball").status == 130

@@ -173,6 +173,7 @@ def test_an_initial_mask_is_what_the_model_goes_on_from(promptseg, image, tmp_pa
 
 
 def test_an_initial_mask_needs_no_prompt_where_the_model_refines_masks(promptseg, tmp_path):
+    pytest.importorskip("torch")
     inside = np.zeros(GRID.shape_kji, dtype=bool)
     inside[2:-2, 2:-2, 2:-2] = True
     write_with_itk(tmp_path / "bright.nrrd", (100 * inside).astype(np.int16), GRID.ijk_to_ras)
@@ -301,3 +302,35 @@ def test_ctrl_c_ends_with_130_and_one_line():
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert err == b"promptseg: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("window", "colour"), [("50000,60000", "black"), ("-9,-5", "white"), ("14399,1e9", "black"), ("-1e9,0", "white")]
+)
+def test_a_window_in_which_the_image_shows_nothing_is_noted(promptseg, image, tmp_path, window, colour):
+    command = ("segment", image, "-o", tmp_path / "out.nrrd", "--model", "ball", "--positive", text(CENTRE))
+    outcome = promptseg(*command, "--window", window)
+    assert outcome.status == 0, outcome.err
+    assert f"all of {image} is {colour} in the window from" in outcome.err
+    assert "its intensities go from 0 to 14399" in outcome.err
+    for seen in ("-9,5000", "14398,5e4", "-1e9,1"):
+        assert promptseg(*command, "--window", seen).err == ""
+
+
+def test_a_tilted_image_s_mask_as_nifti_comes_with_a_note_in_one_line(promptseg, tmp_path):
+    matrix = GRID.ijk_to_ras.copy()
+    matrix[:3, 2] += 0.3 * matrix[:3, 1]
+    write_with_itk(tmp_path / "tilted.nrrd", numbered(GRID.shape_kji), matrix)
+    command = ("segment", tmp_path / "tilted.nrrd", "--model", "ball", "--positive", "7,6,5", "--frame", "ijk", "-o")
+    outcome = promptseg(*command, tmp_path / "out.nii.gz")
+    assert outcome.status == 0, outcome.err
+    assert outcome.err.startswith(f"promptseg: the axes of {tmp_path / 'out.nii.gz'} are not at right angles")
+    assert outcome.err.count("\n") == 1
+    assert promptseg(*command, tmp_path / "out.nrrd").err == ""
+
+
+def test_a_name_that_moves_the_cursor_is_shown_as_a_line(promptseg, image, tmp_path):
+    command = ("segment", image, "-o", tmp_path / "out.seg.nrrd", "--model", "ball", "--positive", text(CENTRE))
+    outcome = promptseg(*command, "--label", "li\x1b[2Jver\r\n=3")
+    assert outcome.status == 0, outcome.err
+    assert "li [2Jver = 3: " in outcome.out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,13 @@ from PromptSegLib.geometry import Extent
 from PromptSegLib.history import Answer, Change, History, Step, TargetRecord
 
 BOX = Extent((0, 0, 0), (8, 8, 8))
+
+
+@dataclass
+class Holder:
+    """Feedback as predictors make it: an object that holds arrays."""
+
+    memory: np.ndarray
 
 
 def delta(seed=0):
@@ -65,57 +74,38 @@ def test_the_newest_step_is_kept_whatever_it_takes():
     assert history.undo() is None
 
 
-def test_predicted_changes_reach_back_to_the_last_edit_of_the_target():
-    changes = [Change("a", delta(n)) for n in range(6)]
+def test_a_target_that_is_gone_takes_its_steps_with_it_and_leaves_what_they_did_to_others():
     history = History()
-    history.push(step("predict", changes=[changes[0]]))
-    history.push(step("edit", changes=[changes[1]], is_edit=True))
-    history.push(step("predict", changes=[changes[2], changes[3]]))
-    history.push(step("predict", target="b", changes=[Change("b", delta())]))
-    history.push(step("edit", target="b", changes=[Change("b", delta())], is_edit=True))
-    history.push(step("predict", changes=[changes[4]]))
-    assert list(history.predicted_changes("a")) == [changes[4], changes[3], changes[2]]
-
-
-def test_predicted_changes_end_where_another_targets_step_changed_the_mask():
-    mine, theirs = Change("a", delta(1)), Change("a", delta(2))
-    history = History()
-    history.push(step("predict", changes=[Change("a", delta(0))]))
-    history.push(step("overwrite", target="b", changes=[theirs]))
-    history.push(step("predict", changes=[mine]))
-    assert list(history.predicted_changes("a")) == [mine]
-
-
-def test_predicted_changes_leave_out_what_was_done_to_other_targets_since():
-    shell, own = Change("shell", delta(1)), Change("a", delta(2))
-    history = History()
-    history.push(step("predict", changes=[shell, own]))
-    assert list(history.predicted_changes("a")) == [own, shell]
-    history.push(step("edit", target="shell", changes=[Change("shell", delta(3))], is_edit=True))
-    assert list(history.predicted_changes("a")) == [own]
-
-
-@pytest.mark.parametrize(
-    ("later", "is_current"),
-    [
-        (step("add", target="a"), True),
-        (step("predict", target="b", changes=[Change("b", delta())]), True),
-        (step("predict", target="b", changes=[Change("a", delta())]), False),
-        (step("edit", target="a", changes=[Change("a", delta())], is_edit=True), False),
-    ],
-)
-def test_an_answer_is_current_until_something_else_changes_the_mask(later, is_current):
-    answer = Answer("ball", BOX, 1, None, {})
-    history = History()
-    history.push(step("edit", changes=[Change("a", delta(1))], is_edit=True))
-    predicted = history.push(step("predict", changes=[Change("a", delta())]))
-    predicted.after = {"a": TargetRecord(answer=answer)}
-    assert history.is_current("a", answer)
-    later.before = later.after = {later.target: TargetRecord(answer=answer if later.target == "a" else None)}
-    history.push(later)
-    assert history.is_current("a", answer) == is_current
+    history.push(step("mine", "a", [Change("a", delta(1))]))
+    both = history.push(step("overwrote", "b", [Change("a", delta(2)), Change("b", delta(3))]))
+    history.push(step("theirs", "b", [Change("b", delta(4))]))
+    history.push(step("undone", "b", [Change("b", delta(5))]))
     history.undo()
-    assert history.is_current("a", answer)
+    history.forget_target("b")
+    assert history.next_redo is None
+    assert history.newest is both
+    assert both.targets == ("a",)
+    assert history.undo() is both
+    assert history.undo().label == "mine"
+    assert history.undo() is None
+
+
+def test_what_the_history_takes_is_known_without_adding_up_all_of_it():
+    history = History()
+    steps = [history.push(step(str(n), changes=[Change("a", delta(n))])) for n in range(4)]
+    steps[-1].changes.append(Change("a", delta(9)))
+    for move in (history.undo, history.undo, history.redo, lambda: history.push(step("new"))):
+        move()
+        kept = [*history._done, *history._undone, *history._dropped]
+        assert history.nbytes == sum(each.nbytes for each in kept)
+
+
+@pytest.mark.parametrize("feedback", [np.zeros(1000), {"low": [np.zeros(900), b"x" * 800]}, Holder(np.zeros(1000))])
+def test_the_feedback_of_a_model_counts(feedback):
+    answered = TargetRecord(answer=Answer("ball", BOX, 1, None, {}, feedback=feedback))
+    answer = Step("add", {"a": TargetRecord()}, {"a": answered})
+    assert answer.nbytes > 8000
+    assert Step("move", {"a": answered}, {"a": answered}).nbytes < 1000
 
 
 def test_clearing_leaves_nothing():

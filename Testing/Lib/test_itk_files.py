@@ -35,7 +35,7 @@ def test_a_sheared_nrrd_is_kept(tmp_path):
 
 def test_a_flat_nrrd_names_the_file(tmp_path):
     path = write_nrrd(tmp_path / "flat.nrrd", numbered((2, 3, 4)), "domain domain domain", "(1,0,0) (1,0,0) (0,0,2)")
-    with pytest.raises(VolumeError, match=r"flat\.nrrd: .*Bad direction, determinant is 0"):
+    with pytest.raises(VolumeError, match=r"flat\.nrrd: expected three independent axes"):
         read_volume(path)
 
 

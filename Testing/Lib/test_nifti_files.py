@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 from image_files import cut, ijk_to_ras, nifti_bytes, numbered
 
-from PromptSegLib.errors import VolumeError
+from PromptSegLib.errors import FormatWarning, VolumeError
 from PromptSegLib.geometry import Grid
 from PromptSegLib.io import Segment, open_image, read_volume, write_segmentation
 
@@ -172,3 +172,49 @@ def test_what_is_written_is_read_alike_by_itk(tmp_path, directions):
     assert np.array_equal(sitk.GetArrayFromImage(image), mask * 5)
     x, y, z = image.TransformIndexToPhysicalPoint((5, 4, 3))
     assert grid.to_ras((5, 4, 3)) == pytest.approx([-x, -y, z], abs=2e-4)
+
+
+def sheared(degrees, count=60):
+    matrix = ijk_to_ras((0.5, 0.5, 3.0))
+    matrix[:3, 2] += 3 * np.tan(np.radians(degrees)) * matrix[:3, 1] / 0.5
+    return Grid((count, 8, 9), matrix)
+
+
+@pytest.mark.parametrize("degrees", [0.001, 0.006, 0.02])
+def test_positions_that_were_rounded_give_a_file_that_itk_opens_without_a_word(tmp_path, degrees):
+    grid = sheared(degrees)
+    write_segmentation(tmp_path / "mask.nii.gz", [Segment("liver", np.ones(grid.shape_kji, dtype=bool))], grid)
+    image = sitk.ReadImage(str(tmp_path / "mask.nii.gz"))
+    for ijk in ((0, 0, 0), (8, 7, 0), (0, 0, 59), (8, 7, 59)):
+        x, y, z = image.TransformIndexToPhysicalPoint(ijk)
+        assert grid.to_ras(ijk) == pytest.approx([-x, -y, z], abs=0.05)
+
+
+@pytest.mark.parametrize("turned", [1, -1])
+def test_of_a_tilted_image_the_sform_is_exact_and_the_qform_the_nearest_rotation(tmp_path, turned):
+    grid = sheared(15)
+    grid = Grid(grid.shape_kji, grid.ijk_to_ras @ np.diag([1, 1, turned, 1]))
+    path = tmp_path / "mask.nii"
+    with pytest.warns(FormatWarning, match=r"not at right angles.* show voxels up to \d+ mm from their place"):
+        write_segmentation(path, [Segment("liver", np.ones(grid.shape_kji, dtype=bool))], grid)
+    assert read_volume(path).grid.matches(grid, tolerance_mm=1e-3)
+    header = np.fromfile(path, dtype="<f4", count=86, offset=0)
+    assert np.fromfile(path, dtype="<i2", count=2, offset=252).tolist() == [1, 1]
+    assert header[20:23] == pytest.approx(grid.spacing_mm)
+    image = sitk.ReadImage(str(path))
+    rotation = np.diag([-1, -1, 1]) @ np.reshape(image.GetDirection(), (3, 3))
+    assert rotation.T @ rotation == pytest.approx(np.eye(3), abs=1e-5)
+    # Half of the tilt lies on either of the two axes, and the middle is where it was.
+    assert np.degrees(np.arccos((rotation * grid.directions).sum(axis=0))) == pytest.approx([0, 7.5, 7.5], abs=0.1)
+    x, y, z = image.TransformContinuousIndexToPhysicalPoint((4, 3.5, 29.5))
+    assert grid.to_ras((4, 3.5, 29.5)) == pytest.approx([-x, -y, z], abs=1e-3)
+
+
+def test_what_nifti_cannot_count_is_refused(tmp_path):
+    grid = Grid((1, 1, 40000), np.eye(4))
+    segment = Segment("line", np.ones(grid.shape_kji, dtype=bool))
+    with pytest.raises(VolumeError, match=r"no more than 32767 voxels .* for NIfTI, got \(1, 1, 40000\)"):
+        write_segmentation(tmp_path / "mask.nii.gz", [segment], grid)
+    for suffix in (".nrrd", ".seg.nrrd", ".mha"):
+        write_segmentation(tmp_path / f"mask{suffix}", [segment], grid)
+        assert sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"mask{suffix}"))).shape == grid.shape_kji

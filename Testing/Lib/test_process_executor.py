@@ -40,6 +40,8 @@ VOLUME = Volume(ARRAY, OBLIQUE, "CT")
 A, B, C = (Point(VOLUME.grid.to_ras(ijk)) for ijk in [(6, 5, 4), (15, 12, 10), (9, 15, 8)])
 NOT_B = Point(B.position_ras, positive=False)
 
+has_signals = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by signals on POSIX only")
+
 
 def blocks():
     return {path.name for path in Path("/dev/shm").glob(f"{PREFIX}*")}
@@ -276,7 +278,11 @@ def test_an_interpreter_that_ends_at_once_is_an_error_with_what_it_printed(tmp_p
 
 @pytest.mark.parametrize(
     ("text", "how"),
-    [("exit", "ended with status 3"), ("kill", "was killed by SIGKILL"), ("crash", "was killed by SIGABRT")],
+    [
+        ("exit", "ended with status 3"),
+        pytest.param("kill", "was killed by SIGKILL", marks=has_signals),
+        pytest.param("crash", "was killed by SIGABRT", marks=has_signals),
+    ],
 )
 def test_a_crash_is_an_error_message_and_the_next_prompt_starts_anew(session, text, how):
     first = done(session, A)["pid"]
@@ -297,6 +303,7 @@ def test_a_crash_is_an_error_message_and_the_next_prompt_starts_anew(session, te
     assert seen["feedback"] is None, "it is gone with the process that made it"
 
 
+@has_signals
 def test_a_process_killed_from_outside_in_the_middle_of_a_prediction_is_an_error(session, executor):
     session.add(TextPrompt("sleep"))
     wait_until(lambda: session.observer.progresses, drain=executor.drain)
@@ -306,6 +313,7 @@ def test_a_process_killed_from_outside_in_the_middle_of_a_prediction_is_an_error
     assert session.prompts() == ()
 
 
+@has_signals
 def test_a_process_killed_while_nothing_runs_is_not_noticed(session, executor):
     first = done(session, A)["pid"]
     os.kill(first, signal.SIGKILL)

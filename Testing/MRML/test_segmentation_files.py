@@ -4,16 +4,23 @@ import slicer
 import vtk
 from image_files import ijk_to_ras
 from scenes import affine_of
+from SimpleITK import GetArrayFromImage, ImageFileReader, ReadImage
 from vtk.util.numpy_support import vtk_to_numpy
 
 from PromptSegLib.geometry import Extent, Grid, flip_axes
 from PromptSegLib.io import Segment, write_segmentation
+
+TILTED = ijk_to_ras()
+TILTED[:3, 2] += np.tan(np.radians(17)) * 2.5 * TILTED[:3, 1] / 0.8
 
 GRIDS = {
     "plain": Grid((6, 7, 8), np.eye(4)),
     "oblique": Grid((6, 7, 8), ijk_to_ras()),
     "flipped": Grid((6, 7, 8), ijk_to_ras((0.5, 1.5, 4.0), np.diag([-1, 1, -1]))),
     "one slice": Grid((1, 7, 8), ijk_to_ras()),
+    "left-handed": Grid((6, 7, 8), ijk_to_ras((0.5, 1.5, 4.0), np.diag([1, -1, 1]))),
+    "of a microscope": Grid((6, 7, 8), ijk_to_ras((1e-3, 1e-3, 5e-3), origin_ras=(0.1, 0.2, -0.3))),
+    "tilted": Grid((6, 7, 8), TILTED),
 }
 
 
@@ -104,3 +111,78 @@ def test_slicer_knows_the_grid_of_the_segmented_image(read_by_slicer):
     image.GetImageToWorldMatrix(matrix)
     assert np.allclose(affine_of(matrix), grid.ijk_to_ras, atol=1e-9)
     assert image.GetDimensions() == tuple(flip_axes(Extent.of_shape(grid.shape_kji).shape_kji))
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        *((f"left{chr(code)}lung", "left lung") for code in (0, 7, 9, 10, 11, 13, 27, 31, 127, 0x85, 0x2028)),
+        ("byte \udcff here", "byte   here"),
+        ("  in spaces ", "in spaces"),
+        ("", "Segment_1"),
+        ("\r\n", "Segment_1"),
+        *(
+            (name, name)
+            for name in ("back\\slash", "C:\\new", "ends\\", "key:=value", "#", "% s|a~b^c;", "肝臓 Ünïtés 🫁")
+        ),
+        *((name, name) for name in ("<b>&amp;\"'", "Segment0_Name", "a" * 5000)),
+    ],
+)
+def test_odd_names_are_a_line_for_slicer_and_itk(read_by_slicer, tmp_path, name, shown):
+    first, second = np.zeros((2, *GRIDS["plain"].shape_kji), dtype=bool)
+    first[1:3, 2:4, 2:4], second[4:, 2:4, 2:4] = True, True
+    segmentation = read_by_slicer([Segment(name, first, 1), Segment("other", second, 2)], GRIDS["plain"])
+    assert [segmentation.GetNthSegment(index).GetName() for index in (0, 1)] == [shown, "other"]
+    assert len(voxels_ras(segmentation.GetNthSegment(1))) == second.sum()
+    reader = ImageFileReader()
+    reader.SetFileName(str(tmp_path / "out.seg.nrrd"))
+    reader.ReadImageInformation()
+    assert reader.GetMetaData("Segment0_Name") == shown
+
+
+def test_three_hundred_segments_that_overlap_are_all_there(read_by_slicer, tmp_path):
+    grid = GRIDS["oblique"]
+    rng = np.random.default_rng(5)
+    written = [Segment(f"structure {n}", rng.random(grid.shape_kji) > 0.97, n + 1) for n in range(300)]
+    segmentation = read_by_slicer(written, grid)
+    assert segmentation.GetNumberOfSegments() == 300
+    for index in (0, 1, 150, 254, 255, 256, 299):
+        read, segment = segmentation.GetNthSegment(index), written[index]
+        assert (read.GetName(), read.GetLabelValue()) == (segment.name, segment.value)
+        assert np.allclose(voxels_ras(read), expected_ras(segment.mask_kji, grid), atol=1e-6, rtol=0)
+    layers = GetArrayFromImage(ReadImage(str(tmp_path / "out.seg.nrrd")))
+    assert layers.shape == (*grid.shape_kji, segmentation.GetNumberOfLayers())
+    assert set(np.unique(layers)) == {0, *(segment.value for segment in written if segment.mask_kji.any())}
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.filterwarnings("ignore::PromptSegLib.errors.FormatWarning")
+def test_slicer_and_itk_open_every_labelmap_with_each_voxel_at_its_place(tmp_path, name, suffix):
+    grid, path = GRIDS[name], tmp_path / f"labels{suffix}"
+    mask = np.random.default_rng(2).random(grid.shape_kji) > 0.5
+    write_segmentation(path, [Segment("liver", mask, 300)], grid)
+    image = ReadImage(str(path))
+    assert np.array_equal(GetArrayFromImage(image), 300 * mask)
+    scene = slicer.vtkMRMLScene()
+    node = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+    storage = scene.AddNewNodeByClass("vtkMRMLVolumeArchetypeStorageNode")
+    storage.SetFileName(str(path))
+    assert storage.ReadData(node) == 1
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    array = vtk_to_numpy(node.GetImageData().GetPointData().GetScalars()).reshape(
+        flip_axes(node.GetImageData().GetDimensions())
+    )
+    index = flip_axes(np.argwhere(array == 300))
+    found = sorted_rows(index @ affine_of(matrix)[:3, :3].T + affine_of(matrix)[:3, 3])
+    scene.Clear(True)
+    if name == "tilted" and suffix.startswith(".nii"):
+        # They take right angles only: the nearest, about the image's middle.
+        off_mm = np.linalg.norm(found.mean(axis=0) - expected_ras(mask, grid).mean(axis=0))
+        assert off_mm < 0.3
+        return
+    assert np.allclose(found, expected_ras(mask, grid), atol=2e-4, rtol=0)
+    for ijk in ((0, 0, 0), tuple(n - 1 for n in flip_axes(grid.shape_kji))):
+        x, y, z = image.TransformIndexToPhysicalPoint([int(n) for n in ijk])
+        assert grid.to_ras(ijk) == pytest.approx([-x, -y, z], abs=2e-4)

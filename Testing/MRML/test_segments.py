@@ -248,7 +248,7 @@ def test_a_segmentation_on_a_permuted_flipped_or_cropped_grid_is_written_exactly
         deltas = store.write(key, Patch(Extent.of_shape(SHAPE), mask))
         assert world_voxels(volume, segmentation, key) == voxels_of(mask)
         assert np.array_equal(store.snapshot(key).read(), mask)
-        assert store.image_extent(deltas[key].extent) == Extent.of_mask(mask)
+        assert store.image_extent(key, deltas[key].extent) == Extent.of_mask(mask)
         assert not caplog.records
         store.apply(key, deltas[key], revert=True)
         assert not store.read(key, Extent.of_shape(SHAPE)).any()
@@ -310,7 +310,7 @@ def test_an_edit_by_somebody_else_is_noticed_to_the_voxel():
         stage.store.writer._editor.ModifySegmentByLabelmap(
             stage.segmentation,
             stage.ids["target"],
-            oriented_image(box, stage.store._ijk_to_ras),
+            oriented_image(box, stage.store._lattices.default),
             stage.store.writer._editor.ModificationModeRemove,
             False,
             False,

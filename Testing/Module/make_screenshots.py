@@ -15,7 +15,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "Testing" / "support"), str(ROOT / "Testin
 import numpy as np
 import slicer
 from scipy import ndimage
-from standin.application import Application
+from standin.application import PANEL_WIDTH_PX, Application, qt
 from user import User
 
 from PromptSegLib.geometry import flip_axes
@@ -31,11 +31,13 @@ STRUCTURES = (
     (5, "Liver", (0.87, 0.51, 0.4)),
 )
 CORRECTIONS = 4
+PANEL_HEIGHT_PX = 900
 
 
 def main(folder: Path) -> None:
     data = Path(os.environ["PROMPTSEG_TEST_DATA"], "data", "ct_abdomen")
     with Application() as app:
+        qt.QApplication.setFont(qt.QFont("DejaVu Sans", 10))
         orientations = {"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}
         views = {name: SliceView(app.host, turned, (400, 400), name) for name, turned in orientations.items()}
         app.layoutManager().set_views(views)
@@ -47,7 +49,6 @@ def main(folder: Path) -> None:
         volume_node.SetName("CT abdomen")
         volume_node.GetDisplayNode().SetAutoWindowLevel(False)
         volume_node.GetDisplayNode().SetWindowLevel(400, 40)
-        user.ui.volumeSelector.setMRMLScene(app.host.scene)  # under its new name
         user.show(volume_node)
         grab(user, folder / "panel-idle.png")
 
@@ -86,7 +87,7 @@ def segment(user: User, truth_kji: np.ndarray, name: str, color: tuple[float, fl
         point_ijk = inside(wrong)
         is_missing = truth_kji[tuple(flip_axes(point_ijk))]
         user.tool("pointPlus" if is_missing else "pointMinus")
-        user.click(point_ijk, timeout_s=60)
+        user.click(point_ijk, timeout_s=600)
         mask = user.session.mask_kji
         wrong = truth_kji ^ mask
         print(name, "Dice", round(2 * (mask & truth_kji).sum() / (mask.sum() + truth_kji.sum()), 3))
@@ -101,9 +102,9 @@ def inside(mask_kji: np.ndarray) -> np.ndarray:
 def grab(user: User, path: Path) -> None:
     user.look()
     window = slicer.util.mainWindow()
-    window.resize(420, user.widget.layout.totalHeightForWidth(420))
+    window.resize(PANEL_WIDTH_PX, PANEL_HEIGHT_PX)
     user.look()
-    assert user.widget.parent.grab().save(str(path))
+    assert window.grab().save(str(path))
     print(path)
 
 

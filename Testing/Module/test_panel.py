@@ -32,7 +32,7 @@ def enabled(user):
 
 ALWAYS = {"clearCache", "openFolder", "openCsv", "resetKeys"}
 TOOLS = {"pointPlus", "pointMinus", "box2d", "box3d", "scribblePlus", "scribbleMinus", "lassoPlus", "lassoMinus"}
-ON_SEGMENTS = {"exportLabelmap", "exportFile", "show3D", "segmentEditor"}
+ON_SEGMENTS = {"exportLabelmap", "exportFile", "show3D", "segmentEditor", "measure"}
 ON_MASKS = {"island", "holes", "smooth"}
 
 
@@ -50,7 +50,7 @@ def test_every_control_has_a_tool_tip(user):
 def test_every_scene_connection_of_the_ui_file_has_a_receiver(user):
     text = MODULE.with_name("Resources").joinpath("UI/PromptSeg.ui").read_text()
     receivers = re.findall(r"<receiver>(\w+)</receiver>", text)
-    assert sorted(receivers) == ["segmentationSelector", "segmentsTable", "volumeSelector"]
+    assert sorted(receivers) == ["earlierSelector", "segmentationSelector", "segmentsTable", "volumeSelector"]
     assert all(hasattr(getattr(user.ui, name), "setMRMLScene") for name in receivers)
 
 

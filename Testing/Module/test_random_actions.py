@@ -1,8 +1,11 @@
 """Two hundred things that a user may do, in any order: the scene stays consistent."""
 
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+import slicer
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -19,6 +22,7 @@ from standin import pythonqt
 from standin.application import Application, qt
 from user import User
 
+from PromptSegLib.mrml.files import open_mrb, save_mrb
 from PromptSegLib.mrml.slice_view import SliceView
 from PromptSegLib.predictors import registry
 
@@ -33,18 +37,28 @@ class Day(RuleBasedStateMachine):
     """What may change is the chosen segment; everything else of the user's stays as it was."""
 
     actions = 0
+    reloads = imports = closings = 0
 
     @initialize()
     def open(self):
         self.errors = []
+        self.folder = TemporaryDirectory()
+        self.saved = Path(self.folder.name, "another.mrb")
         self.hook, sys.excepthook = sys.excepthook, lambda kind, error, trace: self.errors.append(error)
         self.app = Application()
         host = self.app.host
         self.views = {"Red": SliceView(host, "Axial", (120, 120), "Red")}
         self.app.layoutManager().set_views(self.views)
+        save_another_scene(self.saved)
         self.user = User(self.app, self.views)
-        self.node = add_volume(host.scene, np.random.default_rng(2).integers(0, 99, SHAPE).astype(np.int16))
-        self.user.show(self.node)
+        self.begin()
+
+    def begin(self):
+        """Choose a new volume, in an empty scene, and add a segment."""
+        array = np.random.default_rng(2).integers(0, 99, SHAPE).astype(np.int16)
+        self.user.show(add_volume(self.app.host.scene, array))
+        self.volumes = 1
+        self.can_undo_all = True
         self.user.press("addSegment")
 
     def masks(self):
@@ -144,6 +158,43 @@ class Day(RuleBasedStateMachine):
         self.user.widget.enter()
         self.user.look()
 
+    def everything(self):
+        """What is chosen, made and prompted."""
+        session = self.user.session
+        chosen = session.volume_node, session.segmentation_node, session.target
+        prompts = [prompt.kind for prompt in session.prompts()]
+        return chosen, prompts, {key: session.mask(key) for key in session.targets}
+
+    def stays(self, action):
+        """Do something that makes the session anew, with all that was in it."""
+        chosen, prompts, masks = self.everything()
+        action()
+        self.user.look()
+        self.can_undo_all = False
+        assert self.everything()[:2] == (chosen, prompts)
+        assert list(self.everything()[2]) == list(masks)
+        for key, mask in masks.items():
+            np.testing.assert_array_equal(self.user.session.mask(key), mask)
+
+    @rule()
+    def reload(self):
+        Day.reloads += 1
+        self.stays(self.user.reload)
+
+    @rule()
+    def put_another_scene_in_this_one(self):
+        Day.imports += 1
+        self.stays(lambda: open_mrb(self.app.host.scene, self.saved, clear=False))
+        self.volumes += 1
+
+    @rule()
+    def close_the_scene(self):
+        Day.closings += 1
+        self.app.host.scene.Clear(False)
+        self.user.look()
+        assert self.user.session is None
+        self.begin()
+
     @invariant()
     def count(self):
         Day.actions += 1
@@ -182,7 +233,7 @@ class Day(RuleBasedStateMachine):
             scene, session = self.app.host.scene, self.user.session
             node, certainty = session.certainty_node, session.certainty()
             assert (node is not None) == (session.shows_certainty and certainty is not None)
-            assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 1 + (node is not None)
+            assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == self.volumes + (node is not None)
             layer = self.views["Red"].logic.GetSliceCompositeNode().GetForegroundVolumeID()
             assert layer == (node.GetID() if node is not None else None)
             if node is not None:
@@ -196,11 +247,21 @@ class Day(RuleBasedStateMachine):
                 session = self.user.session
                 while session.can_undo:
                     session.undo()
-                for key in session.targets:
+                for key in session.targets if self.can_undo_all else ():
                     assert not session.mask(key).any(), "undo to the start restores every voxel"
         finally:
             self.app.__exit__(None, None, None)
+            self.folder.cleanup()
             sys.excepthook = self.hook
+
+
+def save_another_scene(path):
+    """Save a scene with a volume, and a panel in which nothing is chosen."""
+    scene = slicer.vtkMRMLScene()
+    add_volume(scene, np.zeros((4, 5, 6), np.int16), name="another")
+    parameters = scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode", "PromptSeg")
+    parameters.SetSingletonTag("PromptSeg")
+    save_mrb(scene, path)
 
 
 def test_two_hundred_random_actions_leave_the_scene_consistent(model, monkeypatch):
@@ -219,3 +280,4 @@ def test_two_hundred_random_actions_leave_the_scene_consistent(model, monkeypatc
         ),
     )
     assert Day.actions >= 200
+    assert min(Day.reloads, Day.imports, Day.closings) > 3

@@ -2,10 +2,12 @@
 
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ import slicer
 import vtk
 from scenes import add_volume
 from shape_model import Prepares, Remote
+from standin import slicer_files
 from standin.application import qt
 from user import MODULE
 
+from PromptSegLib import models
 from PromptSegLib.mrml.slice_view import SliceView
 from PromptSegLib.mrml.state_node import StateNode
 from PromptSegLib.predictors import registry
@@ -129,11 +133,10 @@ def test_closing_the_scene_stops_it(running, model, scene):
 
 
 def test_the_panel_can_go_while_it_runs(running, model):
-    running.widget.cleanup()
+    running.app.moduleManager().unload("PromptSeg")
     model.gate.set()
     running.look()
     assert running.widget.logic.session is None
-    running.app._widgets.clear()
 
 
 def test_an_error_is_one_message_and_the_segment_is_as_before(user, image, model, monkeypatch, caplog):
@@ -206,21 +209,80 @@ def test_predictions_run_in_a_thread_of_their_own(running, model):
     let_go(running, model)
 
 
-@pytest.mark.parametrize("package", ["torch", "monai"])
-def test_a_package_that_the_model_lacks_is_installed_with_consent(user, image, model, monkeypatch, package):
-    installed, answers = [], [False, True]
+@pytest.fixture
+def calls_of_pip(tmp_path, monkeypatch):
+    """Words that Slicer's Python was called with, by a program that stands in its place and installs nothing."""
+    program, log = tmp_path / "PythonSlicer", tmp_path / "calls"
+    program.write_text(f'#!/bin/sh\necho "$@" >> "{log}"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return lambda: [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def lack(package, model, monkeypatch):
+    """Let the model's thread find that a package is missing, which the user is ready to install at the second time."""
+    answers = [False, True]
     monkeypatch.setattr(model, "error", ModuleNotFoundError(f"No module named {package!r}", name=package))
     monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: answers.pop(0))
-    monkeypatch.setattr(slicer.util, "pip_install", lambda arguments: installed.append(arguments[0]))
+
+
+def test_torch_is_installed_by_its_extension_with_consent(user, image, model, monkeypatch):
+    installed = []
+    lack("torch", model, monkeypatch)
     logic = types.SimpleNamespace(installTorch=lambda **options: installed.append("torch"))
     monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=lambda: logic))
     user.tool("pointPlus")
     user.click((20, 15, 10))
     assert installed == []
-    assert package in user.status
+    assert "torch" in user.status
     user.click((20, 15, 10))
-    assert installed == [package]
-    assert user.status == f"Installed {package}: place the prompt again."
+    assert installed == ["torch"]
+    assert user.status == "Installed torch: place the prompt again."
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # Slicer leaves the pipe to its Python open
+@pytest.mark.parametrize("since_5_11", [True, False])
+def test_a_package_is_installed_by_pip_with_consent_on_the_main_thread(
+    user, image, model, monkeypatch, calls_of_pip, since_5_11
+):
+    name = "promptseg-has-no-such-package"
+    monkeypatch.setattr(models, "INSTALLABLE", (name,))
+    if not since_5_11:
+        monkeypatch.setitem(sys.modules, "slicer.packaging", None)
+        monkeypatch.setattr(
+            slicer.util, "pip_install", lambda words: subprocess.run(["PythonSlicer", *words], check=True)
+        )
+    user.app.is_testing = False  # Slicer installs nothing while it tests
+    lack(name, model, monkeypatch)
+    user.tool("pointPlus")
+    user.click((20, 15, 10))
+    assert calls_of_pip() == []
+    assert name in user.status
+    user.click((20, 15, 10))
+    user.look()
+    (call,) = calls_of_pip()
+    assert name in call
+    option = next(index for index, word in enumerate(call) if word in ("-c", "--constraint"))
+    constraints = Path(call[option + 1]).read_text()
+    assert f"numpy=={np.__version__}" in constraints
+    assert user.status == f"Installed {name}: place the prompt again."
+
+
+@pytest.mark.skipif(bool(slicer_files.SOURCE), reason="of Slicer 5.12.0; since 5.12.1 it takes a part of the calls")
+def test_pip_is_refused_to_other_threads(slicer_app, calls_of_pip):
+    errors = []
+
+    def install():
+        try:
+            slicer.packaging.pip_install("promptseg-has-no-such-package")
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=install)
+    thread.start()
+    thread.join()
+    assert errors == ["pip_install is for the main thread"]
+    assert calls_of_pip() == []
 
 
 def test_a_new_layout_takes_the_tool_over(user, image):
@@ -307,6 +369,7 @@ def set_server(user, address, key=""):
 def test_a_server_on_another_machine_gets_nothing_before_the_user_agreed(user, remote, monkeypatch):
     questions, answers = [], [False, True]
     monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: questions.append(text) or answers.pop(0))
+    user.ui.modelCollapsibleButton.collapsed = False
     assert user.ui.serverFrame.isVisible()
     set_server(user, "https://gpu.example.org:1527", "secret")
     assert os.environ[KEY_VARIABLE] == "secret"

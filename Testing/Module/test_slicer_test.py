@@ -12,7 +12,7 @@ def test_the_test_for_slicer_passes_here(slicer_app, views, model, monkeypatch):
     slicer_app.load_module(MODULE)
     monkeypatch.syspath_prepend(str(FOLDER))
     suite = unittest.defaultTestLoader.loadTestsFromName("PromptSegWidgetTest")
-    assert suite.countTestCases() == 7
+    assert suite.countTestCases() == 11
     result = unittest.TextTestRunner(stream=sys.stdout).run(suite)
     assert result.wasSuccessful()
 
@@ -23,7 +23,7 @@ def test_slicer_is_told_what_the_module_is(slicer_app):
     slicer_app.load_module(MODULE)
     parent = slicer.modules.promptseg
     assert parent.title == "PromptSeg"
-    assert parent.categories == ["Segmentation"]
+    assert parent.categories == ("Segmentation",)
     assert "research use only" in parent.helpText
 
 

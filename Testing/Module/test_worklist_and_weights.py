@@ -229,6 +229,7 @@ def test_weights_are_taken_from_a_file_and_a_wrong_one_is_refused(user, image, s
 
 def test_the_list_of_models_says_whose_weights_are_here_and_the_terms_are_shown(user, image, store, monkeypatch):
     monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: True)
+    user.ui.modelCollapsibleButton.collapsed = False
     models = user.ui.modelComboBox
 
     def entry():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import slicer
 from scenes import ijk_to_ras_of
 
 from PromptSegLib.geometry import apply_affine
 from PromptSegLib.mrml.transforms import node_to_world
+from PromptSegLib.predictors import registry
 
 MODULE = Path(__file__).parents[2] / "PromptSeg" / "PromptSeg.py"
 
@@ -50,6 +54,26 @@ class User:
         for view in self.views.values():
             view.show(volume_node)
         self.ui.volumeSelector.setCurrentNode(volume_node)
+        self.look()
+
+    def reload(self):
+        """Press *Reload*, as developers do; the models that can be chosen stay those of the test."""
+        reload, names, aliases = slicer.util.reloadScriptedModule, registry._PREDICTORS, registry._ALIASES
+
+        def reload_for_test(name):
+            anew = importlib.import_module(registry.__name__)
+            anew._PREDICTORS, anew._ALIASES = names, aliases
+            for module in ("shape_model", "fakes"):
+                sys.modules.pop(module, None)
+            importlib.import_module("shape_model").ShapePredictor.gate.set()
+            return reload(name)
+
+        slicer.util.reloadScriptedModule = reload_for_test
+        try:
+            self.widget.onReload()
+        finally:
+            slicer.util.reloadScriptedModule = reload
+        self.widget = slicer.modules.PromptSegWidget
         self.look()
 
     def press(self, name):

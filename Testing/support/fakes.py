@@ -131,6 +131,7 @@ class EditableMaskStore(MemoryMaskStore):
     def __init__(self, shape_kji):
         super().__init__(shape_kji)
         self._before = {}
+        self._removed = []
 
     def add(self, name):
         return super().add(f"id-{name}")
@@ -142,6 +143,12 @@ class EditableMaskStore(MemoryMaskStore):
 
     def remove(self, key):
         del self._masks[key]
+        self._before.pop(key, None)
+        self._removed.append(key)
+
+    def lost(self):
+        lost, self._removed = tuple(self._removed), []
+        return lost
 
     def foreign_edits(self):
         before, self._before = self._before, {}

@@ -34,7 +34,7 @@ def shapes_and_aliases(
 ) -> tuple[dict[str, tuple[tuple[int, ...], str]], dict[str, str]]:
     """`{key: (shape, dtype)}` and `{alias: first name}` of a key list (see `state_dict_from_keys`)."""
     if isinstance(path_or_spec, str | Path):
-        path_or_spec = json.loads(Path(path_or_spec).read_text())
+        path_or_spec = json.loads(Path(path_or_spec).read_text(encoding="utf-8"))
     spec = path_or_spec if part is None else path_or_spec[part]
     aliases = dict(spec.get("aliases", {}))
     keys = spec["keys"] if "aliases" in spec else spec

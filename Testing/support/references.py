@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
 
 TOLERANCE = 1e-4
 
@@ -48,6 +50,8 @@ class Reference:
         return self.arrays[name]
 
     def tensor(self, name: str) -> torch.Tensor | None:
+        import torch
+
         return torch.from_numpy(self[name]) if name in self else None
 
     def image(self) -> NDArray[np.uint8]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from references import TOLERANCE, Reference
+
+if TYPE_CHECKING:
+    import torch
 
 ENDING = r"(_s\d+|_corner)?"
 """Every N-th voxel along each axis, the first voxels of each axis, or all of them."""
@@ -46,6 +48,8 @@ class VolumeReference(Reference):
 
     def input(self, name: str) -> torch.Tensor:
         """A network's input, (1, 1, a, b, c), that is stored as a multiple of 1/32."""
+        import torch
+
         return torch.from_numpy(self[name].astype(np.float32) / 32)[None, None]
 
 

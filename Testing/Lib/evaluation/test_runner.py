@@ -60,6 +60,7 @@ def test_everything_has_the_dice_that_follows_from_its_size(cases):
 
 
 def test_surfaces_are_compared_after_the_prompts_that_tables_name_and_when_all_is_right(cases):
+    pytest.importorskip("monai")
     settings = Settings((EVERYTHING, ORACLE), ("clicks", "box-clicks"), clicks=4)
     results = run_benchmark([case for case in cases if case.key == "volume/volume/label 3"], settings)
     everything, challenge, oracle, _ = results.records
@@ -184,5 +185,6 @@ def test_what_cannot_be_run_is_refused(cases):
 
 
 def test_a_model_that_does_not_exist_is_refused_before_anything_is_done(cases):
+    settings = Settings(("classical", "clasical"), has_surfaces=False)
     with pytest.raises(UnknownPredictorError, match="clasical"):
-        run_benchmark(cases, Settings(("classical", "clasical")), progress=lambda f, what: pytest.fail(what))
+        run_benchmark(cases, settings, progress=lambda f, what: pytest.fail(what))

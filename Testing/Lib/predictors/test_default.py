@@ -16,21 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from slice_phantoms import affine, ball, coloured, iou, middle_ras
 from strategies import grids, positions_in
-from untrained_networks import UNTRAINED
 
 from PromptSegLib.cancel import CancelToken
 from PromptSegLib.errors import Cancelled, VolumeError, WeightsError
 from PromptSegLib.evaluation.phantom import make_abdomen
 from PromptSegLib.geometry import Extent, Grid, flip_axes
 from PromptSegLib.imaging.appearance import appearance_of
-from PromptSegLib.networks.prompt_unet import PromptUNet
 from PromptSegLib.predictors.default import DefaultPredictor, Scene
 from PromptSegLib.predictors.prompt_network import load_network
 from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Scribble
 from PromptSegLib.session import Session
 from PromptSegLib.view import View, Window
 from PromptSegLib.volume import Volume
-from PromptSegLib.weights.shipped import write_shipped
+from PromptSegLib.weights.shipped import read_shipped, shipped_path, write_shipped
 
 # One predictor, so that its networks are loaded once.
 DEFAULT = DefaultPredictor()
@@ -286,16 +284,25 @@ def test_negative_prompts_alone_give_nothing():
     assert answered_at_once(volume, *against) is None
 
 
+@pytest.fixture(scope="module")
+def untrained():
+    """Small networks that know nothing: what prompts say must hold whatever a network thinks."""
+    pytest.importorskip("torch")
+    from untrained_networks import UNTRAINED
+
+    return UNTRAINED
+
+
 @settings(max_examples=40)
 @given(data=st.data(), grid=grids())
-def test_every_voxel_clicked_is_as_it_was_said_last(data, grid):
+def test_every_voxel_clicked_is_as_it_was_said_last(untrained, data, grid):
     positions = data.draw(st.lists(st.tuples(positions_in(grid), st.booleans()), min_size=1, max_size=4))
     array = np.random.default_rng(data.draw(st.integers(0, 99))).normal(0, 50, grid.shape_kji).round()
     clicks = [Point(position, positive) for position, positive in positions]
     said = {tuple(grid.nearest_kji(click.position_ras)): click.positive for click in clicks}
     volume = Volume(array.astype(np.int16), grid.ijk_to_ras)
     answers = click_phantoms.clicked, click_phantoms.answered_at_once
-    for mask in (answer(UNTRAINED, volume, *clicks) for answer in answers):
+    for mask in (answer(untrained, volume, *clicks) for answer in answers):
         if mask is not None:
             assert {index: bool(mask[index]) for index in said} == said
 
@@ -443,6 +450,7 @@ print(json.dumps([sorted(m for m in ("torch", "monai") if sys.modules.get(m)), f
 
 
 def test_without_torch_the_masks_are_the_same():
+    pytest.importorskip("torch")
     location = "PromptSegLib.predictors.default:DefaultPredictor"
     answers = []
     for script in (_WITHOUT, _WITHOUT.replace("sys.modules[name] = None", "pass")):
@@ -464,9 +472,9 @@ def test_without_torch_the_masks_are_the_same():
 
 def test_weights_of_another_network_are_refused(tmp_path):
     path = tmp_path / "other.npz"
-    weights = {key: value.numpy() for key, value in PromptUNet(2, widths=(8, 8)).state_dict().items()}
+    configuration, weights = read_shipped(shipped_path(2))
     del weights["out.bias"]
-    write_shipped(path, {"dims": 2, "widths": [8, 8], "sizes": [32]}, weights)
+    write_shipped(path, configuration, weights)
     with pytest.raises(WeightsError, match=r"missing: out\.bias"):
         load_network(2, path=path)
     with pytest.raises(WeightsError, match="3D"):

@@ -1,7 +1,9 @@
 """Downloads from a server on the loopback: whatever goes wrong, nothing unchecked gets the file's name."""
 
+import contextlib
 import hashlib
 import http.client
+import http.server
 import json
 import random
 import shutil
@@ -304,3 +306,140 @@ def test_a_full_disk_is_told_and_holds_nothing_usable(server, tmp_path):
         assert list(disk.glob("file.pth*")) == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+# Servers that never end
+
+
+class Rude(http.server.BaseHTTPRequestHandler):
+    """Answers by the path: a head or a body that is dripped, progress reports without end, restarts, odd sizes."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        with contextlib.suppress(OSError):
+            getattr(self, self.path.strip("/").partition("?")[0].replace("-", "_"))()
+        self.close_connection = True
+
+    def head(self, *headers, status="200 OK"):
+        self.wfile.write("\r\n".join([f"HTTP/1.1 {status}", *headers, "", ""]).encode())
+
+    def drip(self, piece):
+        while not self.server.closing.wait(0.02):
+            self.wfile.write(piece)
+
+    def dripped_head(self):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+        self.drip(b"a")
+
+    def continued(self):
+        self.drip(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def redirected(self):
+        time.sleep(0.15)
+        self.head(f"Location: /redirected?{time.time()}", "Content-Length: 0", status="302 Found")
+
+    def dripped_body(self):
+        self.head(f"Content-Length: {len(DATA)}")
+        self.drip(b"a")
+
+    def trailers(self):
+        self.head("Transfer-Encoding: chunked")
+        self.wfile.write(b"0\r\n")
+        self.drip(b"X: a\r\n")
+
+    def restarts(self):
+        """Sends 2 MB of the file and cuts; knows no ranges."""
+        self.head(f"Content-Length: {len(DATA)}", 'ETag: "1"')
+        self.wfile.write(DATA[:2_000_000])
+
+    def refuses_ranges(self):
+        """Sends 2 MB, and says of what is asked for next that there is no such range."""
+        if self.headers.get("Range"):
+            self.head("Content-Length: 0", status="416 Range Not Satisfiable")
+        else:
+            self.restarts()
+
+    def endless(self):
+        self.head("Transfer-Encoding: chunked", 'ETag: "1"')
+        while not self.server.closing.is_set():
+            self.wfile.write(b"10000\r\n" + bytes(65536) + b"\r\n")
+
+    def long_number(self):
+        self.head(f"Content-Length: {'9' * 5000}")
+
+    def long_range(self):
+        self.head(f"Content-Range: bytes {'9' * 5000}-1/{'9' * 5000}", "Content-Length: 5", status="206 Partial Content")
+
+    def long_total(self):
+        self.head(f"Content-Range: bytes 0-1/{'9' * 5000}", "Content-Length: 5", status="206 Partial Content")
+
+    def large_number(self):
+        self.head(f"Content-Length: {10**17}")
+
+
+@pytest.fixture
+def rude():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Rude) as running:
+        running.daemon_threads, running.asked, running.closing = True, [], threading.Event()
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        running.url = f"http://127.0.0.1:{running.server_port}/"
+        yield running
+        running.closing.set()
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("habit", "complaint"),
+    [
+        ("dripped-head", "too slowly to ever end"),
+        ("continued", "too slowly to ever end"),
+        ("redirected", "server answered|too slowly|silent"),
+        ("dripped-body", "too slowly to ever end"),
+        ("trailers", "too slowly to ever end|ended at byte"),
+        ("restarts", "ended at byte 2000000"),
+        ("refuses-ranges", "416|ended at byte 2000000"),
+        ("long-number", "a size of 5000 digits"),
+        ("long-range", "a size of 5000 digits"),
+        ("long-total", "a size of 5000 digits"),
+        ("large-number", "expected 3000000 bytes"),
+    ],
+)
+def test_a_server_that_never_ends_is_given_up(rude, target, habit, complaint):
+    begun = time.monotonic()
+    with pytest.raises(WeightsError, match=complaint):
+        fetch(target, rude.url + habit, timeout_s=0.15, attempts=3)
+    assert time.monotonic() - begun < 20
+    assert len(rude.asked) < 40
+    assert not target.exists()
+
+
+def test_the_connection_to_a_server_that_drips_is_ended_and_its_thread_too(rude, target):
+    with pytest.raises(WeightsError):
+        fetch(target, rude.url + "dripped-head", timeout_s=0.15, attempts=1)
+    ends = time.monotonic() + 5
+    while any(thread.name == "promptseg-download" for thread in threading.enumerate()):
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+def test_a_file_of_unknown_size_does_not_fill_the_disk(rude, target):
+    known = {"expected_bytes": None, "about_bytes": 1_000_000}
+    with pytest.raises(WeightsError, match="does not end: stopped at 2,000,000 bytes"):
+        fetch(target, rude.url + "endless", **known)
+    assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("note", ["[]", "{", '{"url": 1}', '{"url": "x", "validator": 3, "synced_bytes": 5}', "[" * 9999])
+def test_an_odd_note_beside_a_part_file_is_ignored(server, target, note):
+    target.parent.mkdir()
+    target.with_name("file.pth.part").write_bytes(DATA[:1000])
+    target.with_name("file.pth.part.json").write_text(note)
+    fetch(target, server.serve("f", DATA), **UNKNOWN)
+    assert target.read_bytes() == DATA

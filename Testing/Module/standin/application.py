@@ -1,8 +1,9 @@
 """What a scripted module of 3D Slicer finds around it, without the application: PySide6 that behaves as PythonQt.
 
 `Application` puts it all in place, for one scene at a time: `qt`, `ctk`, the qMRML widgets, `slicer.app`,
-`slicer.modules`, `slicer.mrmlScene`, `slicer.ScriptedLoadableModule`, `slicer.parameterNodeWrapper` and
-`slicer.i18n`. MRML is the real one.
+`slicer.modules`, `slicer.mrmlScene`, `slicer.ScriptedLoadableModule`, `slicer.parameterNodeWrapper`,
+`slicer.packaging` and `slicer.i18n`. MRML is the real one, and so are Slicer's Python files where SLICER_SOURCE names
+a checkout of Slicer, see slicer_files.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 import slicer
 import slicer.util
 from PySide6 import QtCore, QtUiTools, QtWidgets
-from standin import ctk_widgets, mrml_widgets, pythonqt, scripted_module
+from standin import ctk_widgets, mrml_widgets, pythonqt, slicer_files
+from standin.modules import ModuleManager, ModuleParent, ModuleSelector, SegmentEditorModule
 
 from PromptSegLib.mrml.boot import StandaloneScene, start_scene
 
@@ -47,8 +49,9 @@ class Application(QtCore.QObject):
         self._host = start_scene()
         self._layout_manager = LayoutManager()
         self._main_window = MainWindow()
-        self._selected_module = ""
-        self._widgets: list[object] = []
+        self._module_manager = ModuleManager()
+        self._modules = _reloaded_modules()
+        self.is_testing = True
         self._install()
 
     @property
@@ -59,11 +62,7 @@ class Application(QtCore.QObject):
         return self
 
     def __exit__(self, *exception):
-        for widget in self._widgets:
-            widget.cleanup()
-            widget.parent.hide()
-            widget.parent.deleteLater()
-        self._widgets.clear()
+        self._module_manager.close()
         mrml_widgets.release_all()
         self._layout_manager.close()
         self._main_window.close()
@@ -71,15 +70,20 @@ class Application(QtCore.QObject):
         self._qt_app.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
         self._host.close()
         self._settings_folder.cleanup()
+        if sys.modules.get("PromptSegLib") is not self._modules["PromptSegLib"]:  # after a Reload
+            for name in _reloaded_modules():
+                del sys.modules[name]
+            sys.modules.update(self._modules)
         for name in ("app", "mrmlScene", "modules"):
             delattr(slicer, name)
 
     def _install(self) -> None:
         ctk = types.ModuleType("ctk")
-        for cls in ctk_widgets.WIDGETS:
-            setattr(ctk, cls.__name__, cls)
-        for cls in mrml_widgets.WIDGETS:
-            setattr(slicer, cls.__name__, cls)
+        for place, source in ((ctk, ctk_widgets), (slicer, mrml_widgets)):
+            for cls in source.WIDGETS:
+                setattr(place, cls.__name__, cls)
+            for name in source.NAMES_ONLY:
+                setattr(place, name, type(name, (), {}))
         qt.QUiLoader = _UiLoader
         qt.QFileDialog = FileDialog
         FileDialog.answers.clear()
@@ -122,7 +126,13 @@ class Application(QtCore.QObject):
         self._qt_app.restoreOverrideCursor()
 
     def testingEnabled(self):
-        return True
+        return self.is_testing
+
+    def translate(self, context, text):
+        return text
+
+    def moduleManager(self):
+        return self._module_manager
 
     def clipboard(self):
         return self._qt_app.clipboard()
@@ -144,27 +154,19 @@ class Application(QtCore.QObject):
         module = importlib.util.module_from_spec(spec)
         sys.modules[path.stem] = module
         spec.loader.exec_module(module)
-        parent = scripted_module.ModuleParent(path)
+        parent = ModuleParent(path)
         setattr(slicer.modules, path.stem.lower(), parent)
+        self._module_manager.add(parent)
         getattr(module, path.stem)(parent)
         return module
 
     def open_module(self, path: Path):
         """Load a module, make its panel in the main window, and show it. Returns its widget class's object."""
-        module = self.load_module(path)
-        parent = mrml_widgets.qMRMLWidget()
-        parent.setLayout(QtWidgets.QVBoxLayout())
-        parent.setMRMLScene(slicer.mrmlScene)
-        widget = getattr(module, f"{path.stem}Widget")(parent)
-        setattr(slicer.modules, f"{path.stem}Widget", widget)
-        self._widgets.append(widget)
-        widget.setup()
-        self._main_window.setCentralWidget(parent)
-        self._main_window.resize(420, 900)
-        self._main_window.show()
-        self._main_window.activateWindow()
-        widget.enter()
-        return widget
+        self.load_module(path)
+        panel = getattr(slicer.modules, path.stem.lower()).widgetRepresentation()
+        self._main_window.show_panel(panel)
+        panel.enter()
+        return panel.self()
 
 
 class _UiLoader(QtUiTools.QUiLoader):
@@ -183,6 +185,10 @@ class _UiLoader(QtUiTools.QUiLoader):
         return super().load(buffer)
 
 
+PANEL_WIDTH_PX = 400
+"""How wide a module's panel is in Slicer, as it opens."""
+
+
 class MainWindow(QtWidgets.QMainWindow):
     """Found by `slicer.util.mainWindow`, which looks for its class's name."""
 
@@ -190,17 +196,21 @@ class MainWindow(QtWidgets.QMainWindow):
         super().__init__()
         self.setObjectName("qSlicerMainWindow")
         self._selector = ModuleSelector()
+        self._scroll_area = QtWidgets.QScrollArea()
+        self._scroll_area.setWidgetResizable(True)
+        self._scroll_area.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
+        self._scroll_area.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setCentralWidget(self._scroll_area)
+
+    def show_panel(self, panel):
+        """Show a module's panel, as narrow as Slicer does."""
+        self._scroll_area.setWidget(panel)
+        self.resize(PANEL_WIDTH_PX, 900)
+        self.show()
+        self.activateWindow()
 
     def moduleSelector(self):
         return self._selector
-
-
-class ModuleSelector:
-    def __init__(self):
-        self.selectedModule = ""
-
-    def selectModule(self, name):
-        self.selectedModule = name
 
 
 class LayoutManager(QtCore.QObject):
@@ -224,7 +234,7 @@ class LayoutManager(QtCore.QObject):
         self._views = {}
 
     def sliceViewNames(self):
-        return list(self._views)
+        return tuple(self._views)
 
     def sliceWidget(self, name):
         return SliceWidget(self._views[name])
@@ -275,42 +285,28 @@ class DicomExportDialog:
         self.opened.append(item)
 
 
-class SegmentEditorModule:
-    """Keeps what the Segment Editor was told to edit."""
-
-    def __init__(self):
-        self.editor = self
-        self.edited = {}
-
-    def widgetRepresentation(self):
-        return types.SimpleNamespace(self=lambda: self)
-
-    def setSegmentationNode(self, node):
-        self.edited["segmentation"] = node
-
-    def setSourceVolumeNode(self, node):
-        self.edited["volume"] = node
-
-    def setCurrentSegmentID(self, segment_id):
-        self.edited["segment"] = segment_id
+def _reloaded_modules() -> dict[str, types.ModuleType]:
+    """Return what the module's Reload imports anew, by name, and what tests made of it."""
+    packages = ("PromptSegLib", "PromptSegWidgets", "fakes", "shape_model")
+    return {name: module for name, module in sys.modules.items() if name.partition(".")[0] in packages}
 
 
 def _install_packages() -> None:
-    from standin import parameter_node
+    """Put what a module imports from `slicer` in place."""
+    if slicer_files.SOURCE:
+        modules = slicer_files.load()
+    else:
+        from standin import packaging, parameter_node, scripted_module
 
-    scripted = types.ModuleType("slicer.ScriptedLoadableModule")
-    for name in (
-        "ScriptedLoadableModule",
-        "ScriptedLoadableModuleWidget",
-        "ScriptedLoadableModuleLogic",
-        "ScriptedLoadableModuleTest",
-    ):
-        setattr(scripted, name, getattr(scripted_module, name))
-    wrapper = types.ModuleType("slicer.parameterNodeWrapper")
-    wrapper.parameterNodeWrapper = parameter_node.parameterNodeWrapper
-    i18n = types.ModuleType("slicer.i18n")
-    i18n.tr = lambda text: text
-    i18n.translate = lambda context, text: text
-    for module in (scripted, wrapper, i18n):
-        sys.modules[module.__name__] = module
-        setattr(slicer, module.__name__.rpartition(".")[2], module)
+        i18n = types.ModuleType("slicer.i18n")
+        i18n.tr = lambda text: text
+        i18n.translate = lambda context, text: text
+        modules = {
+            "slicer.ScriptedLoadableModule": scripted_module,
+            "slicer.parameterNodeWrapper": parameter_node,
+            "slicer.packaging": packaging,
+            "slicer.i18n": i18n,
+        }
+    sys.modules |= modules
+    for name, module in modules.items():
+        setattr(slicer, name.rpartition(".")[2], module)

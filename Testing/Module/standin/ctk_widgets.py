@@ -9,9 +9,10 @@ _HEADER_PX = 26
 
 
 class ctkCollapsibleButton(QtWidgets.QWidget, CppLike):
-    """A titled section that folds."""
+    """A titled section that folds: what is shown or hidden within while it is folded is so once it opens."""
 
     contentsCollapsed = QtCore.Signal(bool)
+    signals = ("contentsCollapsed(bool)",)
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -19,7 +20,8 @@ class ctkCollapsibleButton(QtWidgets.QWidget, CppLike):
         self._header.setObjectName("qt_header")
         self._header.setStyleSheet("text-align: left; padding-left: 6px; font-weight: bold;")
         self._is_collapsed = False
-        self._hidden = []
+        self._is_arranging = False
+        self._shown = {}  # whether each child is wanted, by its identity
         self._header.clicked.connect(self._toggle)
         self._title()
 
@@ -44,15 +46,14 @@ class ctkCollapsibleButton(QtWidgets.QWidget, CppLike):
             self.contentsCollapsed.emit(value)
 
     def _arrange(self):
-        if self._is_collapsed:
-            for child in self.children():
-                if isinstance(child, QtWidgets.QWidget) and child is not self._header and not child.isHidden():
-                    child.hide()
-                    self._hidden.append(child)
-        else:
-            for child in self._hidden:
-                child.show()
-            self._hidden.clear()
+        self._is_arranging = True
+        for child in self.children():
+            if child.isWidgetType() and child is not self._header:
+                is_wanted = self._shown.get(id(child), True)
+                child.setVisible(not self._is_collapsed and is_wanted)
+                if is_wanted:  # so that Qt tells when it is hidden while it cannot be seen
+                    child.setAttribute(QtCore.Qt.WidgetAttribute.WA_WState_ExplicitShowHide, False)
+        self._is_arranging = False
         if self.layout() is not None:
             self.layout().setContentsMargins(6, _HEADER_PX + 6, 6, 6 if not self._is_collapsed else 0)
         self.setMaximumHeight(_HEADER_PX if self._is_collapsed else 16777215)
@@ -60,7 +61,22 @@ class ctkCollapsibleButton(QtWidgets.QWidget, CppLike):
 
     def childEvent(self, event):
         super().childEvent(event)
+        if event.type() == QtCore.QEvent.Type.ChildAdded and event.child().isWidgetType():
+            event.child().installEventFilter(self)
         QtCore.QTimer.singleShot(0, self, self._arrange)
+
+    def eventFilter(self, child, event):
+        kinds = {QtCore.QEvent.Type.ShowToParent: True, QtCore.QEvent.Type.HideToParent: False}
+        if event.type() in kinds and child is not self._header and not self._is_arranging:
+            self._shown[id(child)] = kinds[event.type()]
+            if self._is_collapsed and kinds[event.type()]:
+                self._arrange()
+        return False
+
+    def setVisible(self, value):
+        self._is_arranging = True
+        super().setVisible(value)
+        self._is_arranging = False
 
     def showEvent(self, event):
         super().showEvent(event)
@@ -75,6 +91,7 @@ class ctkSliderWidget(QtWidgets.QWidget, CppLike):
     """A slider with a spin box."""
 
     valueChanged = QtCore.Signal(float)
+    signals = ("valueChanged(double)",)
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -110,3 +127,17 @@ class ctkSliderWidget(QtWidgets.QWidget, CppLike):
 
 
 WIDGETS = (ctkCollapsibleButton, ctkSliderWidget)
+
+NAMES_ONLY = (
+    "ctkCheckBox",
+    "ctkCheckablePushButton",
+    "ctkColorPickerButton",
+    "ctkComboBox",
+    "ctkDirectoryButton",
+    "ctkDoubleRangeSlider",
+    "ctkDoubleSlider",
+    "ctkDoubleSpinBox",
+    "ctkPathLineEdit",
+    "ctkRangeWidget",
+)
+"""Classes that Slicer's own Python files look up, and PromptSeg has no widget of."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 
 import shiboken6
 import slicer
+import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 from standin.pythonqt import CppLike
 
@@ -21,6 +23,16 @@ def _stored(kind, name, default):
     )
 
 
+def _with_node(method):
+    """Make a method an observer of a scene that is told the node."""
+
+    def observer(self, *arguments):
+        return method(self, *arguments)
+
+    observer.CallDataType = vtk.VTK_OBJECT
+    return observer
+
+
 def release_all() -> None:
     """Let no widget follow a scene any more: observers that outlive both are called while they are torn down."""
     for widget in list(_alive):
@@ -33,6 +45,7 @@ class qMRMLWidget(QtWidgets.QWidget, CppLike):
     """Hands its scene on to the widgets within."""
 
     mrmlSceneChanged = QtCore.Signal(object)
+    signals = ("mrmlSceneChanged(vtkMRMLScene*)",)
 
     def setMRMLScene(self, scene):
         self._scene = scene
@@ -46,12 +59,14 @@ class qMRMLWidget(QtWidgets.QWidget, CppLike):
 
 
 class qMRMLNodeComboBox(QtWidgets.QComboBox, CppLike):
-    """The nodes of some classes in the scene, to choose one."""
+    """The nodes of some classes in the scene, to choose one.
+
+    As in Slicer, the rows are made anew once an import or a closing is over, and nothing is chosen then.
+    """
 
     currentNodeChanged = QtCore.Signal(object)
     currentNodeIDChanged = QtCore.Signal(str)
-    nodeTypes = _stored("QStringList", "nodeTypes", [])
-    noneEnabled = _stored(bool, "noneEnabled", False)
+    signals = ("currentNodeChanged(vtkMRMLNode*)", "currentNodeIDChanged(QString)")
     noneDisplay = _stored(str, "noneDisplay", "None")
     addEnabled = _stored(bool, "addEnabled", True)
     removeEnabled = _stored(bool, "removeEnabled", True)
@@ -63,74 +78,111 @@ class qMRMLNodeComboBox(QtWidgets.QComboBox, CppLike):
         self._scene = None
         self._observed = []
         _alive.add(self)
-        self._ids = []
-        self._current_id = ""
-        self.activated.connect(self._activated)
+        self._node_types = ()
+        self._has_none = False
+        self._told = ""
+        self.currentIndexChanged.connect(self._tell)
+
+    nodeTypes = QtCore.Property("QStringList", lambda self: self._node_types, lambda self, v: self._set_types(v))
+    noneEnabled = QtCore.Property(bool, lambda self: self._has_none, lambda self, value: self._set_none(value))
+
+    def _set_types(self, names):
+        self._node_types = tuple(names)
+        self._fill(self.currentNodeID)
+
+    def _set_none(self, value):
+        self._has_none = value
+        self._fill(self.currentNodeID)
 
     def setMRMLScene(self, scene):
+        if scene is self._scene:
+            return
         for node, tag in self._observed:
             node.RemoveObserver(tag)
-        self._observed = []
-        self._scene = scene
+        self._observed, self._scene = [], scene
         if scene is not None:
-            for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent):
-                self._observed.append((scene, scene.AddObserver(event, lambda *_: self._refresh())))
-        self._refresh()
+            for event, react, priority in (
+                (scene.NodeAddedEvent, self._node_added, 10.0),
+                (scene.NodeAboutToBeRemovedEvent, self._node_removed, -10.0),
+                (scene.EndImportEvent, lambda *_: self._remake(), 0.0),
+                (scene.EndCloseEvent, lambda *_: self._remake(), 0.0),
+            ):
+                self._observed.append((scene, scene.AddObserver(event, react, priority)))
+        self._fill(self.currentNodeID)
 
     def mrmlScene(self):
         return self._scene
 
     def currentNode(self):
-        return self._scene.GetNodeByID(self._current_id) if self._scene and self._current_id else None
+        node_id = self.itemData(self.currentIndex)
+        return self._scene.GetNodeByID(node_id) if self._scene and node_id else None
 
     def setCurrentNode(self, node):
-        self._choose(node.GetID() if node is not None else "")
+        self.setCurrentNodeID(node.GetID() if node is not None else "")
 
     def setCurrentNodeID(self, node_id):
-        self._choose(node_id)
+        row = self.findData(node_id) if node_id else -1
+        self.setCurrentIndex(row if row >= 0 else 0 if self._has_none else -1)
 
-    currentNodeID = QtCore.Property(str, lambda self: self._current_id, lambda self, node_id: self._choose(node_id))
+    currentNodeID = QtCore.Property(
+        str, lambda self: self.itemData(self.currentIndex) or "", lambda self, node_id: self.setCurrentNodeID(node_id)
+    )
 
-    def _nodes(self):
-        found = []
-        for index in range(self._scene.GetNumberOfNodes() if self._scene else 0):
-            node = self._scene.GetNthNode(index)
-            if not node.GetHideFromEditors() and any(node.IsA(kind) for kind in self.nodeTypes or []):
-                found.append(node)
-        return found
+    def _is_offered(self, node):
+        return not node.GetHideFromEditors() and any(node.IsA(kind) for kind in self._node_types)
 
-    def _refresh(self):
-        if not shiboken6.isValid(self) or (self._scene is not None and self._scene.IsBatchProcessing()):
-            return
-        nodes = self._nodes()
-        self._ids = ([""] if self.noneEnabled else []) + [node.GetID() for node in nodes]
+    def _fill(self, node_id):
+        """Make all rows, and choose the node that was chosen, without a word."""
         self.blockSignals(True)
         self.clear()
-        self.addItems(([self.noneDisplay] if self.noneEnabled else []) + [node.GetName() for node in nodes])
+        if self._has_none:
+            self.addItem(self.noneDisplay, "")
+        for index in range(self._scene.GetNumberOfNodes() if self._scene else 0):
+            self._add_row(self._scene.GetNthNode(index))
+        self.setCurrentNodeID(node_id)
         self.blockSignals(False)
-        self._choose(self._current_id if self._current_id in self._ids else (self._ids or [""])[0])
+        self._told = self.currentNodeID
 
-    def _choose(self, node_id):
-        node_id = node_id or ""
-        if node_id and node_id not in self._ids:
-            self._ids.append(node_id)
-            self.addItem(self._scene.GetNodeByID(node_id).GetName())
-        changed, self._current_id = node_id != self._current_id, node_id
-        self.blockSignals(True)
-        self.setCurrentIndex(self._ids.index(node_id) if node_id in self._ids else -1)
-        self.blockSignals(False)
-        if changed:
+    def _add_row(self, node):
+        if self._is_offered(node):
+            self.addItem(node.GetName(), node.GetID())
+            self._observed.append((node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._node_modified)))
+
+    def _node_modified(self, node, event):
+        if shiboken6.isValid(self) and self.findData(node.GetID()) >= 0:
+            self.setItemText(self.findData(node.GetID()), node.GetName())
+
+    def _remake(self):
+        """Take all nodes out, which leaves none chosen, and put those that are there now in."""
+        if shiboken6.isValid(self):
+            while self.count > self._has_none:
+                self.removeItem(self.count - 1)
+            self.setCurrentIndex(0 if self._has_none else -1)
+            for index in range(self._scene.GetNumberOfNodes()):
+                self._add_row(self._scene.GetNthNode(index))
+
+    @_with_node
+    def _node_added(self, scene, event, node):
+        if shiboken6.isValid(self) and not scene.IsImporting():
+            self._add_row(node)
+
+    @_with_node
+    def _node_removed(self, scene, event, node):
+        if shiboken6.isValid(self) and not scene.IsClosing() and self.findData(node.GetID()) >= 0:
+            self.removeItem(self.findData(node.GetID()))  # Qt chooses the row before it
+
+    def _tell(self):
+        if self.currentNodeID != self._told:
+            self._told = self.currentNodeID
             self.currentNodeChanged.emit(self.currentNode())
-            self.currentNodeIDChanged.emit(node_id)
-
-    def _activated(self, index):
-        self._choose(self._ids[index])
+            self.currentNodeIDChanged.emit(self._told)
 
 
 class qMRMLSegmentsTableView(qMRMLWidget):  # Slicer's name
     """The segments of a segmentation: colour and name, to choose one."""
 
     selectionChanged = QtCore.Signal(QtCore.QItemSelection, QtCore.QItemSelection)
+    signals = ("selectionChanged(QItemSelection,QItemSelection)",)
     headerVisible = _stored(bool, "headerVisible", True)
     visibilityColumnVisible = _stored(bool, "visibilityColumnVisible", True)
     opacityColumnVisible = _stored(bool, "opacityColumnVisible", True)
@@ -182,10 +234,10 @@ class qMRMLSegmentsTableView(qMRMLWidget):  # Slicer's name
         return self._table
 
     def selectedSegmentIDs(self):
-        return [self._ids[index.row()] for index in self._table.selectionModel().selectedRows()]
+        return tuple(self._ids[index.row()] for index in self._table.selectionModel().selectedRows())
 
     def setSelectedSegmentIDs(self, segment_ids):
-        if list(segment_ids) != self.selectedSegmentIDs():
+        if tuple(segment_ids) != self.selectedSegmentIDs():
             self._table.clearSelection()
             for segment_id in segment_ids:
                 self._table.selectRow(self._ids.index(segment_id))
@@ -211,4 +263,39 @@ class qMRMLSegmentsTableView(qMRMLWidget):  # Slicer's name
             self._node.GetSegmentation().GetSegment(self._ids[item.row()]).SetName(item.text())
 
 
-WIDGETS = (qMRMLWidget, qMRMLNodeComboBox, qMRMLSegmentsTableView)
+class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
+    """The panel of a scripted module: it makes the Python object that fills it, and tells it of coming and going."""
+
+    def __init__(self, path):
+        super().__init__()
+        self._path = path
+        self._is_entered = False
+        self._self = None
+        self.setLayout(QtWidgets.QVBoxLayout())
+        self.setMRMLScene(slicer.mrmlScene)
+
+    isEntered = QtCore.Property(bool, lambda self: self._is_entered)
+
+    def self(self):
+        return self._self
+
+    def reload(self):
+        """Make the Python object from the module as it is imported now, and let it fill the panel."""
+        name = f"{self._path.stem}Widget"
+        self._self = getattr(sys.modules[self._path.stem], name)(self)
+        setattr(slicer.modules, name, self._self)
+        self._self.setup()
+
+    def enter(self):
+        self._is_entered = True
+        self._self.enter()
+
+    def exit(self):
+        self._is_entered = False
+        self._self.exit()
+
+
+WIDGETS = (qMRMLWidget, qMRMLNodeComboBox, qMRMLSegmentsTableView, qSlicerScriptedLoadableModuleWidget)
+
+NAMES_ONLY = ("qMRMLRangeWidget", "qMRMLSliderWidget", "qMRMLSpinBox", "qSlicerWidget")
+"""Classes that Slicer's own Python files look up, and PromptSeg has no widget of."""

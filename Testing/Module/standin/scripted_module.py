@@ -1,31 +1,17 @@
-"""The four base classes of a scripted module, as Slicer's developer guide describes them."""
+"""The four base classes of a scripted module, as Slicer's developer guide and its behaviour have them."""
 
 from __future__ import annotations
 
 import unittest
 from pathlib import Path
 
+import qt
 import slicer
-from PySide6 import QtWidgets
-
-
-class ModuleParent:
-    """Stands for the module in the module manager: what a module's constructor fills in."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-        self.name = path.stem
-        self.title = ""
-        self.categories: list[str] = []
-        self.dependencies: list[str] = []
-        self.contributors: list[str] = []
-        self.helpText = ""
-        self.acknowledgementText = ""
-        self.hidden = False
 
 
 class ScriptedLoadableModule:
     def __init__(self, parent):
+        super().__init__()
         self.parent = parent
         self.moduleName = type(self).__name__
 
@@ -34,18 +20,31 @@ class ScriptedLoadableModule:
 
 
 class ScriptedLoadableModuleWidget:
-    """parent: the panel's own widget; a new one when None, as when tests make a module's widget."""
+    """parent: the panel that the module fills; without one, a window of its own is made, filled and shown at once."""
 
     def __init__(self, parent=None):
+        super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Widget")
         self.developerMode = False
-        self.logic = None
-        if parent is None:
-            parent = slicer.qMRMLWidget()
-            parent.setLayout(QtWidgets.QVBoxLayout())
-            parent.setMRMLScene(slicer.mrmlScene)
-        self.parent = parent
-        self.layout = parent.layout()
+        self.parent = parent or self._window()
+        self.layout = self.parent.layout()
+        if not parent:
+            self.setup()
+            self.parent.show()
+        slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
+
+    @staticmethod
+    def _window():
+        window = slicer.qMRMLWidget()
+        window.setLayout(qt.QVBoxLayout())
+        window.setMRMLScene(slicer.mrmlScene)
+        return window
+
+    def _onModuleAboutToBeUnloaded(self, name):
+        if name == self.moduleName:
+            self.cleanup()
+            manager = slicer.app.moduleManager()
+            manager.disconnect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
     def setup(self):
         """Make the panel."""
@@ -54,15 +53,16 @@ class ScriptedLoadableModuleWidget:
         """Let go of everything before the panel goes."""
 
     def onReload(self):
-        """Run the module's file anew and make its panel again; not done here."""
+        """Run the module's file anew and make its panel again."""
+        slicer.util.reloadScriptedModule(self.moduleName)
 
     def resourcePath(self, name):
-        folder = Path(getattr(slicer.modules, self.moduleName.lower()).path).parent
-        return str(folder / "Resources" / name)
+        return str(Path(slicer.util.modulePath(self.moduleName)).parent / "Resources" / name)
 
 
 class ScriptedLoadableModuleLogic:
     def __init__(self, parent=None):
+        super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Logic")
         self.isSingletonParameterNode = True
 
@@ -74,14 +74,13 @@ class ScriptedLoadableModuleLogic:
             node = scene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
             node.UnRegister(None)
             node.SetSingletonTag(self.moduleName)
-            node.SetModuleName(self.moduleName)
             node.SetName(self.moduleName)
             node = scene.AddNode(node)
+        node.SetAttribute("ModuleName", self.moduleName)
         return node
 
     def resourcePath(self, name):
-        folder = Path(getattr(slicer.modules, self.moduleName.lower()).path).parent
-        return str(folder / "Resources" / name)
+        return str(Path(slicer.util.modulePath(self.moduleName)).parent / "Resources" / name)
 
 
 class ScriptedLoadableModuleTest(unittest.TestCase):

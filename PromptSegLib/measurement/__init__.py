@@ -1,0 +1,1 @@
+"""What is measured of segments: sizes, intensities, lesions over time."""

@@ -1,0 +1,126 @@
+"""What can be had without torch: all modules but these, and all tests but those of these."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from without_torch import TORCH
+
+ROOT = Path(__file__).parents[2]
+SUPPORT = ROOT / "Testing" / "support"
+
+NEED_TORCH = {
+    "PromptSegLib.imaging": """label_export medsam_transforms sam2_transforms sam_transforms scribbleprompt_transforms
+        slab_masks sliding_window""",
+    "PromptSegLib.networks": """plain_unet prompt_features prompt_unet resnet sam sam2 sam_decoder sam_encoder
+        sam_layers sam_med3d sam_med3d_decoder sam_med3d_encoder sam_med3d_prompts sam_prompt sam_unet sat sat_text
+        scribbleprompt stu_net uniseg""",
+    "PromptSegLib.predictors": """class_model nninteractive_local prompt_network_torch published sam2_model
+        sam_med3d_model sam_model sat_model scribbleprompt_model torch_device vista3d_model""",
+    "PromptSegLib.training": """draws fields held_out inflation label_maps pool prompt_simulation ranks rendering
+        sample_sheet slots targets trainer vessels views""",
+    "": """device_models key_made_weights nninteractive_model nninteractive_server tiny_class_networks tiny_networks
+        tiny_sat tiny_vista3d window_fakes""",
+}
+"""By package, and of `Testing/support`. A module that joins them takes the tests that import it out of those that run
+without torch."""
+
+WITHOUT = f"""
+import sys
+from importlib.machinery import PathFinder
+
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, *where):
+        return None if name.partition(".")[0] in {sorted(TORCH)} else super().find_spec(name, *where)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Without
+"""
+
+
+def run_without_torch(code, *arguments):
+    """Run `code` in a process that has no torch, in the repository, and return its exit status and what it prints."""
+    paths = [str(ROOT), str(SUPPORT)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTEST_ADDOPTS": ""}
+    command = [sys.executable, "-c", WITHOUT + code, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def names_of(folder, prefix=""):
+    for file in sorted(folder.rglob("*.py")):
+        parts = file.relative_to(folder).with_suffix("").parts
+        yield ".".join((*prefix.split(), *(parts[:-1] if parts[-1] == "__init__" else parts)))
+
+
+def test_these_modules_need_torch_and_no_others():
+    modules = [*names_of(ROOT / "PromptSegLib", "PromptSegLib"), *names_of(SUPPORT)]
+    modules.remove("PromptSegLib.__main__")
+    code = """
+import importlib, json
+failed = {}
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        failed[name] = error.name
+print(json.dumps(failed))
+"""
+    status, printed = run_without_torch(code, *modules)
+    assert status == 0, printed
+    failed = json.loads(printed)
+    assert {name.partition(".")[0] for name in failed.values()} <= TORCH
+    named = {f"{package}.{name}".lstrip(".") for package, names in NEED_TORCH.items() for name in names.split()}
+    assert set(failed) == named
+
+
+FILES = {
+    "test_torch.py": "import torch\ndef test(): pass",
+    "test_through_another.py": "import tiny_networks\ndef test(): pass",
+    "test_other.py": "import no_such_package\ndef test(): pass",
+    "test_wrong.py": "import torch_like\ndef test(): pass",
+    "test_plain.py": "def test(): pass",
+    "test_later.py": "def test(): import torch",
+}
+
+PYTEST = "import pytest; sys.exit(pytest.main(['-p', 'no:cacheprovider', *sys.argv[1:]]))"
+IN_ROOT = ("-c", ROOT / "pyproject.toml")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with the settings of all tests."""
+    shutil.copy(ROOT / "Testing" / "conftest.py", tmp_path)
+    return tmp_path
+
+
+def test_files_that_cannot_be_imported_without_torch_are_skipped_and_nothing_else_is(folder):
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    status, printed = run_without_torch(PYTEST, *IN_ROOT, "--without-torch", "--continue-on-collection-errors", folder)
+    assert status == pytest.ExitCode.TESTS_FAILED
+    assert "1 failed, 1 passed, 2 skipped, 2 errors" in printed
+    for name in ("test_other.py", "test_wrong.py"):
+        assert f"ERROR {name}" in printed
+
+
+def test_without_torch_pytest_says_what_to_do(folder):
+    status, printed = run_without_torch(PYTEST, *IN_ROOT, folder)
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert "torch is missing: pip install '.[test]', or skip what needs it: --without-torch" in printed
+
+
+def test_nothing_is_skipped_where_torch_is_found(pytestconfig):
+    if pytestconfig.getoption("without_torch"):
+        assert not any(sys.modules.get(name) for name in TORCH)
+        return
+    command = [sys.executable, "-m", "pytest", "--without-torch", "--collect-only", __file__]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--without-torch: expected an environment without torch, found torch" in done.stderr
