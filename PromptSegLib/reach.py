@@ -29,7 +29,7 @@ def far_voxels(change: MaskDelta, prompts: Sequence[Prompt], before: BitMask | N
     longest_mm = float((np.array(bounds.shape_kji) * grid.spacing_kji_mm).max())
     reach = np.ceil(_FAR * longest_mm / grid.spacing_kji_mm).astype(int).tolist()
     near = Extent.of_points(grid.to_ijk(positions)).padded(reach).intersection(change.extent)
-    added, removed = change.added_removed()
+    added, removed = change.added_and_removed()
     changed = added | removed
     total = int(changed.sum())
     return total - (int(changed[near.slices_within(change.extent)].sum()) if near.size else 0)

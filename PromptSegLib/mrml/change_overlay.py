@@ -37,7 +37,7 @@ class ChangeOverlay:
         self.node = self._nodes[0]
         matrix = ijk_to_ras.copy()
         matrix[:3, 3] = apply_affine(matrix, flip_axes(change.extent.start_kji))
-        added, removed = change.added_removed()
+        added, removed = change.added_and_removed()
         self.node.SetIJKToRASMatrix(matrix_from_array(matrix))
         self.node.SetAndObserveImageData(image_data((ADDED * added + REMOVED * removed).astype(np.uint8)))
         self.node.SetAndObserveTransformNodeID(self._volume_node.GetTransformNodeID())
