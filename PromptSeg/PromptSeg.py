@@ -95,6 +95,7 @@ class PromptSegParameterNode:
     model: str = "default"
     device: str = "auto"
     windowAsShown: bool = False
+    redrawsAll: bool = False
     runAtOnce: bool = True
     brushDiameter_mm: Annotated[float, WithinRange(0.5, 50.0)] = 5.0
     hidePrompts: bool = False
@@ -276,6 +277,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 logic.useModel(parameters.model, parameters.device, self.input.volumes())
         if logic.session is not None:
             logic.session.auto = parameters.runAtOnce
+            logic.session.redraw = parameters.redrawsAll
             logic.session.window = shown_window(parameters.volume) if parameters.windowAsShown else None
             logic.session.show_prompts(not parameters.hidePrompts)
         logic.tools.brush_mm = parameters.brushDiameter_mm

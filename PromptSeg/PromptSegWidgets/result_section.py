@@ -13,10 +13,12 @@ from PromptSegLib.span import Span
 from PromptSegWidgets.section import Section
 
 _DIRECTIONS = ("both", "forward", "backward")
+_SHOWN_MS = 1500  # what the newest prompt changed
 
 
 class ResultSection(Section):
     def connect(self):
+        self._seen = None  # the newest answer whose change was shown
         ui = self.ui
         for title in (_("Both ways"), _("Forward"), _("Backward")):
             ui.directionComboBox.addItem(title)
@@ -42,6 +44,7 @@ class ResultSection(Section):
     def show(self):
         ui, display = self.ui, self._display()
         answer = self.session.prediction if self.session else None
+        self._showChange(answer)
         ui.resultLabel.text = answer_text(answer) if answer else _("No prediction yet.")
         stages = f"\n{timings_text(answer)}" if answer else ""
         ui.resultLabel.toolTip = _("What the newest answer came to, where, and in which time") + stages
@@ -52,6 +55,19 @@ class ResultSection(Section):
             ui.outlineCheckBox.checked = not display.GetVisibility2DFill()
             ui.opacitySlider.value = display.GetOpacity()
             ui.show3DButton.checked = is_shown_in_3d(self.parameters.segmentation)
+
+    def _showChange(self, answer):
+        """Show what a new answer changed in a segment that came from elsewhere, for a moment."""
+        if answer is self._seen:
+            return
+        self._seen = answer
+        if answer is not None and answer.change is not None and not self.session.busy:
+            self.session.show_change()
+            qt.QTimer.singleShot(_SHOWN_MS, lambda: self._hideChange(answer))
+
+    def _hideChange(self, answer):
+        if answer is self._seen and self.session is not None:
+            self.session.show_change(False)
 
     def _display(self):
         """Return the display node of the chosen segmentation, or None."""

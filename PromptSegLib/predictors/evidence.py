@@ -124,7 +124,7 @@ class Evidence:
         return tuple(
             number
             for number, (voxels, value) in enumerate(self.said)
-            if number == last or (len(voxels) and not _follows(mask, voxels, value))
+            if number == last or (len(voxels) and not follows(mask, voxels, value))
         )
 
 
@@ -145,17 +145,29 @@ def with_changes(mask: BitMask, roi: Roi, changes: Sequence[tuple[BoolArray, Boo
     part = mask.read(extent)
     common = extent.intersection(roi.extent)
     for changed, right, voxels, value in changes:
+        wrong = np.zeros(part.shape, dtype=bool)
         if common.size:
             # Between both lie voxels of the image that a working voxel had only in part.
             closed = changed | (right & ndimage.binary_dilation(changed, np.ones((3, 3, 3))))
             near = roi.to_source(ndimage.binary_dilation(changed).astype(np.float32), common) > 0.5
-            moved = near & (roi.to_source(closed.astype(np.float32), common) > 0.5)
-            part[common.slices_within(extent)][moved] = value
-        part[tuple((voxels - extent.start_kji).T)] = value
+            wrong[common.slices_within(extent)] = near & (roi.to_source(closed.astype(np.float32), common) > 0.5)
+        prompted = np.zeros(part.shape, dtype=bool)
+        prompted[tuple((voxels - extent.start_kji).T)] = True
+        part[parts_with((wrong | prompted) & (part != value), prompted)] = value
     return Patch(extent, part)
 
 
-def _follows(mask: BitMask, voxels_kji: IntArray, value: bool) -> bool:
+def parts_with(these: BoolArray, those: BoolArray) -> BoolArray:
+    """Return the connected parts of `these`, both (k, j, i), that hold a voxel of `those`."""
+    labels, count = ndimage.label(these, np.ones((3, 3, 3)))
+    is_held = np.zeros(count + 1, dtype=bool)
+    is_held[labels[those]] = True
+    is_held[0] = False
+    return np.asarray(is_held[labels])
+
+
+def follows(mask: BitMask, voxels_kji: IntArray, value: bool) -> bool:
+    """Tell whether `voxels_kji` : (n, 3), at least one, belong to the mask, or none does, as `value` says."""
     box = box_around(voxels_kji)
     return bool((mask.read(box)[tuple((voxels_kji - box.start_kji).T)] == value).all())
 

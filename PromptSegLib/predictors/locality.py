@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import ndimage
 
-from PromptSegLib.bitmask import BitMask, BoolArray, Patch
+from PromptSegLib.bitmask import BoolArray, Patch
 from PromptSegLib.geometry import Extent, Grid, IntArray
 from PromptSegLib.imaging.rasterize import rasterize
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
+from PromptSegLib.predictors.evidence import follows, parts_with
 from PromptSegLib.prompts import Lasso, Point, Prompt, Scribble, VoxelScribble
 
 _LOCAL = (Point, Scribble, VoxelScribble, Lasso)
@@ -39,7 +40,7 @@ def cut(predictions: Iterator[Prediction], state: TargetState, grid: Grid) -> It
     mask = state.mask.copy()
     said = [(_voxels(prompt, grid), prompt.sign == "+") for prompt in state.prompts if isinstance(prompt, _LOCAL)]
     pending = [
-        (voxels, value) for voxels, value in said[:-1] if len(voxels) and not _follows(mask, voxels, value)
+        (voxels, value) for voxels, value in said[:-1] if len(voxels) and not follows(mask, voxels, value)
     ] + said[-1:]
     for prediction in predictions:
         patch = prediction.patches.get(state.target)
@@ -70,19 +71,9 @@ def _touched(changed: BoolArray, extent: Extent, prompts: list[IntArray]) -> Boo
         near[tuple(index[inside].T)] = True
     if not near.any() or not changed.any():
         return np.zeros(changed.shape, dtype=bool)
-    parts, count = ndimage.label(changed, np.ones((3, 3, 3)))
-    touched = np.zeros(count + 1, dtype=bool)
-    touched[parts[ndimage.binary_dilation(near, np.ones((3, 3, 3)))]] = True
-    touched[0] = False
-    return np.asarray(touched[parts])
+    return parts_with(changed, ndimage.binary_dilation(near, np.ones((3, 3, 3))))
 
 
 def _voxels(prompt: Prompt, grid: Grid) -> IntArray:
     patch = rasterize(prompt, grid)
     return np.argwhere(patch.mask_kji) + patch.extent.start_kji
-
-
-def _follows(mask: BitMask, voxels_kji: IntArray, value: bool) -> bool:
-    low, high = voxels_kji.min(axis=0), voxels_kji.max(axis=0) + 1
-    box = Extent(tuple(map(int, low)), tuple(map(int, high)))
-    return bool((mask.read(box)[tuple((voxels_kji - low).T)] == value).all())

@@ -268,6 +268,28 @@ def test_the_model_sees_the_window_that_is_shown_where_that_is_wanted(user, imag
     assert model.started[-1].window == Window(20, 120)
 
 
+def test_a_segment_from_elsewhere_is_redrawn_where_that_is_wanted(user, image, model):
+    user.tool("pointPlus")
+    user.click((20, 15, 10))
+    assert not model.started[-1].redraw
+    user.ui.redrawsAllCheckBox.checked = True
+    user.look()
+    user.click((10, 15, 10))
+    assert model.started[-1].redraw
+
+
+def test_what_a_click_changed_in_a_segment_from_elsewhere_is_shown_for_a_moment(user, image):
+    user.tool("pointPlus")
+    user.click((20, 15, 10))
+    user.session.accept()
+    shown = []
+    user.session.show_change = lambda visible=True: shown.append(visible)
+    user.click((10, 15, 10))
+    user.look()
+    assert shown == [True]
+    assert user.session.prediction.change is not None
+
+
 # The lists
 
 

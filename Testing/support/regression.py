@@ -9,11 +9,13 @@ import numpy as np
 from image_files import write_with_itk
 
 from PromptSegLib.evaluation.columns import dice_columns
+from PromptSegLib.evaluation.corrections import by_shape, corrections
 from PromptSegLib.evaluation.folders import find_cases
 from PromptSegLib.evaluation.latency import latencies
 from PromptSegLib.evaluation.phantom import make_abdomen
 from PromptSegLib.evaluation.results import by_dimensions, table
 from PromptSegLib.evaluation.runner import Settings, run_benchmark
+from PromptSegLib.evaluation.shape_phantoms import make_shape
 from PromptSegLib.predictors.registry import capabilities_of
 
 RECORDED = Path(__file__).parents[1] / "Data" / "regression.json"
@@ -24,6 +26,8 @@ CLICKS = 3
 DICE_TOLERANCE, SHARE_FACTOR = 0.02, 2.0
 # A stage with a smaller share is lost in the noise of the clock.
 LEAST_SHARE = 0.15
+# Of correcting clicks so many may lose.
+MOST_LOSING = 0.05
 
 _VOLUMES = {0: ("liver", "spleen", "kidney left"), 1: ("kidney right", "aorta", "gallbladder")}
 _SLICES = {2: ("liver", "spleen", "aorta", "spine"), 3: ("liver", "kidney left", "kidney right", "spleen")}
@@ -37,12 +41,15 @@ def measure(folder):
     run_benchmark([cases[0], cases[-1]], warm_up)
     settings = Settings((MODEL,), ("clicks",), clicks=CLICKS, has_surfaces=False, device="cpu")
     results = run_benchmark(cases, settings)
+    correcting = Settings((MODEL,), ("corrections",), has_surfaces=False, device="cpu")
+    corrected = run_benchmark(find_cases(write_shapes(folder / "shapes")), correcting)
     last = next(column for column in dice_columns(CLICKS) if column.title == f"{CLICKS} clicks")
     return {
         "model": capabilities_of(MODEL).name,
         "dice_after_3_clicks": {
             row.group: round(row.means[0].value, 4) for row in table(results, [last], by_dimensions)
         },
+        "corrections": measured_corrections(corrected),
         "share_of_time": {
             one.group: {stage: round(share, 3) for stage, share in one.shares.items()} for one in latencies(results)
         },
@@ -58,6 +65,24 @@ def write_phantoms(folder):
         body = make_abdomen((3, 192, 192), (1.9, 1.9, 3.0), seed=seed)
         _write(folder / f"slice {seed}", body, body.volume.array[1:2], body.labels_kji[1:2], names)
     return folder
+
+
+def write_shapes(folder):
+    """Write slices with a structure of three kinds of shape."""
+    folder.mkdir(parents=True)
+    for kind in ("compact", "ring", "tree"):
+        volume, truth = make_shape(kind, (1, 96, 96), seed=3)
+        np.savez(folder / f"{kind}.npz", image=volume.array, mask=truth.astype(np.uint8))
+    return folder
+
+
+def measured_corrections(results):
+    """Return the mean Dice of masks from elsewhere after three clicks, by shape, and the share of clicks that lost."""
+    found = corrections(results, by_shape)
+    return {
+        "dice": {one.group: round(one.dice, 4) for one in found if one.turn == CLICKS},
+        "losing": round(float(np.mean([one.losing for one in found])), 4),
+    }
 
 
 def _write(folder, body, image_kji, labels_kji, names):
@@ -77,6 +102,13 @@ def complaints(before, now):
             found.append(
                 f"Dice after 3 clicks, {group}: {dice:.3f} before, {now['dice_after_3_clicks'][group]:.3f} now"
             )
+    for shape, dice in before["corrections"]["dice"].items():
+        if now["corrections"]["dice"][shape] < dice - DICE_TOLERANCE:
+            found.append(
+                f"Dice of corrections, {shape}: {dice:.3f} before, {now['corrections']['dice'][shape]:.3f} now"
+            )
+    if now["corrections"]["losing"] > max(before["corrections"]["losing"], MOST_LOSING):
+        found.append(f"correcting clicks that lose: {now['corrections']['losing']:.0%} now")
     for group, shares in now["share_of_time"].items():
         for stage, share in shares.items():
             earlier = before["share_of_time"][group].get(stage, 0.0)

@@ -81,7 +81,7 @@ class ClassicalPredictor:
         if evidence.is_empty:
             return
         timings: dict[str, float] = {}
-        if is_correction(state, evidence, encoding.grid):
+        if is_correction(state, evidence):
             yield _correction(encoding, state, evidence, timings, cancel)
             return
         side_mm = _first_side_mm(encoding.grid, state.view)

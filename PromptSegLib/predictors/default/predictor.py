@@ -120,7 +120,7 @@ class DefaultPredictor:
         if evidence.is_empty:
             return
         question = _Question(encoding, state, evidence, cancel)
-        if is_correction(state, evidence, encoding.grid):
+        if is_correction(state, evidence):
             yield question.correction()
             return
         look, maps = question.answered(progress)
@@ -202,7 +202,7 @@ class _Question:
         self._scene = scene
         self._state = state
         self._cancel = cancel
-        self._is_apart = evidence.is_apart(state, scene.grid)
+        self._is_apart = evidence.is_apart(state, scene.grid) and not is_correction(state, evidence)
         # Another part of the structure is found for itself.
         self._evidence = evidence.without_earlier() if self._is_apart else evidence
         self._mask = None if self._is_apart else state.mask

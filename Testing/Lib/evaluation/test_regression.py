@@ -17,6 +17,7 @@ def test_the_default_model_is_as_good_and_its_stages_take_their_shares(tmp_path)
 BEFORE = {
     "model": "classical",
     "dice_after_3_clicks": {"2D": 0.8, "3D": 0.7},
+    "corrections": {"dice": {"2D ring": 0.9}, "losing": 0.0},
     "share_of_time": {"2D": {"roi": 0.1, "geodesic": 0.9}, "3D": {"roi": 0.4, "geodesic": 0.5, "write": 0.1}},
 }
 
@@ -27,6 +28,9 @@ BEFORE = {
         (("dice_after_3_clicks", "3D"), 0.685, None),
         (("dice_after_3_clicks", "3D"), 0.675, "3D: 0.700 before, 0.675 now"),
         (("dice_after_3_clicks", "2D"), 0.95, None),
+        (("corrections", "dice", "2D ring"), 0.87, "corrections, 2D ring: 0.900 before, 0.870 now"),
+        (("corrections", "losing"), 0.06, "clicks that lose: 6% now"),
+        (("corrections", "losing"), 0.04, None),
         (("share_of_time", "2D", "roi"), 0.19, None),
         (("share_of_time", "2D", "roi"), 0.21, "'roi' in the time of a click, 2D: 10% before, 21% now"),
         (("share_of_time", "3D", "new"), 0.2, "'new' in the time of a click, 3D: 0% before, 20% now"),

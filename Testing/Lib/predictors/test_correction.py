@@ -76,7 +76,7 @@ def test_positive_prompts_never_take_away_and_negative_ones_never_add(seed, shap
         assert not ((before & ~after) if positive else (after & ~before)).any()
         changed, count = ndimage.label(before != after, np.ones((3, 3, 3)))
         assert count == 1 or set(np.unique(changed[before != after])) == {changed[tuple(index)]}
-        np.testing.assert_array_equal(session.prediction.change.added_removed()[0].any(), positive)
+        np.testing.assert_array_equal(session.prediction.change.added_and_removed()[0].any(), positive)
 
 
 @pytest.mark.parametrize("predictor", [UNTRAINED, ClassicalPredictor()], ids=["untrained", "classical"])
