@@ -16,17 +16,23 @@ ROOT = Path(__file__).parents[2]
 SUPPORT = ROOT / "Testing" / "support"
 
 NEED_TORCH = {
-    "PromptSegLib.imaging": """label_export medsam_transforms sam2_transforms sam_transforms scribbleprompt_transforms
-        slab_masks sliding_window""",
-    "PromptSegLib.networks": """plain_unet prompt_features prompt_unet resnet sam sam2 sam_decoder sam_encoder
-        sam_layers sam_med3d sam_med3d_decoder sam_med3d_encoder sam_med3d_prompts sam_prompt sam_unet sat sat_text
-        scribbleprompt stu_net uniseg""",
-    "PromptSegLib.predictors": """class_model nninteractive_local prompt_network_torch published sam2_model
-        sam_med3d_model sam_model sat_model scribbleprompt_model torch_device vista3d_model""",
-    "PromptSegLib.training": """draws fields held_out inflation label_maps pool prompt_simulation ranks rendering
-        sample_sheet slots targets trainer vessels views""",
-    "": """device_models key_made_weights nninteractive_model nninteractive_server tiny_class_networks tiny_networks
-        tiny_sat tiny_vista3d window_fakes""",
+    "": """closed_folders device_models key_made_weights nninteractive_model nninteractive_server tiny_class_networks
+    tiny_networks tiny_sat tiny_vista3d untrained_networks window_fakes""",
+    "PromptSegLib.predictors": "published torch_device",
+    "PromptSegLib.predictors.default": "network_torch prompt_features prompt_unet",
+    "PromptSegLib.predictors.names": "label_export model plain_unet slab_masks sliding_window",
+    "PromptSegLib.predictors.nninteractive": "local",
+    "PromptSegLib.predictors.sam": """decoder encoder layers medsam_transforms model network prompt_encoder transforms""",
+    "PromptSegLib.predictors.sam2": "model network transforms",
+    "PromptSegLib.predictors.sam_med3d": "decoder encoder model network prompt_encoder",
+    "PromptSegLib.predictors.sam_unet": "network resnet",
+    "PromptSegLib.predictors.sat": "model network text_network",
+    "PromptSegLib.predictors.scribbleprompt": "model network transforms",
+    "PromptSegLib.predictors.stu_net": "network",
+    "PromptSegLib.predictors.uniseg": "network",
+    "PromptSegLib.predictors.vista3d": "model",
+    "PromptSegLib.training": """draws fields held_out inflation label_maps pool prompt_simulation ranks rendering sample_sheet slots
+    targets trainer vessels views""",
 }
 """By package, and of `Testing/support`. A module that joins them takes the tests that import it out of those that run
 without torch."""

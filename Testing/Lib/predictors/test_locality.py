@@ -11,7 +11,7 @@ from PromptSegLib.bitmask import Patch
 from PromptSegLib.predictors.base import Capabilities, Prediction
 from PromptSegLib.predictors.registry import capabilities_of
 from PromptSegLib.prompts import Box, Point
-from PromptSegLib.session import Session
+from PromptSegLib.session.session import Session
 from PromptSegLib.volume import Volume
 
 VOLUME = Volume(np.zeros((6, 20, 30), dtype=np.int16))

@@ -19,7 +19,7 @@ from PromptSegLib.predictors.registry import capabilities_of, create_predictor, 
 from PromptSegLib.prompts import Point
 from PromptSegLib.session.session import Session
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 
 MODULE = '''
 import numpy as np

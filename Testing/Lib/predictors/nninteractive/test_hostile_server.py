@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 
 from PromptSegLib.errors import PredictionError
-from PromptSegLib.predictors.nninteractive_server import NnInteractiveServer
-from PromptSegLib.predictors.server_access import ServerAccess
+from PromptSegLib.predictors.nninteractive.server import NnInteractiveServer
+from PromptSegLib.predictors.nninteractive.server_access import ServerAccess
 from PromptSegLib.prompts import Point
-from PromptSegLib.session import Session
+from PromptSegLib.session.session import Session
 from PromptSegLib.volume import Volume
 
 KEY = 'sesame/open+"now" 7'
