@@ -559,7 +559,7 @@ class Session:
             lost, before = self._ledger.sync(), self._target
             if before not in self.targets:
                 self._target = next(iter(self.targets), before)
-            if before in lost or self._target != before:
+            if lost or self._target != before:
                 self.observer.prompts_changed(self._target)
         finally:
             self._is_syncing = False

@@ -72,6 +72,17 @@ def test_another_segment_under_the_id_of_one_that_was_deleted_is_another(a_volum
     assert np.array_equal(session.mask_kji, ball(session, B))
 
 
+def test_prompts_of_a_segment_that_is_gone_are_not_saved_for_another_under_its_id(a_volume):
+    session = a_session(a_volume)
+    session.add(A)
+    key, segmentation = session.target, session.segmentation_node.GetSegmentation()
+    session.add_target("second")
+    segmentation.RemoveSegment(key)
+    segmentation.AddEmptySegment(key, "another")
+    again = a_session(a_volume, session.segmentation_node)
+    assert again.prompts(key) == ()
+
+
 @pytest.mark.parametrize("use", ["prompts", "undo", "reset", "accept", "predict", "set_mask", "prediction", "mask"])
 def test_whatever_comes_after_a_deletion_is_about_the_segment_that_is_left(a_volume, use):
     session = a_session(a_volume)
