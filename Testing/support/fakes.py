@@ -31,6 +31,7 @@ class BallPredictor:
         dimensions=frozenset({2, 3}),
         prompts=frozenset(PROMPT_FEATURES) - {"text", "class"},
         code_license="Apache-2.0",
+        corrects=True,  # what it answers is laid over masks as it is
     )
 
     def __init__(self, radius_mm=5.0, gate: threading.Event | None = None, error: BaseException | None = None):

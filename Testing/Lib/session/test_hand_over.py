@@ -112,10 +112,16 @@ def test_a_click_on_a_slice_after_it_changes_that_slice_only(session):
     session.hand_over(BrightPredictor())
     whole = session.mask_kji
     session.use(PerfectPredictor())
+    session.redraw = True
     session.add(Point(tuple(GRID.to_ras((24, 21, K + 3)))))
     expected = whole.copy()
     expected[K + 3] = BALL[K + 3]
     np.testing.assert_array_equal(session.mask_kji, expected)
+    session.undo()
+    session.redraw = False
+    session.add(Point(tuple(GRID.to_ras((24, 21, K + 3)))))
+    assert not (whole & ~session.mask_kji).any()  # a positive click takes nothing away
+    assert not (session.mask_kji & ~whole & ~expected).any()
 
 
 def test_the_first_model_goes_on_from_its_own_answer_after_undo(session):
