@@ -3,7 +3,7 @@
 import slicer
 from slicer.i18n import tr as _
 
-from PromptSegLib.panel.packages import write_constraints
+from PromptSegLib.packages import write_constraints
 
 
 def install(package):

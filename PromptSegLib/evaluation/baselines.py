@@ -15,7 +15,7 @@ from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.errors import UnknownPredictorError
 from PromptSegLib.geometry import Extent, FloatArray, Grid
 from PromptSegLib.imaging.rasterize import rasterize
-from PromptSegLib.panel.packages import is_installed
+from PromptSegLib.packages import is_installed
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.prompts import Box, Point, Prompt, Scribble, VoxelScribble
 from PromptSegLib.volume import Image, Volume

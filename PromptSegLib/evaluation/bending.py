@@ -12,7 +12,7 @@ from PromptSegLib.evaluation.metrics import dice
 from PromptSegLib.evaluation.shapes import hole_kji, shape_of
 from PromptSegLib.geometry import Extent, FloatArray
 from PromptSegLib.imaging.roi import Float32Array
-from PromptSegLib.predictors.classical.geodesic import travel_time
+from PromptSegLib.predictors.default.geodesic import travel_time
 from PromptSegLib.volume import Volume
 
 Bending = Callable[[BoolArray, Volume, np.random.Generator], BoolArray | None]

@@ -21,7 +21,7 @@ from typing import Any
 
 from PromptSegLib.errors import PromptSegError
 from PromptSegLib.evaluation.cases import Case
-from PromptSegLib.panel.packages import is_installed
+from PromptSegLib.packages import is_installed
 
 Label = tuple[int, ...] | str
 _EVERYWHERE = ""

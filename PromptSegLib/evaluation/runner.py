@@ -27,7 +27,7 @@ from PromptSegLib.evaluation.memory import peak_memory_mib, reset_peak_memory
 from PromptSegLib.evaluation.protocols import PROTOCOLS
 from PromptSegLib.evaluation.results import Results
 from PromptSegLib.evaluation.trial import Trial, is_of_slices, run_trial
-from PromptSegLib.panel.packages import is_installed
+from PromptSegLib.packages import is_installed
 from PromptSegLib.predictors.base import Capabilities, Predictor
 from PromptSegLib.predictors.registry import capabilities_of, create_predictor
 from PromptSegLib.session.session import Session

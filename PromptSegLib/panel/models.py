@@ -8,7 +8,7 @@ from functools import cached_property
 
 from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.execution.background import Work
-from PromptSegLib.panel.packages import is_installed
+from PromptSegLib.packages import is_installed
 from PromptSegLib.panel.texts import model_text
 from PromptSegLib.predictors.base import Capabilities
 from PromptSegLib.predictors.registry import capabilities_of, predictor_names

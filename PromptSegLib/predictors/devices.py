@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from PromptSegLib.errors import PredictionError
-from PromptSegLib.panel.packages import is_installed
+from PromptSegLib.packages import is_installed
 
 _NAME = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 _CUDA_DRIVERS = {"win32": "nvcuda.dll", "linux": "libcuda.so.1"}

@@ -29,7 +29,7 @@ GROUP = "promptseg.predictors"
 # Module : class. Modules import torch and the like inside of functions, so that listing them costs nothing.
 BUILT_IN = {
     "default": "PromptSegLib.predictors.default.predictor:DefaultPredictor",
-    "classical": "PromptSegLib.predictors.classical.predictor:ClassicalPredictor",
+    "classical": "PromptSegLib.predictors.default.classical:ClassicalPredictor",
     "sam-med2d": "PromptSegLib.predictors.sam.predictor:SamMed2D",
     "sam-med2d-no-adapter": "PromptSegLib.predictors.sam.predictor:SamMed2DNoAdapter",
     "ft-sam": "PromptSegLib.predictors.sam.predictor:FtSam",

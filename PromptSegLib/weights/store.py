@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from PromptSegLib.cancel import CancelToken, Progress, no_progress
 from PromptSegLib.errors import WeightsError
-from PromptSegLib.panel.packages import is_installed
+from PromptSegLib.packages import is_installed
 from PromptSegLib.weights.catalogue import Checkpoint, WeightFile, load_catalogue
 from PromptSegLib.weights.consent import Consent, Question, is_given
 from PromptSegLib.weights.disk_errors import plain_errors

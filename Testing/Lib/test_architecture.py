@@ -16,14 +16,14 @@ LIBRARY = Path(PromptSegLib.__file__).parent
 # From the bottom up. A place may use itself and those of lower floors; of one floor, none uses another.
 FLOORS = (
     {"errors"},
-    {"cancel", "geometry", "span"},
+    {"cancel", "geometry", "packages", "span"},
     {"archives", "bitmask", "view", "structures"},
     {"label_values"},
     {"prompts"},
     {"certainty", "volume", "weights"},
     {"imaging", "io"},
     {"predictors"},
-    {"predictors.classical", "predictors.cubes", "predictors.names", "predictors.slices"},
+    {"predictors.cubes", "predictors.names", "predictors.slices"},
     {"predictors.*"},  # the systems
     {"execution"},
     {"execution.process", "session"},

@@ -10,7 +10,7 @@ from test_certainty_overlay import B, add_view
 from PromptSegLib.mrml.change_overlay import ADDED, REMOVED
 from PromptSegLib.mrml.headless.boot import start_scene
 from PromptSegLib.mrml.scene_session import SceneSession
-from PromptSegLib.predictors.classical.predictor import ClassicalPredictor
+from PromptSegLib.predictors.default.classical import ClassicalPredictor
 from PromptSegLib.prompts import Point
 
 SHAPE = (26, 30, 34)

@@ -1,1 +1,1 @@
-"""The default model: small networks that ship inside, trained on synthetic images alone."""
+"""The models that ship inside: small networks trained on synthetic images alone, and edges and intensities alone."""

@@ -26,16 +26,16 @@ from PromptSegLib.geometry import Extent, FloatArray, Grid, flip_axes
 from PromptSegLib.imaging.roi import Float32Array, Roi
 from PromptSegLib.imaging.windowing import is_ct
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
-from PromptSegLib.predictors.classical.predictor import ClassicalPredictor
-from PromptSegLib.predictors.correction import closer_by, corrected, is_correction
 from PromptSegLib.predictors.default.appearance import appearance_of
+from PromptSegLib.predictors.default.classical import ClassicalPredictor
+from PromptSegLib.predictors.default.correction import closer_by, corrected, is_correction
+from PromptSegLib.predictors.default.evidence import Evidence, box_around
 from PromptSegLib.predictors.default.expected_size import ExpectedSize
 from PromptSegLib.predictors.default.level_sets import filling_of
 from PromptSegLib.predictors.default.network import PromptNetwork, load_network
 from PromptSegLib.predictors.default.prompt_maps import PromptMaps, prompt_maps
 from PromptSegLib.predictors.default.refinement import nearer_strokes, refined
 from PromptSegLib.predictors.default.scale_choice import Look, most_agreed
-from PromptSegLib.predictors.evidence import Evidence, box_around
 from PromptSegLib.prompts import Lasso, Scribble, VoxelScribble
 from PromptSegLib.view import View
 from PromptSegLib.volume import Image

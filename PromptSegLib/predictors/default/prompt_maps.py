@@ -14,7 +14,7 @@ from PromptSegLib.imaging.rasterize import rasterize
 from PromptSegLib.imaging.roi import Float32Array, Roi
 from PromptSegLib.imaging.windowing import window_of_tissue
 from PromptSegLib.predictors.base import TargetState
-from PromptSegLib.predictors.evidence import Evidence, prompts_on
+from PromptSegLib.predictors.default.evidence import Evidence, prompts_on
 from PromptSegLib.prompts import Box
 from PromptSegLib.view import Window
 from PromptSegLib.volume import Volume

@@ -8,7 +8,7 @@ from scipy import ndimage
 from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.geometry import Extent
 from PromptSegLib.imaging.roi import Float32Array
-from PromptSegLib.predictors.classical.geodesic import travel_times
+from PromptSegLib.predictors.default.geodesic import travel_times
 
 # Probabilities between these are in doubt.
 _DOUBT = 0.05, 0.95

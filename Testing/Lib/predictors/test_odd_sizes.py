@@ -15,8 +15,8 @@ from PromptSegLib.geometry import Grid
 from PromptSegLib.imaging.cleanup import fill_holes, keep_largest_island, smooth
 from PromptSegLib.imaging.rasterize import rasterize
 from PromptSegLib.imaging.roi import Roi
-from PromptSegLib.predictors.classical.geodesic import best_level, noise_of, settled, strangeness
-from PromptSegLib.predictors.classical.predictor import ClassicalPredictor
+from PromptSegLib.predictors.default.classical import ClassicalPredictor
+from PromptSegLib.predictors.default.geodesic import best_level, noise_of, settled, strangeness
 from PromptSegLib.predictors.default.predictor import DefaultPredictor
 from PromptSegLib.predictors.names.nnunet_preparation import z_score
 from PromptSegLib.predictors.slices.oblique_slices import ObliqueSlice

@@ -13,7 +13,7 @@ from turned_copies import ORDERS, turned_array, turned_volume
 from window_fakes import BrightPredictor
 
 from PromptSegLib.geometry import affine_from_parts
-from PromptSegLib.predictors.classical.predictor import ClassicalPredictor
+from PromptSegLib.predictors.default.classical import ClassicalPredictor
 from PromptSegLib.predictors.sam_med3d.predictor import SamMed3D, SamMed3DCvpr
 from PromptSegLib.predictors.sat.predictor import SatNano
 from PromptSegLib.prompts import Box, ClassPrompt, Point, TextPrompt

@@ -10,8 +10,8 @@ from slice_phantoms import ball, coloured, middle_ras
 from PromptSegLib.geometry import Extent
 from PromptSegLib.imaging.roi import Roi
 from PromptSegLib.predictors.base import TargetState
+from PromptSegLib.predictors.default.evidence import Evidence
 from PromptSegLib.predictors.default.prompt_maps import prompt_maps
-from PromptSegLib.predictors.evidence import Evidence
 from PromptSegLib.prompts import Box
 from PromptSegLib.view import Window
 from PromptSegLib.volume import Volume

@@ -20,9 +20,9 @@ from PromptSegLib.geometry import Extent, FloatArray
 from PromptSegLib.imaging.roi import Float32Array, Roi
 from PromptSegLib.predictors.base import TargetState
 from PromptSegLib.predictors.default.appearance import unlike_side
+from PromptSegLib.predictors.default.evidence import Evidence, parts_with, with_changes
 from PromptSegLib.predictors.default.prompt_maps import PromptMaps
 from PromptSegLib.predictors.default.scale_choice import Look
-from PromptSegLib.predictors.evidence import Evidence, parts_with, with_changes
 from PromptSegLib.prompts import Box
 
 # The odds that a voxel is wrong: of the network's logit, of that of its looks, and of the logarithm of its distance

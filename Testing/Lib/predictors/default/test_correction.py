@@ -13,7 +13,7 @@ from PromptSegLib.evaluation.metrics import dice
 from PromptSegLib.evaluation.shape_phantoms import make_shape
 from PromptSegLib.evaluation.shapes import SHAPES
 from PromptSegLib.geometry import flip_axes
-from PromptSegLib.predictors.classical.predictor import ClassicalPredictor
+from PromptSegLib.predictors.default.classical import ClassicalPredictor
 from PromptSegLib.predictors.default.predictor import DefaultPredictor
 from PromptSegLib.prompts import Box, MaskPrompt, Point, Scribble
 from PromptSegLib.session.session import Session

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import pytest
 
-from PromptSegLib.panel.packages import is_installed, write_constraints
+from PromptSegLib.packages import is_installed, write_constraints
 from PromptSegLib.predictors.devices import torch_works
 
 
@@ -52,7 +52,7 @@ import PromptSegLib as psl
 from PromptSegLib.predictors.devices import devices_here, torch_works
 from PromptSegLib.panel.models import missing_package
 from PromptSegLib.errors import PredictionError
-from PromptSegLib.panel.packages import is_installed
+from PromptSegLib.packages import is_installed
 
 import torch
 assert torch.__file__ is None and not torch_works() and devices_here() == ("auto", "cpu"), devices_here()

@@ -20,7 +20,9 @@ from PromptSegLib.geometry import Extent, FloatArray, Grid, IntArray
 from PromptSegLib.imaging.roi import Roi
 from PromptSegLib.imaging.windowing import is_ct
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
-from PromptSegLib.predictors.classical.geodesic import (
+from PromptSegLib.predictors.default.correction import closer_by, corrected, is_correction
+from PromptSegLib.predictors.default.evidence import Evidence, box_around
+from PromptSegLib.predictors.default.geodesic import (
     Float32Array,
     best_level,
     noise_of,
@@ -28,10 +30,8 @@ from PromptSegLib.predictors.classical.geodesic import (
     strangeness,
     travel_time,
 )
-from PromptSegLib.predictors.correction import closer_by, corrected, is_correction
 from PromptSegLib.predictors.default.prompt_maps import prompt_maps
 from PromptSegLib.predictors.default.scale_choice import Look
-from PromptSegLib.predictors.evidence import Evidence, box_around
 from PromptSegLib.view import View
 from PromptSegLib.volume import Image
 

@@ -19,7 +19,7 @@ from PromptSegLib.cancel import CancelToken, no_progress
 from PromptSegLib.errors import Cancelled, VolumeError
 from PromptSegLib.geometry import Extent, Grid, flip_axes
 from PromptSegLib.predictors.base import TargetState
-from PromptSegLib.predictors.classical.predictor import ClassicalPredictor
+from PromptSegLib.predictors.default.classical import ClassicalPredictor
 from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Scribble
 from PromptSegLib.session.session import Session
 from PromptSegLib.view import View, Window

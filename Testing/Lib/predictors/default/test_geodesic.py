@@ -7,7 +7,7 @@ import pytest
 from slice_phantoms import affine, ball, centres_ras, iou, middle_ras
 
 from PromptSegLib.geometry import Grid
-from PromptSegLib.predictors.classical.geodesic import best_level, noise_of, settled, strangeness, travel_time
+from PromptSegLib.predictors.default.geodesic import best_level, noise_of, settled, strangeness, travel_time
 
 GRID = Grid((15, 21, 25), affine(spacing=(1.0, 1.2, 2.0)))
 

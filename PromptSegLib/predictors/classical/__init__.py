@@ -1,1 +1,0 @@
-"""Segmentation by edges and intensities alone."""
