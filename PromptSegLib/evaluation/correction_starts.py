@@ -42,9 +42,12 @@ def _answer_of(model: str, case: LoadedCase) -> BoolArray | None:
     grid = case.volume.grid
     try:
         session = Session(case.volume, create_predictor(RIVALS.get(model, model)), window=case.case.window)
-        prompt = next_click(session.mask_kji, case.truth_kji, grid)
-        if model in _BY_BOX:
-            prompt = box_with_margin(case.truth_kji, grid, 0.05)
+        is_boxed = model in _BY_BOX
+        prompt = (
+            box_with_margin(case.truth_kji, grid, 0.05)
+            if is_boxed
+            else next_click(session.mask_kji, case.truth_kji, grid)
+        )
         assert prompt is not None
         session.add(prompt, StructureView(case.truth_kji, grid).of(prompt))
     except PromptSegError:  # such as one that is not installed

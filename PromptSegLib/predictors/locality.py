@@ -11,8 +11,8 @@ from scipy import ndimage
 from PromptSegLib.bitmask import BoolArray, Patch
 from PromptSegLib.geometry import Extent, Grid, IntArray
 from PromptSegLib.imaging.rasterize import rasterize
+from PromptSegLib.imaging.voxels import follows, parts_with
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
-from PromptSegLib.predictors.default.evidence import follows, parts_with
 from PromptSegLib.prompts import Lasso, Point, Prompt, Scribble, VoxelScribble
 
 _LOCAL = (Point, Scribble, VoxelScribble, Lasso)

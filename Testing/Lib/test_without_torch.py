@@ -22,7 +22,8 @@ NEED_TORCH = {
     "PromptSegLib.predictors.default": "network_torch prompt_features prompt_unet",
     "PromptSegLib.predictors.names": "label_export model plain_unet slab_masks sliding_window",
     "PromptSegLib.predictors.nninteractive": "local",
-    "PromptSegLib.predictors.sam": """decoder encoder layers medsam_transforms model network prompt_encoder transforms""",
+    "PromptSegLib.predictors.sam": """decoder encoder layers medsam_transforms model network
+    prompt_encoder transforms""",
     "PromptSegLib.predictors.sam2": "model network transforms",
     "PromptSegLib.predictors.sam_med3d": "decoder encoder model network prompt_encoder",
     "PromptSegLib.predictors.sam_unet": "network resnet",
@@ -31,8 +32,8 @@ NEED_TORCH = {
     "PromptSegLib.predictors.stu_net": "network",
     "PromptSegLib.predictors.uniseg": "network",
     "PromptSegLib.predictors.vista3d": "model",
-    "PromptSegLib.training": """draws fields held_out inflation label_maps pool prompt_simulation ranks rendering sample_sheet slots
-    targets trainer vessels views""",
+    "PromptSegLib.training": """draws fields held_out inflation label_maps pool prompt_simulation ranks rendering
+    sample_sheet slots targets trainer vessels views""",
 }
 """By package, and of `Testing/support`. A module that joins them takes the tests that import it out of those that run
 without torch."""

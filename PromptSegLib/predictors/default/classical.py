@@ -18,10 +18,11 @@ from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.geometry import Extent, FloatArray, Grid, IntArray
 from PromptSegLib.imaging.roi import Roi
+from PromptSegLib.imaging.voxels import box_around
 from PromptSegLib.imaging.windowing import is_ct
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.predictors.default.correction import closer_by, corrected, is_correction
-from PromptSegLib.predictors.default.evidence import Evidence, box_around
+from PromptSegLib.predictors.default.evidence import Evidence
 from PromptSegLib.predictors.default.geodesic import (
     Float32Array,
     best_level,

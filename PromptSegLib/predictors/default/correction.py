@@ -18,9 +18,10 @@ from PromptSegLib.bitmask import BitMask, BoolArray, Patch
 from PromptSegLib.certainty import Certainty
 from PromptSegLib.geometry import Extent, FloatArray
 from PromptSegLib.imaging.roi import Float32Array, Roi
+from PromptSegLib.imaging.voxels import parts_with
 from PromptSegLib.predictors.base import TargetState
 from PromptSegLib.predictors.default.appearance import unlike_side
-from PromptSegLib.predictors.default.evidence import Evidence, parts_with, with_changes
+from PromptSegLib.predictors.default.evidence import Evidence, with_changes
 from PromptSegLib.predictors.default.prompt_maps import PromptMaps
 from PromptSegLib.predictors.default.scale_choice import Look
 from PromptSegLib.prompts import Box

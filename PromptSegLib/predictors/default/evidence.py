@@ -13,6 +13,7 @@ from PromptSegLib.bitmask import BitMask, BoolArray, Patch
 from PromptSegLib.geometry import Extent, FloatArray, Grid, IntArray
 from PromptSegLib.imaging.rasterize import rasterize
 from PromptSegLib.imaging.roi import Float32Array, Roi
+from PromptSegLib.imaging.voxels import box_around, follows, parts_with
 from PromptSegLib.predictors.base import TargetState
 from PromptSegLib.prompts import Box, MaskPrompt, Prompt
 
@@ -157,30 +158,10 @@ def with_changes(mask: BitMask, roi: Roi, changes: Sequence[tuple[BoolArray, Boo
     return Patch(extent, part)
 
 
-def parts_with(these: BoolArray, those: BoolArray) -> BoolArray:
-    """Return the connected parts of `these`, both (k, j, i), that hold a voxel of `those`."""
-    labels, count = ndimage.label(these, np.ones((3, 3, 3)))
-    is_held = np.zeros(count + 1, dtype=bool)
-    is_held[labels[those]] = True
-    is_held[0] = False
-    return np.asarray(is_held[labels])
-
-
-def follows(mask: BitMask, voxels_kji: IntArray, value: bool) -> bool:
-    """Tell whether `voxels_kji` : (n, 3), at least one, belong to the mask, or none does, as `value` says."""
-    box = box_around(voxels_kji)
-    return bool((mask.read(box)[tuple((voxels_kji - box.start_kji).T)] == value).all())
-
-
 def prompts_on(grid: Grid, state: TargetState) -> list[Prompt]:
     """Return the prompts that speak of voxels of `grid`; a box thinner than a slice is a 2D box there."""
     placed = (prompt for prompt in state.prompts if not isinstance(prompt, MaskPrompt))
     return [prompt.flattened(grid) if isinstance(prompt, Box) else prompt for prompt in placed]
-
-
-def box_around(voxels_kji: IntArray) -> Extent:
-    """Return the smallest box that holds `voxels_kji` : (n, 3), at least one."""
-    return Extent(_ints(voxels_kji.min(axis=0)), _ints(voxels_kji.max(axis=0) + 1))
 
 
 def _marked(prompt: Prompt, grid: Grid) -> IntArray:

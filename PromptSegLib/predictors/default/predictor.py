@@ -24,12 +24,13 @@ from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.certainty import Certainty
 from PromptSegLib.geometry import Extent, FloatArray, Grid, flip_axes
 from PromptSegLib.imaging.roi import Float32Array, Roi
+from PromptSegLib.imaging.voxels import box_around
 from PromptSegLib.imaging.windowing import is_ct
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.predictors.default.appearance import appearance_of
 from PromptSegLib.predictors.default.classical import ClassicalPredictor
 from PromptSegLib.predictors.default.correction import closer_by, corrected, is_correction
-from PromptSegLib.predictors.default.evidence import Evidence, box_around
+from PromptSegLib.predictors.default.evidence import Evidence
 from PromptSegLib.predictors.default.expected_size import ExpectedSize
 from PromptSegLib.predictors.default.level_sets import filling_of
 from PromptSegLib.predictors.default.network import PromptNetwork, load_network
