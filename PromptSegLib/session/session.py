@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -15,22 +14,23 @@ from PromptSegLib.errors import (
     PromptError,
     PromptSegError,
     UnsupportedPromptError,
-    VolumeError,
 )
-from PromptSegLib.execution.engine import Engine
-from PromptSegLib.execution.executor import Executor, ImmediateExecutor, Job
+from PromptSegLib.execution.executor import Executor, ImmediateExecutor
 from PromptSegLib.geometry import Extent
 from PromptSegLib.imaging.co_registration import as_image
 from PromptSegLib.imaging.rasterize import mask_on_grid
 from PromptSegLib.predictors.base import Capabilities, EncodesAhead, Predictor, TargetState
-from PromptSegLib.predictors.naming import classes_of_task, target_named
-from PromptSegLib.predictors.registry import capabilities_of, check_takes, create_predictor
+from PromptSegLib.predictors.naming import classes_of_task
+from PromptSegLib.predictors.registry import capabilities_of, check_takes
 from PromptSegLib.prompts import ClassPrompt, MaskPrompt, Prompt, TextPrompt, check_inside, checked_mask
+from PromptSegLib.session.engines import Engines
 from PromptSegLib.session.history import Answer, Step, TargetRecord
 from PromptSegLib.session.ledger import Ledger
 from PromptSegLib.session.mask_store import MaskStore, MemoryMaskStore
+from PromptSegLib.session.names import asked_by_name
 from PromptSegLib.session.observer import SessionObserver
-from PromptSegLib.session.run import Host, Question, Run, Unheard
+from PromptSegLib.session.run import Host, Question, Run
+from PromptSegLib.session.running import Running
 from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
 from PromptSegLib.volume import Image, Volume
@@ -70,25 +70,21 @@ class Session:
         self.window = window
         self.redraw = redraw
         self.observer = observer or SessionObserver()
-        self.error: PromptSegError | None = None
-        self._executor = executor or ImmediateExecutor()
         store = store or MemoryMaskStore(self.image.grid.shape_kji)
         self._ledger = Ledger(store, self.observer, history_budget_bytes)
-        self._engines: dict[str, Engine] = {}
-        self._running: Run | None = None
-        self._ahead: Job | None = None
+        self._engines = Engines(self.image)
+        self._running = Running(executor or ImmediateExecutor(), self.observer)
         self._views: dict[Prompt, View] = {}
         self._is_syncing = False
         self._host = Host(
-            is_current=lambda run: self._running is run,
+            is_current=lambda run: self._running.run is run,
             sync=self._sync,
             targets=lambda: self.targets,
             stop=self.cancel,
             again=lambda question: self._start(None, question.view, question.targets),
-            ended=self._run_ended,
+            ended=self._running.ended,
         )
-        self._device = device
-        self.use(predictor)
+        self._engines.take(self._engines.prepared(predictor, device))
         self._target = self.targets[0] if self.targets else store.add("segment")
 
     # The predictor
@@ -96,7 +92,7 @@ class Session:
     @property
     def predictor(self) -> Predictor:
         """The predictor in use."""
-        return self._engine.predictor
+        return self._engines.current.predictor
 
     @property
     def capabilities(self) -> Capabilities:
@@ -106,7 +102,7 @@ class Session:
     @property
     def device(self) -> str:
         """The device that was asked for; `prediction` tells which one was used."""
-        return self._device
+        return self._engines.current.device
 
     def use(self, predictor: str | Predictor, device: str | None = None) -> None:
         """Go on with another predictor, or on another device; prompts and masks stay. Cancels what runs.
@@ -116,23 +112,9 @@ class Session:
         Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name, or VolumeError
         when the predictor does not suit the image.
         """
-        device = device or self._device
-        made = create_predictor(predictor, device) if isinstance(predictor, str) else predictor
-        capabilities = made.capabilities
-        if missing := [name for name in capabilities.channels if name not in self.image.channels]:
-            raise VolumeError(
-                f"expected the channels {', '.join(capabilities.channels)} for {capabilities.name!r}, got "
-                f"{', '.join(self.image.channels)}: {', '.join(missing)} missing; say which volume is which"
-            )
-        if self.image.grid.is_single_slice and 2 not in capabilities.dimensions:
-            raise VolumeError(f"expected a 3D image for {capabilities.name!r}, got {self.image!r}")
+        engine = self._engines.prepared(predictor, device or self.device)
         self.cancel()
-        self._device = device
-        engine = self._engines.get(capabilities.name)
-        if engine is None or engine.device != device or not isinstance(predictor, str):
-            name = predictor if isinstance(predictor, str) else ""
-            engine = Engine(made, self.image, name, device)
-        self._engine = self._engines[capabilities.name] = engine
+        self._engines.take(engine)
 
     def image_changed(self, image: Image | Volume | Mapping[str, Volume] | None = None) -> None:
         """Take note that the voxels changed: cancels what runs and forgets what was computed from them.
@@ -142,9 +124,7 @@ class Session:
         self.cancel()
         if image is not None:
             self.image = as_image(image)
-        for engine in self._engines.values():
-            engine.image = self.image
-            engine.drop_encoding()
+        self._engines.image_changed(self.image)
 
     # Targets
 
@@ -218,7 +198,8 @@ class Session:
         of them needs, and otherwise as `add` does; targets that were made stay, empty.
         """
         places = (where,) if isinstance(where, Prompt) else tuple(where)
-        asked = self._named([ClassPrompt(name) if isinstance(name, str) else name for name in names])
+        prompts = [ClassPrompt(name) if isinstance(name, str) else name for name in names]
+        asked = asked_by_name(prompts, self.capabilities, self.image)
         for prompt in (*asked.values(), *places):
             check_takes(self.capabilities, prompt)
             check_inside(prompt, self.image.grid)
@@ -359,7 +340,16 @@ class Session:
     @property
     def busy(self) -> bool:
         """Whether a prediction runs."""
-        return self._running is not None
+        return self._running.busy
+
+    @property
+    def error(self) -> PromptSegError | None:
+        """What the newest prediction, or change in the scene, failed with; None when it did not."""
+        return self._running.error
+
+    @error.setter
+    def error(self, error: PromptSegError | None) -> None:
+        self._running.error = error
 
     def predict(self, view: View | None = None, targets: Sequence[str] = (), *, redraw: bool = False) -> None:
         """Answer the prompts of the selected target as they are now, or those of several `targets` in one run.
@@ -397,12 +387,12 @@ class Session:
             raise UnsupportedPromptError(
                 f"expected a predictor that takes a mask to go on from, got {capabilities.name!r}"
             )
-        before, device_before = self._engine, self._device
+        before = self._engines.current
         self.use(predictor, device)
         try:
             self._start(None, view, label=f"hand over to {capabilities.name}", redraw=True)
         except PromptSegError:
-            self._engine, self._device = before, device_before
+            self._engines.take(before)
             raise
 
     def _has_mask_to_refine(self, target: str) -> bool:
@@ -434,61 +424,33 @@ class Session:
         if not self.busy and isinstance(self.predictor, EncodesAhead):
             self.cancel()
             state = TargetState(self._target, (), window=self.window, view=view)
-            self._ahead = self._executor.submit(self._engine, state, Unheard())
+            self._running.prepare(self._engines.current, state)
 
     def cancel(self) -> None:
         """Stop what runs. Its prompts stay, unanswered; masks stay as they are."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            ahead.cancel()
-        run, self._running = self._running, None
-        if run is not None:
-            if run.job is not None:
-                run.job.cancel()
-            self.observer.busy_changed(False)
+        self._running.cancel()
 
     def poll(self, timeout_s: float = 0.0) -> None:
         """Deliver results that have come; wait up to `timeout_s` for one."""
-        self._executor.drain(timeout_s)
+        self._running.executor.drain(timeout_s)
 
     def wait(self, timeout_s: float = float("inf")) -> bool:
         """Wait until nothing runs any more and return True, or False after `timeout_s`.
 
         Raises what `failed` reports, when a prediction failed meanwhile.
         """
-        deadline = time.monotonic() + timeout_s
-        self.error = None
-        while self.busy and time.monotonic() < deadline:
-            self.poll(timeout_s=min(0.1, max(0.0, deadline - time.monotonic())))
-        if self.error is not None:
-            raise self.error
-        return not self.busy
+        return self._running.wait(timeout_s)
 
     def close(self) -> None:
         """Stop what runs and release the executor."""
         self.cancel()
-        self._executor.close()
+        self._running.executor.close()
 
     # Within
 
     def _check_target(self, target: str) -> None:
         if target not in self.targets:
             raise PromptError(f"expected one of the targets {', '.join(self.targets)}, got {target!r}")
-
-    def _named(self, prompts: Sequence[ClassPrompt | TextPrompt]) -> dict[str, ClassPrompt | TextPrompt]:
-        """Return `prompts` by the name that their target gets."""
-        asked: dict[str, ClassPrompt | TextPrompt] = {}
-        for prompt in prompts:
-            check_takes(self.capabilities, prompt)
-            name = target_named(self.capabilities, prompt)
-            if (channels := self.capabilities.channels_of.get(name)) is not None:
-                self.image.volumes(channels, f"{self.capabilities.name!r} to find {name}")
-            if name in asked:
-                raise PromptError(f"expected each structure once, got {name!r} twice")
-            asked[name] = prompt if isinstance(prompt, TextPrompt) else ClassPrompt(name)
-        if not asked:
-            raise PromptError("expected at least one structure's name, got none")
-        return asked
 
     def _select_target_of(self, step: Step | None) -> None:
         """Select a target of a step about to be replayed: observers look at what is selected."""
@@ -590,7 +552,6 @@ class Session:
             mask_is_given=mask is not None and self._ledger.record(target).maker != maker,
             redraw=redraw or self.redraw,
         )
-        self.error = None
         # What is handed over comes from elsewhere whatever becomes of it.
         is_own = not state.mask_is_given or (state.redraw and not label)
         question = Question(
@@ -602,16 +563,4 @@ class Session:
             mask if state.mask_is_given else None,
         )
         run = Run(question, self._ledger, self.image, self.capabilities, self.observer, self._host)
-        self._running = run
-        self.observer.busy_changed(True)
-        self._executor.submit(self._engine, state, run)
-        if isinstance(self._executor, ImmediateExecutor) and self.error is not None:
-            raise self.error
-
-    def _run_ended(self, error: PromptSegError | None) -> None:
-        """Take note that what ran has ended, with this error if it failed."""
-        self._running = None
-        if error is not None:
-            self.error = error
-            self.observer.failed(error)
-        self.observer.busy_changed(False)
+        self._running.start(self._engines.current, state, run)

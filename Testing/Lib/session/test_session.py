@@ -572,7 +572,7 @@ def threaded(gate):
 
 def test_a_newer_prompt_takes_the_place_of_an_older_one(threaded, gate):
     threaded.add(A)
-    older = threaded._running
+    older = threaded._running.run
     threaded.add(B)
     gate.set()
     assert older.job.token.cancelled
@@ -587,7 +587,7 @@ def test_a_newer_prompt_takes_the_place_of_an_older_one(threaded, gate):
 def test_an_answer_that_came_before_but_is_delivered_after_a_newer_prompt_never_lands(threaded, gate):
     gate.set()
     threaded.add(A)
-    wait_until(lambda: threaded._executor._deliveries.qsize() == 3)
+    wait_until(lambda: threaded._running.executor._deliveries.qsize() == 3)
     gate.clear()
     threaded.add(B)
     threaded.poll()

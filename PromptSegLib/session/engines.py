@@ -1,0 +1,52 @@
+"""The predictors that a session has used on its image; one of them is in use."""
+
+from __future__ import annotations
+
+from PromptSegLib.errors import VolumeError
+from PromptSegLib.execution.engine import Engine
+from PromptSegLib.predictors.base import Capabilities, Predictor
+from PromptSegLib.predictors.registry import create_predictor
+from PromptSegLib.volume import Image
+
+
+class Engines:
+    """Each predictor with what it made of `image`, by its name; `current` is in use, once one was taken."""
+
+    current: Engine
+
+    def __init__(self, image: Image) -> None:
+        self._image = image
+        self._by_name: dict[str, Engine] = {}
+
+    def prepared(self, predictor: str | Predictor, device: str) -> Engine:
+        """Return the engine of a predictor; the one there is, where it was made by the same name for the same device.
+
+        Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name, or VolumeError
+        when the predictor does not suit the image.
+        """
+        made = create_predictor(predictor, device) if isinstance(predictor, str) else predictor
+        self._check_suits(made.capabilities)
+        engine = self._by_name.get(made.capabilities.name)
+        if engine is None or engine.device != device or not isinstance(predictor, str):
+            engine = Engine(made, self._image, predictor if isinstance(predictor, str) else "", device)
+        return engine
+
+    def take(self, engine: Engine) -> None:
+        """Use `engine` from now on."""
+        self.current = self._by_name[engine.predictor.capabilities.name] = engine
+
+    def image_changed(self, image: Image) -> None:
+        """Forget what was computed from the voxels; `image` is what they belong to from now on."""
+        self._image = image
+        for engine in self._by_name.values():
+            engine.image = image
+            engine.drop_encoding()
+
+    def _check_suits(self, capabilities: Capabilities) -> None:
+        if missing := [name for name in capabilities.channels if name not in self._image.channels]:
+            raise VolumeError(
+                f"expected the channels {', '.join(capabilities.channels)} for {capabilities.name!r}, got "
+                f"{', '.join(self._image.channels)}: {', '.join(missing)} missing; say which volume is which"
+            )
+        if self._image.grid.is_single_slice and 2 not in capabilities.dimensions:
+            raise VolumeError(f"expected a 3D image for {capabilities.name!r}, got {self._image!r}")
