@@ -66,7 +66,7 @@ class Carry:
 
 
 @dataclass(frozen=True)
-class Settings:
+class CaseSettings:
     """How to segment.
 
     names: structures to be found by their names, a segment of each. values: label value of segments by name.
@@ -101,7 +101,7 @@ class Result:
         return "\n".join([str(self.case.output), *(f"  {_described(segment)}" for segment in self.segments)])
 
 
-def segment_case(case: Case, settings: Settings, predictor: Predictor, observer: SessionObserver) -> Result:
+def segment_case(case: Case, settings: CaseSettings, predictor: Predictor, observer: SessionObserver) -> Result:
     """Segment a case and write its output. Raises PromptSegError subclasses."""
     _check_output(case)
     image_file = open_image(case.image, settings.series)
@@ -151,7 +151,7 @@ class _SegmentsOf(Sequence[Segment]):
 
 def _ask_for_names(
     case: Case,
-    settings: Settings,
+    settings: CaseSettings,
     image: Image,
     predictor: Predictor,
     observer: SessionObserver,
@@ -170,7 +170,7 @@ def _ask_for_names(
 
 def _answer_prompts(
     case: Case,
-    settings: Settings,
+    settings: CaseSettings,
     image: Image,
     predictor: Predictor,
     observer: SessionObserver,
@@ -230,7 +230,7 @@ def _with_channels(volume: Volume, case: Case, needed: Sequence[str]) -> Image:
     return as_image({name: volume} | {name: read_volume(path) for name, path in case.channels.items()})
 
 
-def _targets(case: Case, settings: Settings, given: tuple[Prompt, ...]) -> dict[str, tuple[Prompt, ...]]:
+def _targets(case: Case, settings: CaseSettings, given: tuple[Prompt, ...]) -> dict[str, tuple[Prompt, ...]]:
     """Return the prompts of each segment. Those of the command line, `given`, belong to the only one."""
     targets = read_prompts(case.prompts) if case.prompts is not None else {}
     if not targets:
@@ -265,7 +265,7 @@ def _session(
     image: Image,
     predictor: Predictor,
     targets: Iterable[str],
-    settings: Settings,
+    settings: CaseSettings,
     observer: SessionObserver,
 ) -> Session:
     store = MemoryMaskStore(image.grid.shape_kji)

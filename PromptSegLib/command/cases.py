@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from PromptSegLib.command.arguments import UsageError
-from PromptSegLib.command.case import Case, Settings, segment_case
+from PromptSegLib.command.case import Case, CaseSettings, segment_case
 from PromptSegLib.command.console import ProgressBar, print_json, warn
 from PromptSegLib.errors import PromptSegError
 from PromptSegLib.predictors.base import Predictor
@@ -32,7 +32,7 @@ class Row:
     case: Case
 
 
-def segment_list(path: Path, settings: Settings, predictor: Predictor, overwrite: bool, as_json: bool) -> int:
+def segment_list(path: Path, settings: CaseSettings, predictor: Predictor, overwrite: bool, as_json: bool) -> int:
     """Segment each case of the list at `path`; one that fails does not stop the others. Returns the exit status.
 
     A row is finished, and skipped, when its output is newer than its image and its prompts: outputs appear whole.
@@ -135,7 +135,7 @@ def _check_inputs_stay(path: Path, rows: Sequence[Row]) -> None:
             )
 
 
-def _segment(row: Row, settings: Settings, predictor: Predictor, overwrite: bool) -> dict[str, Any]:
+def _segment(row: Row, settings: CaseSettings, predictor: Predictor, overwrite: bool) -> dict[str, Any]:
     paths = {"image": str(row.case.image), "output": str(row.case.output)}
     progress = ProgressBar()
     try:

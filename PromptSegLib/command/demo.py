@@ -18,7 +18,7 @@ from PromptSegLib.prompts import Prompt
 from PromptSegLib.session.session import Session
 
 if TYPE_CHECKING:
-    from PromptSegLib.command.demo_scene import Outcome, Scene
+    from PromptSegLib.command.demo_scene import Outcome, Sample
 
 _MOST_CLICKS = 5
 _GOOD_DICE = 0.95
@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def segment_by_clicks(scene: Scene, model: str, device: str = "auto") -> Outcome:
+def segment_by_clicks(scene: Sample, model: str, device: str = "auto") -> Outcome:
     """Segment with the scene's clicks and, where the truth is known, those that a careful user would add."""
     from PromptSegLib.command.demo_scene import Outcome
 
@@ -110,7 +110,7 @@ def leave_scene(outcome: Outcome, folder: Path) -> None:
         say(f"{folder}: scene.mrb, views.png")
 
 
-def _clicks(scene: Scene, session: Session) -> Iterator[Prompt]:
+def _clicks(scene: Sample, session: Session) -> Iterator[Prompt]:
     from PromptSegLib.evaluation.clicks import next_click
     from PromptSegLib.evaluation.metrics import dice
 
@@ -132,7 +132,7 @@ def _stages(session: Session, click: Prompt) -> str:
     return f"{click.sign} at R {x:.1f}, A {y:.1f}, S {z:.1f} mm: {', '.join(stages)}"
 
 
-def _result(scene: Scene, session: Session) -> str:
+def _result(scene: Sample, session: Session) -> str:
     from PromptSegLib.evaluation.metrics import dice
 
     segment = Segment(scene.name, session.mask_kji)

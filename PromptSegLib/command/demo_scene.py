@@ -31,7 +31,7 @@ _COARSE_MM = 4.0
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class Sample:
     """An image and the clicks to begin with.
 
     name: of the structure. truth_kji: where it is, bool, None when that is not known.
@@ -48,12 +48,12 @@ class Scene:
 class Outcome:
     """What the demonstration came to."""
 
-    scene: Scene
+    scene: Sample
     prompts: tuple[Prompt, ...]
     segment: Segment
 
 
-def choose_scene(arguments: argparse.Namespace) -> Scene:
+def choose_scene(arguments: argparse.Namespace) -> Sample:
     """Return what the command line asks for. Raises PromptSegError subclasses."""
     window = Window(*arguments.window) if arguments.window else None
     if arguments.image is not None:
@@ -63,9 +63,9 @@ def choose_scene(arguments: argparse.Namespace) -> Scene:
     volume = None if arguments.phantom else _sample()
     window = window or _SOFT_TISSUE_WINDOW
     if volume is not None:
-        return Scene(volume, "soft tissue", (deepest_soft_tissue(volume),), window)
+        return Sample(volume, "soft tissue", (deepest_soft_tissue(volume),), window)
     phantom = make_abdomen()
-    return Scene(phantom.volume, "liver", (phantom.clicks["liver"],), window, phantom.mask("liver"))
+    return Sample(phantom.volume, "liver", (phantom.clicks["liver"],), window, phantom.mask("liver"))
 
 
 def deepest_soft_tissue(volume: Volume) -> Point:
@@ -87,7 +87,7 @@ def deepest_soft_tissue(volume: Volume) -> Point:
     return Point((float(x), float(y), float(z)))
 
 
-def _scene_of_file(arguments: argparse.Namespace, window: Window | None) -> Scene:
+def _scene_of_file(arguments: argparse.Namespace, window: Window | None) -> Sample:
     if not arguments.given or arguments.given[0][0] != "positive":
         raise UsageError("expected a click on the structure first: --positive X,Y,Z; see promptseg demo --help")
     file = open_image(arguments.image, arguments.series)
@@ -97,7 +97,7 @@ def _scene_of_file(arguments: argparse.Namespace, window: Window | None) -> Scen
     if window is None and volume.finite_range[0] <= _AIR_HU:
         window = _SOFT_TISSUE_WINDOW
         warn(f"taken for a CT, with the window {window.low:g},{window.high:g}; --window chooses another")
-    return Scene(volume, "segment", clicks, window)
+    return Sample(volume, "segment", clicks, window)
 
 
 def _sample() -> Volume | None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from PromptSegLib.command import arguments as parsing
-from PromptSegLib.command.case import Case, Settings, segment_case
+from PromptSegLib.command.case import Case, CaseSettings, segment_case
 from PromptSegLib.command.cases import segment_list
 from PromptSegLib.command.console import ProgressBar, print_json
 from PromptSegLib.io.segmentation import FORMATS
@@ -98,9 +98,9 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def settings_of(arguments: argparse.Namespace) -> Settings:
+def settings_of(arguments: argparse.Namespace) -> CaseSettings:
     """Return the settings among the options of `add_case_options`."""
-    return Settings(
+    return CaseSettings(
         names=_names(arguments),
         frame=arguments.frame,
         values=_values(arguments.label),
@@ -111,7 +111,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     )
 
 
-def run_case(arguments: argparse.Namespace, settings: Settings) -> int:
+def run_case(arguments: argparse.Namespace, settings: CaseSettings) -> int:
     """Segment the one case that the options of `add_case_options` name, and say what came of it."""
     channels = dict(arguments.channel)
     if len(channels) < len(arguments.channel):

@@ -12,7 +12,7 @@ from typing import Any
 
 from PromptSegLib.errors import WeightsError
 from PromptSegLib.weights.catalogue import Checkpoint
-from PromptSegLib.weights.consent import Question
+from PromptSegLib.weights.consent import ConsentQuestion
 from PromptSegLib.weights.disk_errors import plain_errors
 from PromptSegLib.weights.instructions import megabytes
 from PromptSegLib.weights.store import Status, WeightsStore
@@ -154,10 +154,10 @@ def _for_each(arguments: argparse.Namespace, work: Callable[[str], object]) -> i
     return FAILED if failed else DONE
 
 
-def _consent(arguments: argparse.Namespace) -> Callable[[Question], bool]:
+def _consent(arguments: argparse.Namespace) -> Callable[[ConsentQuestion], bool]:
     """Answer by the flags; a question that they leave open is asked where there is somebody to answer."""
 
-    def answer(question: Question) -> bool:
+    def answer(question: ConsentQuestion) -> bool:
         if arguments.yes or (arguments.accept_license and not question.unverified):
             return True
         print(question.text, file=sys.stderr)

@@ -22,7 +22,7 @@ from PromptSegLib.weights.npz import read_npz
 
 
 @dataclass(frozen=True)
-class Case:
+class BenchmarkCase:
     """One structure in one image.
 
     dataset, image_name, structure: what tables call them. image, truth: files; the same .npz can hold both. values:
@@ -62,7 +62,7 @@ class LoadedCase:
     beside it; empty where nobody did.
     """
 
-    case: Case
+    case: BenchmarkCase
     volume: Volume
     truth_kji: BoolArray
     scribbles: tuple[tuple[VoxelScribble, ...], ...] = ()

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from PromptSegLib.errors import VolumeError
-from PromptSegLib.evaluation.cases import Case, is_npz, read_truth
+from PromptSegLib.evaluation.cases import BenchmarkCase, is_npz, read_truth
 
 _SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _PAIRS = (
@@ -32,7 +32,7 @@ _PAIRS = (
 )
 
 
-def find_cases(folder: Path, dataset: str = "") -> list[Case]:
+def find_cases(folder: Path, dataset: str = "") -> list[BenchmarkCase]:
     """Return the cases in `folder`, in the order of their names.
 
     dataset: what all of it is called; by default each folder just below is a data set. Raises VolumeError when there
@@ -40,7 +40,7 @@ def find_cases(folder: Path, dataset: str = "") -> list[Case]:
     """
     if not folder.is_dir():
         raise VolumeError(f"expected a folder of images and labels, got {folder}")
-    cases: list[Case] = []
+    cases: list[BenchmarkCase] = []
     for place in [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]:
         relative = place.relative_to(folder)
         called = dataset or (relative.parts[0] if relative.parts else folder.resolve().name)
@@ -54,13 +54,13 @@ def find_cases(folder: Path, dataset: str = "") -> list[Case]:
     return cases
 
 
-def _cases_at(place: Path, dataset: str, within: str) -> Iterator[Case]:
+def _cases_at(place: Path, dataset: str, within: str) -> Iterator[BenchmarkCase]:
     """Yield the cases whose files are in `place`; within: where that is in the data set, part of the images' names."""
     files = {_stem(path): path for path in sorted(place.iterdir()) if _is_image(path)}
     if "image" in files and "labels" in files:
         yield from labelled_cases(dataset, within or place.name, files["image"], files["labels"], _names_near(place))
     for path in sorted(place.glob("*.npz")):
-        yield Case(dataset, _joined(within, path.stem), _structure_of(path.stem), path, path)
+        yield BenchmarkCase(dataset, _joined(within, path.stem), _structure_of(path.stem), path, path)
     for images, labels in _PAIRS:
         if (place / images).is_dir() and (place / labels).is_dir():
             yield from _paired(place / images, place / labels, dataset, within, _names_near(place))
@@ -68,16 +68,18 @@ def _cases_at(place: Path, dataset: str, within: str) -> Iterator[Case]:
 
 def labelled_cases(
     dataset: str, image_name: str, image: Path, labels: Path, names: Mapping[int, str] | None
-) -> Iterator[Case]:
+) -> Iterator[BenchmarkCase]:
     """Yield a case for each value, those in `names` only where given, that is in the file `labels`."""
     values = np.unique(read_truth(labels))
     for value in values[values != 0].tolist():
         if names is None or int(value) in names:
             structure = names[int(value)] if names else f"label {int(value)}"
-            yield Case(dataset, image_name, structure, image, labels, (int(value),))
+            yield BenchmarkCase(dataset, image_name, structure, image, labels, (int(value),))
 
 
-def _paired(images: Path, labels: Path, dataset: str, within: str, names: Mapping[int, str] | None) -> Iterator[Case]:
+def _paired(
+    images: Path, labels: Path, dataset: str, within: str, names: Mapping[int, str] | None
+) -> Iterator[BenchmarkCase]:
     by_stem = {_stem(path): path for path in sorted(images.iterdir()) if _is_image(path)}
     for label in sorted(path for path in labels.iterdir() if _is_image(path)):
         stem = _stem(label)
@@ -89,7 +91,7 @@ def _paired(images: Path, labels: Path, dataset: str, within: str, names: Mappin
         owners = [name for name in by_stem if stem.startswith(f"{name}_")]
         if owners:
             owner = max(owners, key=len)
-            yield Case(dataset, _joined(within, owner), stem[len(owner) + 1 :], by_stem[owner], label)
+            yield BenchmarkCase(dataset, _joined(within, owner), stem[len(owner) + 1 :], by_stem[owner], label)
 
 
 def _joined(within: str, name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from PromptSegLib.evaluation.cases import Case
+from PromptSegLib.evaluation.cases import BenchmarkCase
 from PromptSegLib.evaluation.columns import Record, dice_after
 from PromptSegLib.evaluation.results import Results, by_dimensions
 
@@ -20,14 +20,14 @@ class Exhibit:
     group: str
     place: str
     record: Record
-    case: Case
+    case: BenchmarkCase
 
     @property
     def dice(self) -> float:
         return dice_after(self.record, self.record["turns"])
 
 
-def choose_exhibits(results: Results, cases: Sequence[Case]) -> list[Exhibit]:
+def choose_exhibits(results: Results, cases: Sequence[BenchmarkCase]) -> list[Exhibit]:
     """Return the three of each model that answered clicks, or boxes where it takes none."""
     by_key = {case.key: case for case in cases}
     found = []
@@ -43,7 +43,7 @@ def choose_exhibits(results: Results, cases: Sequence[Case]) -> list[Exhibit]:
     return found
 
 
-def _three(model: str, group: str, records: Sequence[Record], by_key: Mapping[str, Case]) -> list[Exhibit]:
+def _three(model: str, group: str, records: Sequence[Record], by_key: Mapping[str, BenchmarkCase]) -> list[Exhibit]:
     ranked = sorted(
         (record for record in records if record["case"] in by_key),
         key=lambda record: dice_after(record, record["turns"]),

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from PromptSegLib.errors import PromptSegError
-from PromptSegLib.evaluation.cases import Case
+from PromptSegLib.evaluation.cases import BenchmarkCase
 from PromptSegLib.packages import is_installed
 
 Label = tuple[int, ...] | str
@@ -37,9 +37,9 @@ class LabelMap:
 
     structures: Mapping[str, Mapping[str, Label]]
 
-    def apply(self, cases: Iterable[Case]) -> list[Case]:
+    def apply(self, cases: Iterable[BenchmarkCase]) -> list[BenchmarkCase]:
         """Return the cases of the structures named here, under these names; several labels of one image as one case."""
-        found: dict[str, Case] = {}
+        found: dict[str, BenchmarkCase] = {}
         for case in cases:
             for name, labels in self.structures.items():
                 label = labels.get(case.dataset, labels.get(_EVERYWHERE))
@@ -93,13 +93,13 @@ def _label(label: Any, where: str) -> Label:
     return tuple(values)
 
 
-def _means(label: Label, case: Case) -> bool:
+def _means(label: Label, case: BenchmarkCase) -> bool:
     if isinstance(label, str):
         return fnmatch.fnmatchcase(case.structure, label)
     return bool(case.values) and set(case.values) <= set(label)
 
 
-def _numbered(name: str, label: Label, case: Case) -> str:
+def _numbered(name: str, label: Label, case: BenchmarkCase) -> str:
     """Return the name; of files, several of which can be meant, with what tells them apart."""
     if isinstance(label, str) and "*" in label:
         head, _, tail = label.partition("*")

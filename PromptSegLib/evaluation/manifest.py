@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from PromptSegLib.errors import PromptError
-from PromptSegLib.evaluation.cases import Case
+from PromptSegLib.evaluation.cases import BenchmarkCase
 from PromptSegLib.evaluation.folders import find_cases, labelled_cases
 from PromptSegLib.evaluation.label_map import ManifestError, label_map_from, read_label_map, read_yaml
 from PromptSegLib.view import Window
@@ -41,7 +41,7 @@ class Source:
 class Data:
     """What a benchmark runs on."""
 
-    cases: tuple[Case, ...]
+    cases: tuple[BenchmarkCase, ...]
     sources: tuple[Source, ...] = ()
 
 
@@ -75,7 +75,7 @@ def read_data(path: Path, labels: Path | None = None) -> Data:
     return Data(tuple(cases), sources)
 
 
-def _described(path: Path, name: str, about: Any) -> tuple[list[Case], Source]:
+def _described(path: Path, name: str, about: Any) -> tuple[list[BenchmarkCase], Source]:
     if not isinstance(about, dict) or set(about) - set(_KEYS) or ("folder" in about) == ("images" in about):
         raise ManifestError(f"expected folder, or images and truth, and {', '.join(_KEYS[3:])} for {name!r} in {path}")
     window = _window(about.get("window"), f"{name!r} in {path}")
@@ -87,7 +87,7 @@ def _described(path: Path, name: str, about: Any) -> tuple[list[Case], Source]:
     return cases, Source(name, str(about.get("source", "")), str(about.get("license", "")))
 
 
-def _matching(path: Path, name: str, images: str, truth: str) -> Iterator[Case]:
+def _matching(path: Path, name: str, images: str, truth: str) -> Iterator[BenchmarkCase]:
     """Yield the cases whose image is `images` and whose labels are `truth`, with the same letters for "*" in both."""
     if images.count("*") != 1 or truth.count("*") != 1:
         raise ManifestError(

@@ -23,7 +23,7 @@ CHALLENGE_CLICKS = 5
 
 
 @dataclass(frozen=True)
-class Situation:
+class TrialSituation:
     """What the user sees before a turn: the case, the mask so far, which turn it is, and which repetition, from 0.
 
     is_carried: whether the model works on slices, and what it finds is carried through a volume.
@@ -46,12 +46,12 @@ class Situation:
         return on_slice
 
 
-Move = Callable[[Situation], Sequence[Prompt]]
+Move = Callable[[TrialSituation], Sequence[Prompt]]
 """The prompts of a turn, answered one by one; none when there is nothing to correct."""
 
 
 @dataclass(frozen=True)
-class Protocol:
+class Prompting:
     """A simulated user.
 
     name: what options and results call it. summary: what the user does, and where that comes from. turns: how many
@@ -85,53 +85,55 @@ def _or_none(prompt: Prompt | None) -> Sequence[Prompt]:
     return () if prompt is None else (prompt,)
 
 
-def _center_click(now: Situation) -> Sequence[Prompt]:
+def _center_click(now: TrialSituation) -> Sequence[Prompt]:
     return _or_none(next_click(now.mask_kji, now.case.truth_kji, now.case.volume.grid))
 
 
-def _random_click(now: Situation) -> Sequence[Prompt]:
+def _random_click(now: TrialSituation) -> Sequence[Prompt]:
     seed = 1000 * now.repetition + now.turn
     return _or_none(random_click(now.mask_kji, now.case.truth_kji, now.case.volume.grid, seed))
 
 
-def _box(now: Situation) -> Sequence[Prompt]:
+def _box(now: TrialSituation) -> Sequence[Prompt]:
     return (box_with_margin(now.to_be_boxed(), now.case.volume.grid, BOX_MARGIN),)
 
 
-def _jittered_box(now: Situation) -> Sequence[Prompt]:
+def _jittered_box(now: TrialSituation) -> Sequence[Prompt]:
     return (jittered_box(now.to_be_boxed(), now.case.volume.grid, now.repetition),)
 
 
-def _box_then_clicks(now: Situation) -> Sequence[Prompt]:
+def _box_then_clicks(now: TrialSituation) -> Sequence[Prompt]:
     grid = now.case.volume.grid
     if now.turn == 0:
         return (box_with_margin(now.to_be_boxed(), grid),)
     return _or_none(challenge_click(now.mask_kji, now.case.truth_kji, grid))
 
 
-def _scribble(now: Situation) -> Sequence[Prompt]:
+def _scribble(now: TrialSituation) -> Sequence[Prompt]:
     return _or_none(next_scribble(now.mask_kji, now.case.truth_kji, now.case.volume.grid))
 
 
-def _human_scribbles(now: Situation) -> Sequence[Prompt]:
+def _human_scribbles(now: TrialSituation) -> Sequence[Prompt]:
     return now.case.scribbles[now.repetition]
 
 
 _ALL = (
-    Protocol("clicks", "each click in the middle of the largest error", _center_click),
-    Protocol("random-clicks", "each click anywhere in the error, as SAM-Med2D is tested", _random_click, repetitions=3),
-    Protocol("box", "a box, 5 % of its side larger than the structure at each end", _box, turns=1),
-    Protocol("random-box", "a box too large at random, as MedSAM is tested", _jittered_box, turns=1, repetitions=3),
-    Protocol(
+    Prompting("clicks", "each click in the middle of the largest error", _center_click),
+    Prompting(
+        "random-clicks", "each click anywhere in the error, as SAM-Med2D is tested", _random_click, repetitions=3
+    ),
+    Prompting("box", "a box, 5 % of its side larger than the structure at each end", _box, turns=1),
+    Prompting("random-box", "a box too large at random, as MedSAM is tested", _jittered_box, turns=1, repetitions=3),
+    Prompting(
         "box-clicks",
         "a tight box, then five clicks in the middle of the largest error: the CVPR 2025 challenge",
         _box_then_clicks,
         turns=1 + CHALLENGE_CLICKS,
         all_surfaces=True,
     ),
-    Protocol("scribbles", "three strokes, each along the middle of the largest error", _scribble, turns=3),
-    Protocol("human", "scribbles that people drew, on the structure and beside it", _human_scribbles, 1, 0),
-    Protocol(
+    Prompting("scribbles", "three strokes, each along the middle of the largest error", _scribble, turns=3),
+    Prompting("human", "scribbles that people drew, on the structure and beside it", _human_scribbles, 1, 0),
+    Prompting(
         "corrections",
         "masks that came from elsewhere, bent or another model's, each corrected by three clicks in the middle of the "
         "largest error",
@@ -139,7 +141,7 @@ _ALL = (
         turns=3,
         starts=STARTS,
     ),
-    Protocol(
+    Prompting(
         "stroke-corrections",
         "the same masks, each corrected by three strokes along the middle of the largest error",
         _scribble,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PromptSegLib.evaluation.cases import Case
+from PromptSegLib.evaluation.cases import BenchmarkCase
 from PromptSegLib.evaluation.columns import Column, Record, challenge_columns, dice_columns, effort_columns
 from PromptSegLib.evaluation.corrections import CORRECTIONS_HEAD, by_all, by_shape, by_start, correction_lines
 from PromptSegLib.evaluation.figures import (
@@ -47,7 +47,7 @@ figure {{ margin: 0; }} figcaption {{ font-size: 12px; line-height: 1.3; }}
 """
 
 
-def write_report(path: Path, results: Results, cases: Sequence[Case]) -> None:
+def write_report(path: Path, results: Results, cases: Sequence[BenchmarkCase]) -> None:
     """Write the report of `results` to `path`. cases: those of the benchmark; their images are read for the gallery."""
     clicks = int(results.settings["clicks"])
     times = latencies(results)

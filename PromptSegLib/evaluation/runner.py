@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from PromptSegLib.errors import PromptSegError, VolumeError
 from PromptSegLib.evaluation.baselines import RIVALS
-from PromptSegLib.evaluation.cases import Case
+from PromptSegLib.evaluation.cases import BenchmarkCase
 from PromptSegLib.evaluation.columns import Record
 from PromptSegLib.evaluation.manifest import Source
 from PromptSegLib.evaluation.memory import peak_memory_mib, reset_peak_memory
@@ -59,12 +59,12 @@ class Settings:
 
 class _Work(NamedTuple):
     model: str
-    case: Case
+    case: BenchmarkCase
     settings: Settings
 
 
 def run_benchmark(
-    cases: Sequence[Case],
+    cases: Sequence[BenchmarkCase],
     settings: Settings,
     jobs: int = 1,
     *,
@@ -98,7 +98,7 @@ def run_benchmark(
     return Results(described, records)
 
 
-def _check(cases: Sequence[Case], settings: Settings) -> None:
+def _check(cases: Sequence[BenchmarkCase], settings: Settings) -> None:
     if unknown := [name for name in settings.protocols if name not in PROTOCOLS]:
         raise BenchmarkError(f"expected protocols out of {', '.join(PROTOCOLS)}, got {', '.join(unknown)}")
     keys = Counter(case.key for case in cases)

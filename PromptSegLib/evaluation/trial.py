@@ -18,7 +18,7 @@ from PromptSegLib.evaluation.cases import LoadedCase
 from PromptSegLib.evaluation.clicks import largest_error, middle_kji
 from PromptSegLib.evaluation.field_of_view import StructureView
 from PromptSegLib.evaluation.metrics import dice, hausdorff_95_mm, surface_dice
-from PromptSegLib.evaluation.protocols import Protocol, Situation
+from PromptSegLib.evaluation.protocols import Prompting, TrialSituation
 from PromptSegLib.evaluation.shapes import shape_of
 from PromptSegLib.io.prompts import prompt_to_record
 from PromptSegLib.predictors.base import Capabilities
@@ -37,7 +37,7 @@ class Trial:
     open. has_view: whether the model is told the view. has_surfaces: whether surfaces are compared, which takes MONAI.
     """
 
-    protocol: Protocol
+    protocol: Prompting
     repetition: int
     clicks: int
     has_view: bool = True
@@ -83,7 +83,7 @@ def run_trial(trial: Trial, case: LoadedCase, session: Session) -> dict[str, Any
     is_carried = is_of_slices(session.capabilities) and not case.volume.grid.is_single_slice
     mask = session.mask_kji
     for turn in range(record["turns"]):
-        prompts = trial.protocol.move(Situation(case, mask, turn, trial.repetition, is_carried))
+        prompts = trial.protocol.move(TrialSituation(case, mask, turn, trial.repetition, is_carried))
         if not prompts:
             break
         try:

@@ -17,7 +17,7 @@ _POSITION_FILE = "promptseg-worklist.json"
 
 
 @dataclass(frozen=True)
-class Case:
+class WorklistCase:
     """One image, and the file that its segmentation is saved to."""
 
     name: str
@@ -33,7 +33,7 @@ class Case:
 class Worklist:
     """Cases in order, one of them the current. output: the folder of the segmentations and of the position."""
 
-    def __init__(self, cases: Sequence[Case], output: Path) -> None:
+    def __init__(self, cases: Sequence[WorklistCase], output: Path) -> None:
         self.cases = tuple(cases)
         self.output = output
         self._index = 0
@@ -80,7 +80,7 @@ class Worklist:
         cases = []
         for image, segmentation in pairs:
             name = _stem(image) or image.name
-            cases.append(Case(name, image, segmentation or output / f"{name}{_SEGMENTATION_SUFFIX}"))
+            cases.append(WorklistCase(name, image, segmentation or output / f"{name}{_SEGMENTATION_SUFFIX}"))
         if not cases:
             raise VolumeError(f"expected images ({', '.join(_IMAGE_SUFFIXES)}) in {folder}, got none")
         return cls(cases, output)
@@ -93,7 +93,7 @@ class Worklist:
         return self._index
 
     @property
-    def current(self) -> Case:
+    def current(self) -> WorklistCase:
         return self.cases[self._index]
 
     @property
@@ -109,7 +109,7 @@ class Worklist:
     def has_previous(self) -> bool:
         return self._index > 0
 
-    def go(self, index: int) -> Case:
+    def go(self, index: int) -> WorklistCase:
         """Make the case at `index` the current one, and remember it."""
         if not 0 <= index < len(self.cases):
             raise IndexError(f"expected a case from 0 to {len(self.cases) - 1}, got {index}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from PromptSegLib.errors import PromptSegError
-from PromptSegLib.io.worklist import Case, Worklist
+from PromptSegLib.io.worklist import Worklist, WorklistCase
 from PromptSegLib.mrml.export import load_segmentation, load_volume, save_segmentation
 from PromptSegLib.mrml.scene_session import add_segmentation_node
 
@@ -41,7 +41,7 @@ class OpenCase:
         save_segmentation(node, self.worklist.current.segmentation)
         return True
 
-    def _load_segmentation(self, case: Case, volume_node: Any) -> Any:
+    def _load_segmentation(self, case: WorklistCase, volume_node: Any) -> Any:
         node = add_segmentation_node(volume_node)
         if case.is_done:
             try:

@@ -13,7 +13,7 @@ from PromptSegLib.panel.texts import model_text
 from PromptSegLib.predictors.base import Capabilities
 from PromptSegLib.predictors.registry import capabilities_of, predictor_names
 from PromptSegLib.predictors.slices.predictor import shared_cache
-from PromptSegLib.weights.consent import Question
+from PromptSegLib.weights.consent import ConsentQuestion
 from PromptSegLib.weights.instructions import megabytes
 from PromptSegLib.weights.store import WeightsStore
 
@@ -132,11 +132,11 @@ class Models:
         """Return the entries of the weights catalogue that a model needs and that are not here."""
         return [entry for entry in self._weights(name) if self.store.status(entry).state != "ready"]
 
-    def questions(self, name: str) -> list[Question]:
+    def questions(self, name: str) -> list[ConsentQuestion]:
         """Return what has to be answered with yes before the weights are fetched or taken."""
         checkpoints = [self.store.checkpoint(entry) for entry in self.missing(name)]
         return [
-            Question(checkpoint, checkpoint.consent, tuple(f for f in checkpoint.files if f.sha256 is None))
+            ConsentQuestion(checkpoint, checkpoint.consent, tuple(f for f in checkpoint.files if f.sha256 is None))
             for checkpoint in checkpoints
         ]
 

@@ -10,7 +10,7 @@ from PromptSegLib.weights.instructions import megabytes
 
 
 @dataclass(frozen=True)
-class Question:
+class ConsentQuestion:
     """One question about one checkpoint.
 
     about_license: its weights' license restricts their use, or none is stated, and it was not accepted yet.
@@ -37,11 +37,11 @@ class Question:
         return "\n".join([*lines, "Do you accept this?"])
 
 
-Consent = Callable[[Question], bool] | bool
+Consent = Callable[[ConsentQuestion], bool] | bool
 """Answers a Question; True accepts whatever is asked, False nothing."""
 
 
-def is_given(consent: Consent, question: Question) -> bool:
+def is_given(consent: Consent, question: ConsentQuestion) -> bool:
     """Whether the answer is yes; without anything to ask it is."""
     if not question.about_license and not question.unverified:
         return True

@@ -15,7 +15,7 @@ from PromptSegLib.cancel import CancelToken, Progress, no_progress
 from PromptSegLib.errors import WeightsError
 from PromptSegLib.packages import is_installed
 from PromptSegLib.weights.catalogue import Checkpoint, WeightFile, load_catalogue
-from PromptSegLib.weights.consent import Consent, Question, is_given
+from PromptSegLib.weights.consent import Consent, ConsentQuestion, is_given
 from PromptSegLib.weights.disk_errors import plain_errors
 from PromptSegLib.weights.download import download
 from PromptSegLib.weights.instructions import doubt, how_to_get, megabytes
@@ -362,7 +362,7 @@ class WeightsStore:
         """Ask what must be asked, and keep the acceptance of a license."""
         accepted = self._places.accepted_license(checkpoint)
         needed = checkpoint.consent and not _says(accepted, checkpoint.weights_license)
-        question = Question(checkpoint, needed, tuple(file for file in missing if file.sha256 is None))
+        question = ConsentQuestion(checkpoint, needed, tuple(file for file in missing if file.sha256 is None))
         if not is_given(consent, question):
             why = [f"the license of its weights ({checkpoint.weights_license}) was not accepted"] if needed else []
             why += ["no hash is known for it, and that was not accepted"] if question.unverified else []

@@ -32,7 +32,7 @@ from unittest import mock
 import numpy as np
 import torch
 
-from PromptSegLib.evaluation.cases import Case
+from PromptSegLib.evaluation.cases import BenchmarkCase
 from PromptSegLib.evaluation.columns import dice_columns
 from PromptSegLib.evaluation.manifest import read_data
 from PromptSegLib.evaluation.protocols import PROTOCOLS
@@ -172,14 +172,14 @@ def report_inference(notes: Path, data: Path, weights: Sequence[Path], pool: Pro
         print_table(title, {name: [row.result()] for name, row in rows.items()})
 
 
-def cases_of(data: Path, dims: int) -> list[Case]:
+def cases_of(data: Path, dims: int) -> list[BenchmarkCase]:
     """Return the cases that the benchmark would look at, of that many dimensions."""
     loaded, least = (case.load() for case in read_data(data).cases), Settings(()).least_voxels
     return [one.case for one in loaded if one.dimensions == dims and one.truth_kji.sum() >= least]
 
 
 def figures_of(
-    cases: Sequence[Case], weights: Path, protocols: Sequence[str], *, side=None, without=None, has_view=True
+    cases: Sequence[BenchmarkCase], weights: Path, protocols: Sequence[str], *, side=None, without=None, has_view=True
 ) -> Figures:
     """Return what the benchmark finds of the default predictor with these weights.
 

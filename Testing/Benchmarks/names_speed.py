@@ -48,10 +48,10 @@ def volume_of(shape_kji, spacing_mm):
 
 def promptseg(volume, width, step, classes):
     """Return the labels : (k, j, i) of `classes`, 1, 2, …, by the predictor's own path."""
-    from PromptSegLib.predictors.names.model import ClassModel, Inference, Prepared
+    from PromptSegLib.predictors.names.model import ClassModel, Inference, PlannedImage
 
     plan = replace(PLAN, spacing_kji_mm=tuple(volume.grid.spacing_kji_mm))
-    prepared = Prepared([volume], plan, CancelToken())
+    prepared = PlannedImage([volume], plan, CancelToken())
     model = ClassModel(network_of(width), "cpu", Inference(step=step))
     asked = [1 + PLAN.classes.index(name) for name in classes]
     started = time.perf_counter()
@@ -68,10 +68,10 @@ def monai(volume, width, step, classes):
     import torch
     from monai.inferers import sliding_window_inference
 
-    from PromptSegLib.predictors.names.model import Prepared
+    from PromptSegLib.predictors.names.model import PlannedImage
 
     plan = replace(PLAN, spacing_kji_mm=tuple(volume.grid.spacing_kji_mm))
-    data = torch.from_numpy(Prepared([volume], plan, CancelToken()).image.data)[None]
+    data = torch.from_numpy(PlannedImage([volume], plan, CancelToken()).image.data)[None]
     network = network_of(width)
     started = time.perf_counter()
     with torch.inference_mode():

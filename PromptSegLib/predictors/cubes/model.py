@@ -18,7 +18,7 @@ from PromptSegLib.view import Window
 from PromptSegLib.volume import Volume
 
 
-class WindowModel(Protocol):
+class CubeModel(Protocol):
     """A network with all that belongs to it. Used by one thread at a time.
 
     size: side of its window, in voxels. coarse: voxels of the window along a side of a voxel of its logits.
@@ -66,7 +66,7 @@ class Click:
 
 
 @dataclass(frozen=True, eq=False)
-class WindowMemory:
+class CubeMemory:
     """What was answered before.
 
     origin_xyz: lattice voxel at which the tiles' coarse grid begins. prompts: those that the tiles have seen.
@@ -79,12 +79,12 @@ class WindowMemory:
     stale: tuple[Start, ...] = ()
 
 
-class WindowEncoding:
+class CubeEncoding:
     """An image, the network for it, and the embeddings of the windows that were asked last."""
 
     most_windows = 64
 
-    def __init__(self, volume: Volume, lattice: CubicLattice, model: WindowModel) -> None:
+    def __init__(self, volume: Volume, lattice: CubicLattice, model: CubeModel) -> None:
         self.volume = volume
         self.lattice = lattice
         self.model = model

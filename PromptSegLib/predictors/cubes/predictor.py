@@ -20,10 +20,10 @@ from PromptSegLib.weights.store import WeightsStore
 
 if TYPE_CHECKING:
     from PromptSegLib.predictors.cubes.cubic_lattice import Convert
-    from PromptSegLib.predictors.cubes.model import WindowEncoding, WindowModel
+    from PromptSegLib.predictors.cubes.model import CubeEncoding, CubeModel
 
 
-class CubePredictor(WeightedPredictor["WindowModel"]):
+class CubePredictor(WeightedPredictor["CubeModel"]):
     """Base of the predictors whose network sees one cube of a volume at a time; they differ in their network.
 
     Takes clicks, and boxes as clicks in their middle. most_grown: how many cubes a structure is followed into. The
@@ -33,7 +33,7 @@ class CubePredictor(WeightedPredictor["WindowModel"]):
     they are.
     """
 
-    _model: WindowModel | None
+    _model: CubeModel | None
     spacing_mm: ClassVar[float]
     intensities: ClassVar[IntensityRule | None] = None
 
@@ -49,29 +49,29 @@ class CubePredictor(WeightedPredictor["WindowModel"]):
         super().__init__(network, device=device, weights=weights, checkpoint=checkpoint)
         self._most_grown = most_grown
 
-    def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> WindowEncoding:
+    def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> CubeEncoding:
         """Load the network; cubes are encoded when they are prompted. Raises VolumeError for colour."""
         from PromptSegLib.predictors.cubes.cubic_lattice import CubicLattice  # needs SimpleITK
-        from PromptSegLib.predictors.cubes.model import WindowEncoding
+        from PromptSegLib.predictors.cubes.model import CubeEncoding
 
         volume = image.reference
         if volume.components > 1:
             raise VolumeError(f"expected one value a voxel for {self.capabilities.name!r}, got {volume!r}")
         model = self.loaded(progress)
         cancel.check()
-        return WindowEncoding(volume, CubicLattice(volume.grid, self.spacing_mm), model)
+        return CubeEncoding(volume, CubicLattice(volume.grid, self.spacing_mm), model)
 
     def predict(
-        self, encoding: WindowEncoding, state: TargetState, cancel: CancelToken, progress: Progress
+        self, encoding: CubeEncoding, state: TargetState, cancel: CancelToken, progress: Progress
     ) -> Iterator[Prediction]:
         """Answer by cubes, the one that was prompted first; each prediction is laid over those before."""
         from PromptSegLib.predictors.cubes.model import clicks_of
-        from PromptSegLib.predictors.cubes.run import WindowRun
+        from PromptSegLib.predictors.cubes.run import CubeRun
 
         taken = [prompt for prompt in state.prompts if self._takes(prompt)]
         convert, key = self._conversion(encoding, state)
         clicks = clicks_of(taken, encoding.lattice)
-        run = WindowRun(encoding, state, clicks, convert=convert, key=key, most_grown=self._most_grown)
+        run = CubeRun(encoding, state, clicks, convert=convert, key=key, most_grown=self._most_grown)
         note = self._left_out(state.prompts)
         answered = False
         for prediction in run.answers(cancel, progress):
@@ -87,7 +87,7 @@ class CubePredictor(WeightedPredictor["WindowModel"]):
         count = sum(not self._takes(prompt) and not isinstance(prompt, MaskPrompt) for prompt in prompts)
         return f"left out, as {self.capabilities.title} does not take them: {count} prompts" if count else ""
 
-    def _conversion(self, encoding: WindowEncoding, state: TargetState) -> tuple[Convert | None, Window | None]:
+    def _conversion(self, encoding: CubeEncoding, state: TargetState) -> tuple[Convert | None, Window | None]:
         """Return what is to be done with the image's values first, and what tells it from another conversion."""
         if self.intensities is None:
             return None, None

@@ -21,7 +21,7 @@ from PromptSegLib.imaging.roi import Float32Array
 from PromptSegLib.predictors.base import Prediction, TargetState
 from PromptSegLib.predictors.cubes.cubic_lattice import Convert
 from PromptSegLib.predictors.cubes.given_mask import SURE, GivenMask
-from PromptSegLib.predictors.cubes.model import Click, WindowEncoding, WindowMemory
+from PromptSegLib.predictors.cubes.model import Click, CubeEncoding, CubeMemory
 from PromptSegLib.predictors.cubes.mosaic import (
     Start,
     Tile,
@@ -39,7 +39,7 @@ MARGIN = 8
 
 
 @dataclass(frozen=True)
-class _Question:
+class _CubeToAsk:
     """A window to ask: one that prompts ask for, or one that the structure is followed to, from `parent` to `exit`."""
 
     start: Start
@@ -47,12 +47,12 @@ class _Question:
     exit: Start | None = None
 
 
-class WindowRun:
+class CubeRun:
     """See the module. most_grown: how many windows may be added to those that were asked for."""
 
     def __init__(
         self,
-        encoding: WindowEncoding,
+        encoding: CubeEncoding,
         state: TargetState,
         clicks: Sequence[Click],
         *,
@@ -70,7 +70,7 @@ class WindowRun:
         self._n = self._model.size // self._model.coarse
         self._given = GivenMask(state.mask, encoding.lattice) if state.mask else None
         self._mask = state.mask.copy() if state.mask else BitMask(encoding.volume.grid.shape_kji)
-        memory = state.feedback if isinstance(state.feedback, WindowMemory) else None
+        memory = state.feedback if isinstance(state.feedback, CubeMemory) else None
         self._memory = memory
         self._tiles = {tile.start: tile for tile in memory.tiles} if memory else {}
         self._parts: dict[Start, IntArray] = {}
@@ -82,7 +82,7 @@ class WindowRun:
 
     def answers(self, cancel: CancelToken, progress: Progress) -> Iterator[Prediction]:
         """Yield a prediction for each window as it is answered. Nothing when nothing positive is known."""
-        queue = deque(_Question(start) for start in self._asked())
+        queue = deque(_CubeToAsk(start) for start in self._asked())
         self._stale |= self._drop_what_grew_from({question.start for question in queue})
         done: set[Start] = set()
         grown, goes_on = 0, False
@@ -182,15 +182,15 @@ class WindowRun:
                 del self._tiles[start]
         return dropped
 
-    def _is_settled(self, question: _Question, grown: int) -> bool:
+    def _is_settled(self, question: _CubeToAsk, grown: int) -> bool:
         """Tell whether a window need not, or may not, be followed into."""
         return question.exit is not None and (grown == self._most_grown or self._is_covered(question))
 
-    def _is_covered(self, question: _Question) -> bool:
+    def _is_covered(self, question: _CubeToAsk) -> bool:
         """Tell whether some window covers the voxel that it was to be followed to, or none was."""
         return question.exit is None or bool(blend(self._tiles.values(), question.exit, (1, 1, 1))[1].all())
 
-    def _next(self, tile: Tile) -> Iterator[_Question]:
+    def _next(self, tile: Tile) -> Iterator[_CubeToAsk]:
         """Yield the windows that the structure is to be followed to from `tile`."""
         mask = blend(self._tiles.values(), tile.start, tile.logits.shape)[0] > 0
         part = parts_at(mask, self._seeds(tile))
@@ -200,7 +200,7 @@ class WindowRun:
         image_box = (np.array(self._lattice.faces) - self._origin) / self._model.coarse
         for x, y, z in exits(list(self._tiles.values()), tile, part, image_box):
             half = self._n // 2
-            yield _Question((x - half, y - half, z - half), tile.start, (x, y, z))
+            yield _CubeToAsk((x - half, y - half, z - half), tile.start, (x, y, z))
 
     def _seeds(self, tile: Tile) -> IntArray:
         """Return where in a tile the structure is known to be: positive clicks, or what it was followed from."""
@@ -212,7 +212,7 @@ class WindowRun:
 
     # What a window says
 
-    def _answer(self, question: _Question, cancel: CancelToken) -> Tile | None:
+    def _answer(self, question: _CubeToAsk, cancel: CancelToken) -> Tile | None:
         """Ask the network; None when there is nothing positive to ask it by."""
         start, parent = question.start, question.parent
         began = time.perf_counter()
@@ -292,10 +292,10 @@ class WindowRun:
             self._model.device,
         )
 
-    def _memory_now(self) -> WindowMemory:
+    def _memory_now(self) -> CubeMemory:
         """Return what is known now: a prompt whose windows have not all been asked yet is still to be answered."""
         answered = tuple(prompt for prompt in self._state.prompts if not self._owed.get(prompt))
-        return WindowMemory(_triple(self._origin), tuple(self._tiles.values()), answered, tuple(sorted(self._stale)))
+        return CubeMemory(_triple(self._origin), tuple(self._tiles.values()), answered, tuple(sorted(self._stale)))
 
     def _fine(self, start: Start) -> IntArray:
         """Return the first lattice voxel of a window."""

@@ -102,7 +102,7 @@ class DefaultPredictor:
         self._networks = dict(networks or {})
         self._device = device
 
-    def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> Scene:
+    def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> SeenImage:
         """Load the network, which takes longer than a click. Raises VolumeError when no voxel is finite."""
         array = image.reference.array
         if array.dtype.kind == "f" and not any(np.isfinite(part).any() for part in array):
@@ -111,16 +111,16 @@ class DefaultPredictor:
         if dims not in self._networks:
             progress(0.0, "loading the network")
             self._networks[dims] = load_network(dims, self._device)
-        return Scene(image, self._networks[dims], dims, is_ct(image.reference))
+        return SeenImage(image, self._networks[dims], dims, is_ct(image.reference))
 
     def predict(
-        self, encoding: Scene, state: TargetState, cancel: CancelToken, progress: Progress
+        self, encoding: SeenImage, state: TargetState, cancel: CancelToken, progress: Progress
     ) -> Iterator[Prediction]:
         """Yield one prediction; see the module."""
         evidence = Evidence.of(state, encoding.grid)
         if evidence.is_empty:
             return
-        question = _Question(encoding, state, evidence, cancel)
+        question = _Inquiry(encoding, state, evidence, cancel)
         if is_correction(state, evidence):
             yield question.correction()
             return
@@ -143,7 +143,7 @@ class DefaultPredictor:
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class SeenImage:
     """What is known of an image before anybody clicks. dims: of the network, 2 for an image of one slice."""
 
     image: Image
@@ -195,10 +195,10 @@ class Scene:
         return self.grid.shape_kji.index(1) if self.dims == 2 else None
 
 
-class _Question:
+class _Inquiry:
     """One state of one target, on its way to an answer."""
 
-    def __init__(self, scene: Scene, state: TargetState, evidence: Evidence, cancel: CancelToken) -> None:
+    def __init__(self, scene: SeenImage, state: TargetState, evidence: Evidence, cancel: CancelToken) -> None:
         self.timings_ms: dict[str, float] = {}
         self._scene = scene
         self._state = state

@@ -47,7 +47,7 @@ class Inference:
     gaussian: bool = True
 
 
-class Prepared:
+class PlannedImage:
     """An image as a plan wants it. Arrays are turned to RAS order first, in which the networks were trained."""
 
     def __init__(self, volumes: Sequence[Volume], plan: Plan, cancel: CancelToken) -> None:
@@ -97,7 +97,7 @@ class ClassModel:
 
     def find(
         self,
-        prepared: Prepared,
+        prepared: PlannedImage,
         asked: Sequence[int],
         box: Extent | None,
         logits: Callable[[nn.Module, Tensor], Tensor],

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from PromptSegLib.predictors.names.found_structures import FoundStructures
-    from PromptSegLib.predictors.names.model import ClassModel, Prepared
+    from PromptSegLib.predictors.names.model import ClassModel, PlannedImage
 
 PROMPTS = frozenset({"class", "point+", "box3d+"})
 
@@ -40,7 +40,7 @@ class ClassEncoding:
 
     image: Image
     found: FoundStructures
-    prepared: Prepared | None = None
+    prepared: PlannedImage | None = None
 
 
 class ClassPredictor(WeightedPredictor["ClassModel"]):
@@ -128,14 +128,14 @@ class ClassPredictor(WeightedPredictor["ClassModel"]):
 
     # Within
 
-    def _prepared(self, encoding: ClassEncoding, plan: Plan, cancel: CancelToken, progress: Progress) -> Prepared:
-        from PromptSegLib.predictors.names.model import Prepared
+    def _prepared(self, encoding: ClassEncoding, plan: Plan, cancel: CancelToken, progress: Progress) -> PlannedImage:
+        from PromptSegLib.predictors.names.model import PlannedImage
 
         if encoding.prepared is None or encoding.prepared.plan is not plan:
             volumes = plan.volumes(encoding.image, self.capabilities.name)
             encoding.prepared = None  # its memory goes first
             progress(0.0, "preparing the image")
-            encoding.prepared = Prepared(volumes, plan, cancel)
+            encoding.prepared = PlannedImage(volumes, plan, cancel)
         return encoding.prepared
 
     def _find(

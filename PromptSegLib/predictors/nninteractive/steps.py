@@ -31,7 +31,7 @@ PATCH_SIZE = (192, 192, 192)
 
 
 @dataclass(frozen=True, eq=False)
-class Answered:
+class AnsweredSteps:
     """The feedback of a prediction: stands for the mask that it made. prompts: those since the last mask prompt."""
 
     prompts: tuple[Prompt, ...]
@@ -99,7 +99,7 @@ class SteppingSession:
         """
         prompts = _since_mask_prompt(state.prompts)
         interactions = self._interactions(image, prompts)
-        answered = state.feedback.prompts if isinstance(state.feedback, Answered) else ()
+        answered = state.feedback.prompts if isinstance(state.feedback, AnsweredSteps) else ()
         if prompts == answered and state.feedback is not None:
             yield Prediction({}, feedback=state.feedback)
             return
@@ -145,7 +145,7 @@ class SteppingSession:
         started = time.perf_counter()
         if self._stand(image, prompts[:-1], interactions, mask, mask_of):
             timings["replay"] = 1000 * (time.perf_counter() - started)
-        return self._say(prompts[-1], interactions[len(prompts) - 1], Answered(prompts))
+        return self._say(prompts[-1], interactions[len(prompts) - 1], AnsweredSteps(prompts))
 
     def _interactions(self, image: OrientedImage, prompts: Sequence[Prompt]) -> list[Interaction]:
         """Return what `prompts` are on the image; found once for each as long as it is among them."""
@@ -239,10 +239,10 @@ class SteppingSession:
         """Let the network look at all of `mask`, to which nothing was said."""
         self._here = self._before = None
         written = self.session.add_initial_seg_interaction(_oriented(image, mask), run_prediction=True)
-        self._here = _Standing((), Answered(()))
+        self._here = _Standing((), AnsweredSteps(()))
         return written
 
-    def _say(self, prompt: Prompt, interaction: Interaction, answered: Answered | None) -> Bounds | None:
+    def _say(self, prompt: Prompt, interaction: Interaction, answered: AnsweredSteps | None) -> Bounds | None:
         """Say one thing, and predict when that makes `answered`."""
         before, self._before, self._here = self._here, None, None
         assert before is not None, "the session was led there"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class _Prepared:
+class _SatImage:
     """An image as the network wants it, (x, y, z), where it lies, and what was found in it."""
 
     values: NDArray[np.float32]
@@ -68,7 +68,7 @@ class SatPredictor(WeightedPredictor["SatModel"]):
     ) -> None:
         super().__init__(model, device=device, weights=weights, checkpoint=checkpoint)
 
-    def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> _Prepared:
+    def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> _SatImage:
         """Prepare the image for the network; the network itself needs the texts, too. Raises VolumeError."""
         from PromptSegLib.predictors.sat.preparation import prepare
 
@@ -80,10 +80,10 @@ class SatPredictor(WeightedPredictor["SatModel"]):
         kind = "CT" if modality == "ct" else "MR"
         note = "" if is_known else f"taken for {kind}: name the image ct, mri, us or pet to say what it is"
         values, sampling = prepare(volume.finite(), volume.grid, is_ct=modality == "ct")
-        return _Prepared(values, sampling, modality, note, FoundStructures(volume.grid))
+        return _SatImage(values, sampling, modality, note, FoundStructures(volume.grid))
 
     def predict(
-        self, encoding: _Prepared, state: TargetState, cancel: CancelToken, progress: Progress
+        self, encoding: _SatImage, state: TargetState, cancel: CancelToken, progress: Progress
     ) -> Iterator[Prediction]:
         """Answer all targets asked for, in one run of the windows.
 

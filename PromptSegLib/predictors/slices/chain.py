@@ -29,19 +29,19 @@ NECK = 0.35
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class SliceLook:
     """How bright a structure is on a slice: mean and standard deviation of each component, 0 to 1."""
 
     mean: FloatArray
     deviation: FloatArray
 
     @classmethod
-    def of(cls, image: NDArray[Any], mask: BoolArray) -> Look:
+    def of(cls, image: NDArray[Any], mask: BoolArray) -> SliceLook:
         """Return how what is set in `mask` : (h, w) looks in `image` : (h, w), 0 to 1, or (h, w, 3), uint8."""
         inside = image[mask] / (255.0 if image.dtype == np.uint8 else 1.0)
         return cls(inside.mean(axis=0), inside.std(axis=0)) if len(inside) else cls(np.zeros(1), np.zeros(1))
 
-    def differs(self, other: Look) -> bool:
+    def differs(self, other: SliceLook) -> bool:
         """Tell whether `other`, on the next slice, must be another structure."""
         change = np.abs(other.mean - self.mean)
         return bool((change > np.maximum(MOST_CHANGE, MOST_DEVIATIONS * self.deviation)).any())
@@ -56,7 +56,7 @@ class Anchor:
 
     layer: int
     mask: BoolArray
-    look: Look
+    look: SliceLook
     is_new: bool
 
 
@@ -110,7 +110,7 @@ class Chain:
         if not kept:
             return None
         mask: BoolArray = np.logical_or.reduce(kept)
-        look = Look.of(image, mask)
+        look = SliceLook.of(image, mask)
         self.why = self._change(mask, look)
         if self.why:
             return None
@@ -127,7 +127,7 @@ class Chain:
         shared = (answer.mask & expected).sum() / min(answer.mask.sum(), expected.sum())
         return "what is found beyond lies elsewhere" if shared < LEAST_OVERLAP else ""
 
-    def _change(self, mask: BoolArray, look: Look) -> str:
+    def _change(self, mask: BoolArray, look: SliceLook) -> str:
         before, now = radius_px(self._mask), radius_px(mask)
         # A surface at 60 degrees to the slices moves by 1.7 layers from one to the next.
         rim = 2 * self._layer_px + 2

@@ -21,7 +21,7 @@ from PromptSegLib.bitmask import BitMask, BoolArray
 from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.errors import PromptError, UnsupportedPromptError
 from PromptSegLib.predictors.base import Prediction, Predictor, TargetState
-from PromptSegLib.predictors.slices.chain import Anchor, Chain, Look
+from PromptSegLib.predictors.slices.chain import Anchor, Chain, SliceLook
 from PromptSegLib.predictors.slices.memory import SliceRecord
 from PromptSegLib.predictors.slices.model import Follower, FollowsSlices
 from PromptSegLib.predictors.slices.predictor import (
@@ -138,7 +138,7 @@ class Propagation:
             if not self._first <= layer <= self._last:
                 continue
             record = self._memory.record(plane)
-            look = Look.of(self._predictor.image_of(self._encoding, plane, self._state.window), mask)
+            look = SliceLook.of(self._predictor.image_of(self._encoding, plane, self._state.window), mask)
             is_new = record is None or record.carried != self._span
             anchors[layer] = Anchor(layer, mask, look, is_new)
             if record is None and prompts:

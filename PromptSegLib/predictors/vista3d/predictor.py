@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class _Prepared:
+class _VistaImage:
     """An image as the network wants it, (x, y, z), where it lies, and what was found in it."""
 
     values: NDArray[np.float32]
@@ -65,7 +65,7 @@ class Vista3d(WeightedPredictor["Vista3dModel"]):
     )
     window: ClassVar[tuple[int, int, int]] = (128, 128, 128)
 
-    def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> _Prepared:
+    def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> _VistaImage:
         """Prepare the image for the network. Raises VolumeError for colour."""
         from PromptSegLib.predictors.vista3d.preparation import prepare
 
@@ -76,10 +76,10 @@ class Vista3d(WeightedPredictor["Vista3dModel"]):
         modality, _ = modality_of(image)
         note = "" if modality == "ct" else "made for CT in HU: this image seems to be something else"
         values, sampling = prepare(volume.finite(), volume.grid)
-        return _Prepared(values, sampling, FoundStructures(volume.grid), note)
+        return _VistaImage(values, sampling, FoundStructures(volume.grid), note)
 
     def predict(
-        self, encoding: _Prepared, state: TargetState, cancel: CancelToken, progress: Progress
+        self, encoding: _VistaImage, state: TargetState, cancel: CancelToken, progress: Progress
     ) -> Iterator[Prediction]:
         """Answer all targets asked for: their classes in one run of the windows, then the clicks of each.
 
@@ -138,7 +138,7 @@ class Vista3d(WeightedPredictor["Vista3dModel"]):
         mask = state.mask if target == state.target else None
         return None if mask is None and name is not None else _Before(mask)
 
-    def _find(self, names: Sequence[str], encoding: _Prepared, cancel: CancelToken, progress: Progress) -> None:
+    def _find(self, names: Sequence[str], encoding: _VistaImage, cancel: CancelToken, progress: Progress) -> None:
         missing = encoding.found.missing([part for name in names for part in PARTS.get(name, (name,))])
         if missing:
             numbers = [NUMBERS[part] for part in missing]
@@ -148,7 +148,7 @@ class Vista3d(WeightedPredictor["Vista3dModel"]):
 
     def _answer(
         self,
-        encoding: _Prepared,
+        encoding: _VistaImage,
         prompts: Sequence[Prompt],
         name: str | None,
         before: _Before | None,
@@ -168,7 +168,7 @@ class Vista3d(WeightedPredictor["Vista3dModel"]):
 
     def _corrected(
         self,
-        encoding: _Prepared,
+        encoding: _VistaImage,
         points: Sequence[Point],
         name: str | None,
         mask: BitMask | None,

@@ -9,7 +9,7 @@ import pytest
 from image_files import write_with_itk
 
 from PromptSegLib.errors import VolumeError
-from PromptSegLib.evaluation.cases import Case
+from PromptSegLib.evaluation.cases import BenchmarkCase
 from PromptSegLib.evaluation.label_map import ManifestError, label_map_from
 from PromptSegLib.evaluation.manifest import Source, read_data
 from PromptSegLib.view import Window
@@ -81,7 +81,7 @@ def test_a_label_map_of_its_own_takes_the_place_of_the_manifests(manifest, tmp_p
 
 def test_structures_in_files_of_their_own_are_mapped_by_name():
     def case(structure):
-        return Case("slices", "a", structure, Path("a.png"), Path(f"{structure}.png"))
+        return BenchmarkCase("slices", "a", structure, Path("a.png"), Path(f"{structure}.png"))
 
     found = label_map_from({"lung": {"slices": "lung_*"}, "liver": {"slices": "liver"}}, "here").apply(
         [case("lung_left"), case("lung_right"), case("liver"), case("liver_tumour")]

@@ -10,7 +10,7 @@ from benchmark_models import Everything
 from fakes import BallPredictor
 from slice_phantoms import PerfectPredictor, affine, ball, coloured, middle_ras
 
-from PromptSegLib.evaluation.cases import Case, LoadedCase
+from PromptSegLib.evaluation.cases import BenchmarkCase, LoadedCase
 from PromptSegLib.evaluation.protocols import PROTOCOLS
 from PromptSegLib.evaluation.trial import Trial, run_trial, slice_from_record
 from PromptSegLib.geometry import Grid
@@ -19,7 +19,7 @@ from PromptSegLib.session.session import Session
 
 GRID = Grid((20, 60, 64), affine(spacing=(0.8, 0.8, 2.5), turned_deg=25))
 TRUTH = ball(GRID, middle_ras(GRID), 15)
-CASE = LoadedCase(Case("d", "i", "ball", Path("i"), Path("t")), coloured(GRID, TRUTH), TRUTH)
+CASE = LoadedCase(BenchmarkCase("d", "i", "ball", Path("i"), Path("t")), coloured(GRID, TRUTH), TRUTH)
 
 
 def run(name, predictor, case=CASE, clicks=3):

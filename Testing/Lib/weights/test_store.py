@@ -14,7 +14,7 @@ import torch
 
 from PromptSegLib.cancel import CancelToken
 from PromptSegLib.errors import Cancelled, WeightsError
-from PromptSegLib.weights.consent import Question
+from PromptSegLib.weights.consent import ConsentQuestion
 from PromptSegLib.weights.layout import Layout
 from PromptSegLib.weights.places import default_folder
 from PromptSegLib.weights.store import WeightsStore
@@ -103,7 +103,7 @@ def test_a_failed_download_says_what_to_do_by_hand(server, a_store, a_file):
 
 def test_a_license_that_restricts_is_asked_for_once(server, a_store, a_file):
     store = a_store(a_file(DATA, server.serve("demo.pth", DATA)), consent=True)
-    questions: list[Question] = []
+    questions: list[ConsentQuestion] = []
     with pytest.raises(WeightsError, match=r"demo is not taken: the license of its weights \(CC BY-NC 4.0\) was not"):
         store.get("demo", consent=lambda question: questions.append(question) or False)
     assert "License of the weights: CC BY-NC 4.0." in questions[0].text

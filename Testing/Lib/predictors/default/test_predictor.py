@@ -23,7 +23,7 @@ from PromptSegLib.evaluation.phantom import make_abdomen
 from PromptSegLib.geometry import Extent, Grid, flip_axes
 from PromptSegLib.predictors.default.appearance import appearance_of
 from PromptSegLib.predictors.default.network import load_network
-from PromptSegLib.predictors.default.predictor import DefaultPredictor, Scene
+from PromptSegLib.predictors.default.predictor import DefaultPredictor, SeenImage
 from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Scribble
 from PromptSegLib.session.session import Session
 from PromptSegLib.view import View, Window
@@ -376,8 +376,10 @@ def test_the_view_says_how_large_a_structure_is_meant():
 def test_only_the_first_region_of_a_first_click_in_a_volume_is_as_fine_as_those_of_corrections(monkeypatch):
     grid = Grid((64, 128, 128), affine())
     session = Session(grey(grid, ball(grid, middle_ras(grid), 12)), DEFAULT)
-    sides, logits = [], Scene.logits
-    monkeypatch.setattr(Scene, "logits", lambda scene, maps: sides.append(max(maps.image.shape)) or logits(scene, maps))
+    sides, logits = [], SeenImage.logits
+    monkeypatch.setattr(
+        SeenImage, "logits", lambda scene, maps: sides.append(max(maps.image.shape)) or logits(scene, maps)
+    )
     view = View(tuple(middle_ras(grid)), (1, 0, 0), (0, 1, 0), (72.0, 72.0))
     session.add(at(grid), view)
     assert (sides[0], set(sides[1:])) == (64, {48})

@@ -15,7 +15,7 @@ from torch import nn
 from volume_references import VolumeReference
 
 from PromptSegLib.cancel import CancelToken
-from PromptSegLib.predictors.names.model import Prepared
+from PromptSegLib.predictors.names.model import PlannedImage
 from PromptSegLib.predictors.names.plan import ClipToUnit, Plan, ZScore
 from PromptSegLib.predictors.stu_net.network import STUNet
 from PromptSegLib.predictors.stu_net.predictor import StuNetB
@@ -59,7 +59,7 @@ def test_an_image_is_prepared_and_its_labels_come_back_as_officially(folder, nam
     window = tuple(int(n) + 3 for n in shape)
     spacing = tuple(reference["target_zyx"].tolist())
     plan = Plan(tuple(image), (normalise,) * len(image), spacing, window, CLASSES[:3])
-    prepared = Prepared(list(image.values()), plan, CancelToken())
+    prepared = PlannedImage(list(image.values()), plan, CancelToken())
     reference.assert_met("data", prepared.image.data)
 
     class Named(StuNetB):
@@ -107,7 +107,7 @@ def test_a_volume_of_many_windows_is_segmented_as_officially(system, mirror):
 def test_arrays_reach_the_network_in_the_files_order_where_that_is_ras():
     array = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
     plan = Plan(("image",), (lambda values: None,), (1.0, 1.0, 1.0), (8, 8, 8), CLASSES)
-    prepared = Prepared([Volume(array)], plan, CancelToken())
+    prepared = PlannedImage([Volume(array)], plan, CancelToken())
     np.testing.assert_allclose(prepared.image.data[0], array, atol=1e-6)
-    flipped = Prepared([Volume(array[:, ::-1, ::-1], np.diag([-1.0, -1.0, 1.0, 1.0]))], plan, CancelToken())
+    flipped = PlannedImage([Volume(array[:, ::-1, ::-1], np.diag([-1.0, -1.0, 1.0, 1.0]))], plan, CancelToken())
     np.testing.assert_allclose(flipped.image.data[0], array, atol=1e-6)
