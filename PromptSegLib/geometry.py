@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from PromptSegLib.errors import GeometryError
 
 FloatArray = NDArray[np.float64]
+Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
 LPS_FROM_RAS: FloatArray = np.diag([-1.0, -1.0, 1.0, 1.0])

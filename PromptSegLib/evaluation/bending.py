@@ -10,8 +10,7 @@ from scipy import ndimage
 from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.evaluation.metrics import dice
 from PromptSegLib.evaluation.shapes import hole_kji, shape_of
-from PromptSegLib.geometry import Extent, FloatArray
-from PromptSegLib.imaging.roi import Float32Array
+from PromptSegLib.geometry import Extent, Float32Array, FloatArray
 from PromptSegLib.predictors.default.geodesic import travel_time
 from PromptSegLib.volume import Volume
 

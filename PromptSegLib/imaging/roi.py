@@ -16,10 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from PromptSegLib.bitmask import BitMask, BoolArray, Patch
-from PromptSegLib.geometry import Extent, FloatArray, Grid, IntArray, flip_axes
+from PromptSegLib.geometry import Extent, Float32Array, FloatArray, Grid, IntArray, flip_axes
 from PromptSegLib.volume import Volume
 
-Float32Array = NDArray[np.float32]
 Triple = tuple[float, float, float]
 
 # Larger magnitudes are clipped, so that their squares still are float32.

@@ -1,8 +1,8 @@
-"""Cubic voxels laid over an image, of which windows are read and to which fields are written back.
+"""Cubic voxels laid over an image, of which cubes are read and to which fields are written back.
 
 The lattice begins at the first face of the image *in RAS order*, whatever order the image is stored in: so a
 flipped or permuted copy of an image gives the flipped or permuted mask, to the voxel. An oblique image is not
-rotated; its axes are put in the order and direction nearest to RAS. Only the voxels of a window are ever touched.
+rotated; its axes are put in the order and direction nearest to RAS. Only the voxels of a cube are ever touched.
 """
 
 from __future__ import annotations
@@ -17,9 +17,18 @@ import SimpleITK as sitk
 from numpy.typing import ArrayLike, NDArray
 
 from PromptSegLib.bitmask import BitMask, Patch
-from PromptSegLib.geometry import AxisMap, Extent, FloatArray, Grid, IntArray, flip_axes, transpose_kji_to_ijk
+from PromptSegLib.geometry import (
+    AxisMap,
+    Extent,
+    Float32Array,
+    FloatArray,
+    Grid,
+    IntArray,
+    flip_axes,
+    transpose_kji_to_ijk,
+)
 from PromptSegLib.imaging.aligned_sampling import AlignedSampling
-from PromptSegLib.imaging.roi import Float32Array, Roi
+from PromptSegLib.imaging.roi import Roi
 
 Convert = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -28,7 +37,7 @@ Convert = Callable[[NDArray[Any]], NDArray[Any]]
 class CubicLattice:
     """Voxels (x, y, z) of `spacing_mm`, x towards the Right, y Anterior, z Superior; (0, 0, 0) is the image's first.
 
-    Windows are given by `start_xyz`, their first voxel, and may leave the image.
+    Cubes are given by `start_xyz`, their first voxel, and may leave the image.
     """
 
     image: Grid
@@ -71,12 +80,12 @@ class CubicLattice:
         # Rounded: in an image of 3 mm each centre lies between two voxels of 1.5 mm, and no last digit must decide.
         return np.floor(np.round(self.positions(points_ras) + 0.5, 3)).astype(np.int64)
 
-    # Into a window
+    # Into a cube
 
     def read(
         self, array_kji: NDArray[Any], start_xyz: ArrayLike, size: int, convert: Convert | None = None
     ) -> Float32Array:
-        """Return the image within a window: (x, y, z), float32; 0 beyond the image and where it is no number.
+        """Return the image within a cube: (x, y, z), float32; 0 beyond the image and where it is no number.
 
         Linear interpolation. Integers are truncated after it, as SAM-Med3D's were before it was trained.
         convert: what to do with the image's values before.
@@ -86,9 +95,9 @@ class CubicLattice:
         high = low + (size - 1) * self.step_xyz
         first = np.maximum(np.floor(low) - 1, 0).astype(int)
         stop = np.minimum(np.ceil(high) + 2, flip_axes(ordered.shape)).astype(int)
-        window = np.zeros((size, size, size), dtype=np.float32)
+        cube = np.zeros((size, size, size), dtype=np.float32)
         if (stop <= first).any():
-            return window
+            return cube
         x, y, z = (slice(a, b) for a, b in zip(first, stop, strict=True))
         part = _itk_image(convert(ordered[z, y, x]) if convert else ordered[z, y, x])
         # In voxels of the image: no position in the patient, whose rounding would differ from copy to copy.
@@ -101,15 +110,15 @@ class CubicLattice:
             self.step_xyz.tolist(),
             np.eye(3).ravel().tolist(),
         )
-        window[...] = transpose_kji_to_ijk(sitk.GetArrayViewFromImage(sampled))
-        return window
+        cube[...] = transpose_kji_to_ijk(sitk.GetArrayViewFromImage(sampled))
+        return cube
 
     def read_mask(self, mask: BitMask, start_xyz: ArrayLike, size: int, coarse: int) -> Float32Array:
-        """Return how much of each coarse voxel of a window `mask`, on the image, fills: (x, y, z), 0 to 1.
+        """Return how much of each coarse voxel of a cube `mask`, on the image, fills: (x, y, z), 0 to 1.
 
         Of voxels that leave the image the part inside counts.
 
-        coarse: lattice voxels along a side of a coarse one. size: of the window, in coarse voxels.
+        coarse: lattice voxels along a side of a coarse one. size: of the cube, in coarse voxels.
         """
         step = coarse * self.step_xyz
         low = np.asarray(start_xyz) * self.step_xyz
@@ -137,7 +146,7 @@ class CubicLattice:
     # Back to the image
 
     def change(self, field_xyz: Float32Array, start_xyz: ArrayLike, level: float, mask: BitMask) -> Patch:
-        """Return what makes `mask` follow a window: set where its field, interpolated, is above `level`, else clear.
+        """Return what makes `mask` follow a cube: set where its field, interpolated, is above `level`, else clear.
 
         field_xyz: (x, y, z). The patch is on the image, and no larger than what changes; it may be empty.
         """

@@ -1,4 +1,4 @@
-"""A mask that did not come from a network of windows, such as a 2D model's, as that network takes it."""
+"""A mask that did not come from a network of cubes, such as a 2D model's, as that network takes it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from PromptSegLib.bitmask import BitMask
-from PromptSegLib.geometry import FloatArray, IntArray
-from PromptSegLib.imaging.roi import Float32Array
+from PromptSegLib.geometry import Float32Array, FloatArray, IntArray
 from PromptSegLib.predictors.cubes.cubic_lattice import CubicLattice
 
 SURE = 10.0
@@ -24,9 +23,9 @@ class GivenMask:
     lattice: CubicLattice
 
     def logits(self, start_xyz: IntArray, size: int, coarse: int) -> Float32Array | None:
-        """Return it in a window as logits (x, y, z), `size` a side, or None where nothing of it is there.
+        """Return it in a cube as logits (x, y, z), `size` a side, or None where nothing of it is there.
 
-        start_xyz: first lattice voxel of the window. coarse: lattice voxels along a side of a voxel of the logits.
+        start_xyz: first lattice voxel of the cube. coarse: lattice voxels along a side of a voxel of the logits.
         The mask of a slice says what is on that slice; of those beside it nothing is known, which is 0.
         """
         filled = self.lattice.read_mask(self.mask, start_xyz, size, coarse)

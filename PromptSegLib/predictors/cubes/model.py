@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from PromptSegLib.cancel import CancelToken
-from PromptSegLib.geometry import FloatArray
-from PromptSegLib.imaging.roi import Float32Array
+from PromptSegLib.geometry import Float32Array, FloatArray
 from PromptSegLib.imaging.windowing import IntensityRule
 from PromptSegLib.predictors.cubes.cubic_lattice import Convert, CubicLattice
 from PromptSegLib.predictors.cubes.mosaic import Start, Tile
@@ -21,7 +20,7 @@ from PromptSegLib.volume import Volume
 class CubeModel(Protocol):
     """A network with all that belongs to it. Used by one thread at a time.
 
-    size: side of its window, in voxels. coarse: voxels of the window along a side of a voxel of its logits.
+    size: side of its cube, in voxels. coarse: voxels of the cube along a side of a voxel of its logits.
     note: what the user should know, "" for nothing. device: where it runs now.
     """
 
@@ -37,8 +36,8 @@ class CubeModel(Protocol):
     @property
     def device(self) -> str: ...
 
-    def embed(self, window_xyz: Float32Array, cancel: CancelToken) -> Any:
-        """Return the embedding of a window of the image, (x, y, z). Raises Cancelled."""
+    def embed(self, cube_xyz: Float32Array, cancel: CancelToken) -> Any:
+        """Return the embedding of a cube of the image, (x, y, z). Raises Cancelled."""
         ...
 
     def answer(
@@ -46,13 +45,13 @@ class CubeModel(Protocol):
     ) -> tuple[Float32Array, float]:
         """Return coarse logits (x, y, z), above 0 inside the structure, and the quality expected, 0 to 1.
 
-        points_xyz: (n, 3) voxels of the window. labels: 1 in the structure, 0 beside it. logits_xyz: coarse, what
+        points_xyz: (n, 3) voxels of the cube. labels: 1 in the structure, 0 beside it. logits_xyz: coarse, what
         to refine; None where there is nothing yet.
         """
         ...
 
     def fine_probabilities(self, logits_xyz: Float32Array) -> Float32Array:
-        """Return the probabilities of a window, (x, y, z), from its coarse logits and one voxel more on each side."""
+        """Return the probabilities of a cube, (x, y, z), from its coarse logits and one voxel more on each side."""
         ...
 
 
@@ -70,7 +69,7 @@ class CubeMemory:
     """What was answered before.
 
     origin_xyz: lattice voxel at which the tiles' coarse grid begins. prompts: those that the tiles have seen.
-    stale: windows that are none any more, and whose voxels are still to be taken back.
+    stale: cubes that are none any more, and whose voxels are still to be taken back.
     """
 
     origin_xyz: tuple[int, int, int]
@@ -80,9 +79,9 @@ class CubeMemory:
 
 
 class CubeEncoding:
-    """An image, the network for it, and the embeddings of the windows that were asked last."""
+    """An image, the network for it, and the embeddings of the cubes that were asked last."""
 
-    most_windows = 64
+    most_cubes = 64
 
     def __init__(self, volume: Volume, lattice: CubicLattice, model: CubeModel) -> None:
         self.volume = volume
@@ -99,7 +98,7 @@ class CubeEncoding:
         return self._window_of_all[0]
 
     def embedding(self, start_xyz: tuple[int, ...], convert: Convert | None, key: object, cancel: CancelToken) -> Any:
-        """Return the embedding of the window at `start_xyz`; made when it is not there yet.
+        """Return the embedding of the cube at `start_xyz`; made when it is not there yet.
 
         convert: see `CubicLattice.read`; `key` tells one from another. Raises Cancelled.
         """
@@ -109,7 +108,7 @@ class CubeEncoding:
             cancel.check()
             self._embeddings[place] = self.model.embed(values, cancel)
         self._embeddings.move_to_end(place)
-        while len(self._embeddings) > self.most_windows:
+        while len(self._embeddings) > self.most_cubes:
             self._embeddings.popitem(last=False)
         return self._embeddings[place]
 

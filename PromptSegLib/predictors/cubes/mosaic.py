@@ -1,7 +1,7 @@
-"""Windows of one size that together answer for a structure larger than each of them.
+"""Cubes of one size that together answer for a structure larger than each of them.
 
 Each tile holds logits on a coarse grid that all tiles share. Where tiles overlap, the mean of their logits counts,
-those from a tile's middle weighing more: a network knows least of what lies at the faces of its window. Where the
+those from a tile's middle weighing more: a network knows least of what lies at the faces of its cube. Where the
 structure leaves a tile through a face, and the image goes on, another tile lies about that place.
 
 Axes are those of the tiles, whatever their order; starts are in coarse voxels.
@@ -13,19 +13,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from PromptSegLib.bitmask import BoolArray
-from PromptSegLib.geometry import FloatArray, IntArray
+from PromptSegLib.geometry import Float32Array, FloatArray, IntArray
 
-Float32Array = NDArray[np.float32]
 Start = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """One answered window.
+    """One answered cube.
 
     start: its first voxel on the coarse grid. logits: (n, n, n), above 0 inside the structure. parent: start of the
     tile that it grew from; None for one that was asked for.

@@ -1,7 +1,7 @@
-"""One question to a network that sees a window at a time: which windows are asked, and what becomes of their answers.
+"""One question to a network that sees a cube at a time: which cubes are asked, and what becomes of their answers.
 
-The first window lies about what was prompted. Where the structure leaves its window through a face, and the image goes
-on, it is followed into a window about that place, and so on. A later click is answered by the windows that hold it,
+The first cube lies about what was prompted. Where the structure leaves its cube through a face, and the image goes
+on, it is followed into a cube about that place, and so on. A later click is answered by the cubes that hold it,
 each refining what it said before; what was followed from there is followed anew.
 """
 
@@ -16,8 +16,7 @@ import numpy as np
 
 from PromptSegLib.bitmask import BitMask, BoolArray, Patch
 from PromptSegLib.cancel import CancelToken, Progress
-from PromptSegLib.geometry import FloatArray, IntArray
-from PromptSegLib.imaging.roi import Float32Array
+from PromptSegLib.geometry import Float32Array, FloatArray, IntArray
 from PromptSegLib.predictors.base import Prediction, TargetState
 from PromptSegLib.predictors.cubes.cubic_lattice import Convert
 from PromptSegLib.predictors.cubes.given_mask import SURE, GivenMask
@@ -35,12 +34,12 @@ from PromptSegLib.predictors.cubes.mosaic import (
 from PromptSegLib.prompts import Prompt
 
 MARGIN = 8
-"""Lattice voxels between a click and a face of its window beyond which the image goes on, at least."""
+"""Lattice voxels between a click and a face of its cube beyond which the image goes on, at least."""
 
 
 @dataclass(frozen=True)
 class _CubeToAsk:
-    """A window to ask: one that prompts ask for, or one that the structure is followed to, from `parent` to `exit`."""
+    """A cube to ask: one that prompts ask for, or one that the structure is followed to, from `parent` to `exit`."""
 
     start: Start
     parent: Start | None = None
@@ -48,7 +47,7 @@ class _CubeToAsk:
 
 
 class CubeRun:
-    """See the module. most_grown: how many windows may be added to those that were asked for."""
+    """See the module. most_grown: how many cubes may be added to those that were asked for."""
 
     def __init__(
         self,
@@ -81,7 +80,7 @@ class CubeRun:
         self._origin = np.array(memory.origin_xyz) if memory else np.zeros(3, dtype=np.int64)
 
     def answers(self, cancel: CancelToken, progress: Progress) -> Iterator[Prediction]:
-        """Yield a prediction for each window as it is answered. Nothing when nothing positive is known."""
+        """Yield a prediction for each cube as it is answered. Nothing when nothing positive is known."""
         queue = deque(_CubeToAsk(start) for start in self._asked())
         self._stale |= self._drop_what_grew_from({question.start for question in queue})
         done: set[Start] = set()
@@ -92,11 +91,11 @@ class CubeRun:
             if start in done or self._is_settled(question, grown):
                 continue
             cancel.check()
-            progress(len(done) / (len(done) + 1), f"window {len(done) + 1}")  # how many there will be, nobody knows
+            progress(len(done) / (len(done) + 1), f"cube {len(done) + 1}")  # how many there will be, nobody knows
             tile = self._answer(question, cancel)
             done.add(start)
-            for windows in self._owed.values():
-                windows.discard(start)
+            for cubes in self._owed.values():
+                cubes.discard(start)
             if tile is None:
                 continue
             patch = self._paste(start)
@@ -107,12 +106,12 @@ class CubeRun:
         for start in sorted(self._stale):
             yield self._prediction(self._paste(start), goes_on)
 
-    # Which windows
+    # Which cubes
 
     def _asked(self) -> list[Start]:
-        """Return the windows that the prompts ask for, coarse."""
+        """Return the cubes that the prompts ask for, coarse."""
         if self._memory is None:
-            first = self._first_window()
+            first = self._first_cube()
             if first is None:
                 return []
             self._origin = first
@@ -124,15 +123,15 @@ class CubeRun:
             new = new or list(self._clicks[-1:])
         for click in new:
             holders = [start for start in (*self._tiles, *asked) if self._holds(start, click)]
-            holders = holders or [self._window_about(click)]
+            holders = holders or [self._cube_about(click)]
             self._owed[click.prompt] = set(holders)
             asked.extend(holders)
         if not new and not asked:
             asked = [start for start, tile in self._tiles.items() if tile.parent is None]
         return list(dict.fromkeys(asked))
 
-    def _first_window(self) -> IntArray | None:
-        """Return the first lattice voxel of the window about all that is positive, or about the newest of it."""
+    def _first_cube(self) -> IntArray | None:
+        """Return the first lattice voxel of the cube about all that is positive, or about the newest of it."""
         size = self._model.size
         places = [np.array(click.voxel_xyz, dtype=np.float64) for click in self._clicks if click.label]
         bounds = self._lattice.bounds(self._mask)
@@ -166,13 +165,13 @@ class CubeRun:
         )
         return bool(((voxel >= nearest) & (voxel < farthest)).all())
 
-    def _window_about(self, click: Click) -> Start:
+    def _cube_about(self, click: Click) -> Start:
         offset = np.array(click.voxel_xyz) - self._model.size // 2 - self._origin
         x, y, z = (int(n) for n in np.floor(offset / self._model.coarse + 0.5))
         return x, y, z
 
     def _drop_what_grew_from(self, asked: set[Start]) -> set[Start]:
-        """Forget the windows that were followed from those `asked`; return where they were."""
+        """Forget the cubes that were followed from those `asked`; return where they were."""
         dropped: set[Start] = set()
         while found := {
             tile.start for tile in self._tiles.values() if tile.parent in asked | dropped and tile.start not in asked
@@ -183,15 +182,15 @@ class CubeRun:
         return dropped
 
     def _is_settled(self, question: _CubeToAsk, grown: int) -> bool:
-        """Tell whether a window need not, or may not, be followed into."""
+        """Tell whether a cube need not, or may not, be followed into."""
         return question.exit is not None and (grown == self._most_grown or self._is_covered(question))
 
     def _is_covered(self, question: _CubeToAsk) -> bool:
-        """Tell whether some window covers the voxel that it was to be followed to, or none was."""
+        """Tell whether some cube covers the voxel that it was to be followed to, or none was."""
         return question.exit is None or bool(blend(self._tiles.values(), question.exit, (1, 1, 1))[1].all())
 
     def _next(self, tile: Tile) -> Iterator[_CubeToAsk]:
-        """Yield the windows that the structure is to be followed to from `tile`."""
+        """Yield the cubes that the structure is to be followed to from `tile`."""
         mask = blend(self._tiles.values(), tile.start, tile.logits.shape)[0] > 0
         part = parts_at(mask, self._seeds(tile))
         if not part.any() and tile.parent is None:
@@ -210,7 +209,7 @@ class CubeRun:
         offset = np.array(clicks, dtype=np.int64).reshape(-1, 3) - self._fine(tile.start)
         return offset // self._model.coarse
 
-    # What a window says
+    # What a cube says
 
     def _answer(self, question: _CubeToAsk, cancel: CancelToken) -> Tile | None:
         """Ask the network; None when there is nothing positive to ask it by."""
@@ -255,7 +254,7 @@ class CubeRun:
         return places - first, [click.label for click in inside]
 
     def _known(self, start: Start) -> Float32Array | None:
-        """Return what other windows say of a window, and the mask where none does; None when nothing is known."""
+        """Return what other cubes say of a cube, and the mask where none does; None when nothing is known."""
         logits, covered = blend(self._tiles.values(), start, (self._n,) * 3)
         given = None
         if self._given is not None and not covered.all():
@@ -267,7 +266,7 @@ class CubeRun:
     # What becomes of it
 
     def _paste(self, start: Start) -> Patch:
-        """Let the mask within a window follow what all windows say of it; nothing is where none says anything."""
+        """Let the mask within a cube follow what all cubes say of it; nothing is where none says anything."""
         began = time.perf_counter()
         self._stale.discard(start)
         x, y, z = start
@@ -282,7 +281,7 @@ class CubeRun:
     def _prediction(self, patch: Patch, goes_on: bool) -> Prediction:
         notes = [self._model.note]
         if goes_on:
-            notes.append("it goes on beyond the windows that were looked at: click there to follow it")
+            notes.append("it goes on beyond the cubes that were looked at: click there to follow it")
         return Prediction(
             {self._state.target: patch},
             self._score,
@@ -293,12 +292,12 @@ class CubeRun:
         )
 
     def _memory_now(self) -> CubeMemory:
-        """Return what is known now: a prompt whose windows have not all been asked yet is still to be answered."""
+        """Return what is known now: a prompt whose cubes have not all been asked yet is still to be answered."""
         answered = tuple(prompt for prompt in self._state.prompts if not self._owed.get(prompt))
         return CubeMemory(_triple(self._origin), tuple(self._tiles.values()), answered, tuple(sorted(self._stale)))
 
     def _fine(self, start: Start) -> IntArray:
-        """Return the first lattice voxel of a window."""
+        """Return the first lattice voxel of a cube."""
         return np.asarray(self._origin + np.array(start) * self._model.coarse)
 
 

@@ -10,8 +10,7 @@ from scipy import ndimage, optimize
 from scipy.special import expit
 
 from PromptSegLib.bitmask import BoolArray
-from PromptSegLib.geometry import Extent, FloatArray
-from PromptSegLib.imaging.roi import Float32Array
+from PromptSegLib.geometry import Extent, Float32Array, FloatArray
 
 # Surroundings that are looked at, as standard deviations of Gaussians in working voxels.
 _SCALES, _CURVED_SCALES = (1, 2, 4, 8), (1, 2)

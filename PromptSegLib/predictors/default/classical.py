@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.cancel import CancelToken, Progress
-from PromptSegLib.geometry import Extent, FloatArray, Grid, IntArray
+from PromptSegLib.geometry import Extent, Float32Array, FloatArray, Grid, IntArray
 from PromptSegLib.imaging.roi import Roi
 from PromptSegLib.imaging.voxels import box_around
 from PromptSegLib.imaging.windowing import is_ct

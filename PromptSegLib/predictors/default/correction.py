@@ -16,8 +16,8 @@ from scipy.special import expit
 
 from PromptSegLib.bitmask import BitMask, BoolArray, Patch
 from PromptSegLib.certainty import Certainty
-from PromptSegLib.geometry import Extent, FloatArray
-from PromptSegLib.imaging.roi import Float32Array, Roi
+from PromptSegLib.geometry import Extent, Float32Array, FloatArray
+from PromptSegLib.imaging.roi import Roi
 from PromptSegLib.imaging.voxels import parts_with
 from PromptSegLib.predictors.base import TargetState
 from PromptSegLib.predictors.default.appearance import unlike_side

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from PromptSegLib.bitmask import BitMask, BoolArray, Patch
-from PromptSegLib.geometry import Extent, FloatArray, Grid, IntArray
+from PromptSegLib.geometry import Extent, Float32Array, FloatArray, Grid, IntArray
 from PromptSegLib.imaging.rasterize import rasterize
-from PromptSegLib.imaging.roi import Float32Array, Roi
+from PromptSegLib.imaging.roi import Roi
 from PromptSegLib.imaging.voxels import box_around, follows, parts_with
 from PromptSegLib.predictors.base import TargetState
 from PromptSegLib.prompts import Box, MaskPrompt, Prompt

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from PromptSegLib.geometry import FloatArray
-from PromptSegLib.imaging.roi import Float32Array
+from PromptSegLib.geometry import Float32Array, FloatArray
 from PromptSegLib.view import View
 
 # What people zoom to takes about this part of their view's longer side.

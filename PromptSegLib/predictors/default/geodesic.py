@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from PromptSegLib.bitmask import BoolArray
-from PromptSegLib.geometry import Extent, FloatArray, flip_axes
-
-Float32Array = NDArray[np.float32]
-
+from PromptSegLib.geometry import Extent, Float32Array, FloatArray, flip_axes
 
 # What noise alone seldom reaches, and another tissue passes: log(1 + 2.7).
 _STRANGE = 1.3

@@ -9,8 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from PromptSegLib.bitmask import BoolArray
-from PromptSegLib.geometry import FloatArray
-from PromptSegLib.imaging.roi import Float32Array
+from PromptSegLib.geometry import Float32Array, FloatArray
 
 # Levels tried, quantiles of the box, and how many of the largest parts above and below each.
 _LEVELS, _PARTS = np.linspace(0.05, 0.97, 20), 3

@@ -22,8 +22,8 @@ from scipy.special import expit
 from PromptSegLib.bitmask import BitMask, BoolArray
 from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.certainty import Certainty
-from PromptSegLib.geometry import Extent, FloatArray, Grid, flip_axes
-from PromptSegLib.imaging.roi import Float32Array, Roi
+from PromptSegLib.geometry import Extent, Float32Array, FloatArray, Grid, flip_axes
+from PromptSegLib.imaging.roi import Roi
 from PromptSegLib.imaging.voxels import box_around
 from PromptSegLib.imaging.windowing import is_ct
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState

@@ -9,9 +9,9 @@ import numpy as np
 from scipy import ndimage
 
 from PromptSegLib.bitmask import BoolArray, Patch
-from PromptSegLib.geometry import Extent
+from PromptSegLib.geometry import Extent, Float32Array
 from PromptSegLib.imaging.rasterize import rasterize
-from PromptSegLib.imaging.roi import Float32Array, Roi
+from PromptSegLib.imaging.roi import Roi
 from PromptSegLib.imaging.windowing import window_of_tissue
 from PromptSegLib.predictors.base import TargetState
 from PromptSegLib.predictors.default.evidence import Evidence, prompts_on

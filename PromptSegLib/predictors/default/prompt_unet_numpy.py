@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy import ndimage
 
-Float32Array = NDArray[np.float32]
+from PromptSegLib.geometry import Float32Array
 
 # What the torch network has them as.
 _SLOPE, _GROUPS = 0.01, 8

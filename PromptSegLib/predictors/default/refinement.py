@@ -6,8 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from PromptSegLib.bitmask import BoolArray
-from PromptSegLib.geometry import Extent
-from PromptSegLib.imaging.roi import Float32Array
+from PromptSegLib.geometry import Extent, Float32Array
 from PromptSegLib.predictors.default.geodesic import travel_times
 
 # Probabilities between these are in doubt.

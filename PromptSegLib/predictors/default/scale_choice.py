@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from PromptSegLib.imaging.roi import Float32Array, Roi
+from PromptSegLib.geometry import Float32Array
+from PromptSegLib.imaging.roi import Roi
 
 # What an answer's own certainty counts beside what the others say of it. On phantoms choosing by certainty alone costs
 # 0.02 to 0.07 Dice at the first click, the whole image or a fixed part of it much more.

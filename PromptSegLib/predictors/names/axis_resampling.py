@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from PromptSegLib.geometry import Float32Array
+
 Array = NDArray[Any]
-Float32Array = NDArray[np.float32]
 IndexArray = NDArray[np.int64]
 
 

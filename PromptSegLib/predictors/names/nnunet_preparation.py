@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from PromptSegLib.errors import VolumeError
-from PromptSegLib.geometry import Extent
-from PromptSegLib.predictors.names.axis_resampling import Float32Array, resize, resize_planes
+from PromptSegLib.geometry import Extent, Float32Array
+from PromptSegLib.predictors.names.axis_resampling import resize, resize_planes
 
 SEPARATE_ABOVE = 3.0
 """Ratio of the largest spacing to the smallest, above which slices are resampled one by one."""

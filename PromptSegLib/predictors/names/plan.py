@@ -10,7 +10,7 @@ from PromptSegLib.errors import VolumeError
 from PromptSegLib.volume import Image, Volume
 
 if TYPE_CHECKING:
-    from PromptSegLib.predictors.names.axis_resampling import Float32Array
+    from PromptSegLib.geometry import Float32Array
 
 
 @dataclass(frozen=True)

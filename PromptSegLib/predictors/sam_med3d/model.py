@@ -1,4 +1,4 @@
-"""SAM-Med3D's network as a model of windows: from voxels and clicks to coarse logits and fine probabilities."""
+"""SAM-Med3D's network as a model of cubes: from voxels and clicks to coarse logits and fine probabilities."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from PromptSegLib.cancel import CancelToken
-from PromptSegLib.imaging.roi import Float32Array
+from PromptSegLib.geometry import Float32Array
 from PromptSegLib.predictors.sam_med3d.network import SAMMed3D
 from PromptSegLib.predictors.sam_med3d.preparation import standardise
 from PromptSegLib.predictors.torch_device import OnDevice
 
 
 class SamMed3DModel:
-    """See `WindowModel`. device: see `OnDevice`.
+    """See `CubeModel`. device: see `OnDevice`.
 
     as_stored_by_itk: whether the network was trained on axes (z, y, x), y towards Posterior and x Left, in place of
     (x, y, z) in RAS order.
@@ -41,20 +41,20 @@ class SamMed3DModel:
     def device(self) -> str:
         return str(self._device.device)
 
-    def embed(self, window_xyz: Float32Array, cancel: CancelToken) -> Tensor:
-        """Return the embedding of a window (x, y, z), not yet standardised; it stays where the network is.
+    def embed(self, cube_xyz: Float32Array, cancel: CancelToken) -> Tensor:
+        """Return the embedding of a cube (x, y, z), not yet standardised; it stays where the network is.
 
         Raises Cancelled, within half a block of the encoder.
         """
-        image = torch.from_numpy(np.ascontiguousarray(self._turned(standardise(window_xyz))))[None, None]
+        image = torch.from_numpy(np.ascontiguousarray(self._turned(standardise(cube_xyz))))[None, None]
         return self._device.run(lambda: self._encode(image, cancel))
 
     def answer(
         self, embedding: Tensor, points_xyz: ArrayLike, labels: Sequence[int], logits_xyz: Float32Array | None
     ) -> tuple[Float32Array, float]:
-        """Return a window's logits (x, y, z), coarse, and the IoU that the network expects, 0 to 1.
+        """Return a cube's logits (x, y, z), coarse, and the IoU that the network expects, 0 to 1.
 
-        points_xyz: (n, 3) voxels of the window, all clicks so far. labels: 1 in the structure, 0 beside it.
+        points_xyz: (n, 3) voxels of the cube, all clicks so far. labels: 1 in the structure, 0 beside it.
         logits_xyz: what to refine, coarse; None where there is nothing yet, for which the network knows zeros.
         """
         points = self._points(np.asarray(points_xyz, dtype=np.float32))
@@ -72,7 +72,7 @@ class SamMed3DModel:
         return np.ascontiguousarray(self._turned_back(answer)), min(max(iou, 0.0), 1.0)
 
     def fine_probabilities(self, logits_xyz: Float32Array) -> Float32Array:
-        """See `WindowModel`; enlarged linearly, as the network's authors do."""
+        """See `CubeModel`; enlarged linearly, as the network's authors do."""
         logits = torch.from_numpy(np.ascontiguousarray(logits_xyz))[None, None]
         fine = functional.interpolate(logits, scale_factor=self.coarse, mode="trilinear", align_corners=False)
         inner = slice(self.coarse, -self.coarse)

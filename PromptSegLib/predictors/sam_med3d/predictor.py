@@ -62,14 +62,14 @@ class SamMed3D(CubePredictor):
 class SamMed3DCvpr(SamMed3D):
     """The same network, trained on what the challenge's images are: 0 to 255 between black and white, axes (z, y, x).
 
-    Black and white come from the session's window, or from percentiles 0.5 and 99.5 of what is above 0.
+    Black and white come from the session's cube, or from percentiles 0.5 and 99.5 of what is above 0.
     """
 
     capabilities = _capabilities(
         "sam-med3d-turbo-cvpr-coreset",
         "sam-med3d-cvpr",
         "SAM-Med3D, CVPR 2025",
-        "SAM-Med3D trained on the CVPR 2025 challenge's coreset; for CT, give a window",
+        "SAM-Med3D trained on the CVPR 2025 challenge's coreset; for CT, give a cube",
     )
     intensities = IntensityRule(positive_only=True)
     as_stored_by_itk = True
