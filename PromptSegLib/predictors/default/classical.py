@@ -24,7 +24,6 @@ from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.predictors.default.correction import closer_by, corrected, is_correction
 from PromptSegLib.predictors.default.evidence import Evidence
 from PromptSegLib.predictors.default.geodesic import (
-    Float32Array,
     best_level,
     noise_of,
     settled,
