@@ -97,7 +97,7 @@ def _broken_ring(truth: BoolArray, volume: Volume, rng: np.random.Generator) -> 
     u, v = (axis for axis in range(3) if axis != across)
     angle = np.arctan2(offset[:, u], offset[:, v]).reshape(truth.shape)
     start, width = rng.uniform(-np.pi, np.pi), rng.uniform(0.1, 0.25) * 2 * np.pi
-    return truth & ~((angle - start) % (2 * np.pi) < width)
+    return np.asarray(truth & ~((angle - start) % (2 * np.pi) < width))
 
 
 def _lost_branch(truth: BoolArray, volume: Volume, rng: np.random.Generator) -> BoolArray | None:
@@ -123,7 +123,7 @@ def _lost_branch(truth: BoolArray, volume: Volume, rng: np.random.Generator) -> 
         size = int(sizes[branch - 1])
         if best_size < size <= 0.5 * truth.sum():
             best, best_size = same == branch, size
-    return None if best is None else truth & ~best
+    return None if best is None else np.asarray(truth & ~best)
 
 
 def _lost_part(truth: BoolArray, volume: Volume, rng: np.random.Generator) -> BoolArray | None:
@@ -133,7 +133,7 @@ def _lost_part(truth: BoolArray, volume: Volume, rng: np.random.Generator) -> Bo
     fit = np.flatnonzero((sizes >= 0.05 * truth.sum()) & (sizes <= 0.6 * truth.sum()))
     if count < 2 or len(fit) == 0:
         return None
-    return truth & (parts != 1 + int(rng.choice(fit)))
+    return np.asarray(truth & (parts != 1 + int(rng.choice(fit))))
 
 
 def _merged_neighbour(truth: BoolArray, volume: Volume, rng: np.random.Generator) -> BoolArray | None:
@@ -149,7 +149,7 @@ def _merged_neighbour(truth: BoolArray, volume: Volume, rng: np.random.Generator
     unlike = np.abs(smooth - smooth[tuple(seed)]) / max(float(smooth.std()), 1e-6)
     size = rng.uniform(*_NEIGHBOUR) * truth.sum()
     neighbour = _nearest(~truth, seed, size, volume, (1 + _BORDER_COST * unlike).astype(np.float32))
-    return truth | neighbour | (ndimage.binary_dilation(neighbour, _cross(truth), 2) & (unlike < 0.5))
+    return np.asarray(truth | neighbour | (ndimage.binary_dilation(neighbour, _cross(truth), 2) & (unlike < 0.5)))
 
 
 BENDINGS: dict[str, Bending] = {
