@@ -14,6 +14,7 @@ from PromptSegLib.evaluation.clicks import next_click
 from PromptSegLib.evaluation.field_of_view import StructureView
 from PromptSegLib.evaluation.metrics import dice
 from PromptSegLib.predictors.registry import create_predictor
+from PromptSegLib.prompts import Prompt
 from PromptSegLib.session.session import Session
 
 _BY_CLICK, _BY_BOX = ("classical", "growcut"), ("threshold",)
@@ -42,12 +43,9 @@ def _answer_of(model: str, case: LoadedCase) -> BoolArray | None:
     grid = case.volume.grid
     try:
         session = Session(case.volume, create_predictor(RIVALS.get(model, model)), window=case.case.window)
-        is_boxed = model in _BY_BOX
-        prompt = (
-            box_with_margin(case.truth_kji, grid, 0.05)
-            if is_boxed
-            else next_click(session.mask_kji, case.truth_kji, grid)
-        )
+        prompt: Prompt | None = next_click(session.mask_kji, case.truth_kji, grid)
+        if model in _BY_BOX:
+            prompt = box_with_margin(case.truth_kji, grid, 0.05)
         assert prompt is not None
         session.add(prompt, StructureView(case.truth_kji, grid).of(prompt))
     except PromptSegError:  # such as one that is not installed

@@ -33,7 +33,7 @@ _CONSTANT, _NETWORK, _LOOKS, _FAR = -0.4, 0.43, 0.45, -1.0
 # Larger logits are no surer.
 _MOST_NETWORK, _MOST_LOOKS = 8.0, 6.0
 # What is added is at most so many times as thick as the mask, and a voxel; to be thinner, it takes higher odds.
-_THICK, _ODDS = 1.25, (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
+_THICK, _ODDS = 1.5, (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
 # Working voxels around a prompt that change with it in any case.
 _HEARD = 1.5
 # Voxels of a stroke of which it is asked how deep they lie.
