@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.files import save_mrb
-from PromptSegLib.mrml.headless.boot import start_scene
 from PromptSegLib.mrml.headless.picture import scene_picture
 from PromptSegLib.mrml.headless.png import write_png
 from PromptSegLib.mrml.scene_session import SceneSession

@@ -35,7 +35,7 @@ from PromptSegLib.evaluation.memory import peak_memory_mib, reset_peak_memory  #
 from PromptSegLib.evaluation.metrics import dice  # noqa: E402
 from PromptSegLib.evaluation.phantom import make_abdomen  # noqa: E402
 from PromptSegLib.geometry import Extent  # noqa: E402
-from PromptSegLib.mrml.headless.boot import start_scene  # noqa: E402
+from PromptSegLib.mrml.boot import start_scene  # noqa: E402
 from PromptSegLib.mrml.headless.slice_view import SliceView  # noqa: E402
 from PromptSegLib.mrml.scene_session import SceneSession  # noqa: E402
 from PromptSegLib.mrml.view_geometry import view_of  # noqa: E402

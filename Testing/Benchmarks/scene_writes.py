@@ -23,7 +23,7 @@ from scenes import add_segmentation, add_volume, ijk_to_ras_of, oriented_image  
 from PromptSegLib.bitmask import Patch  # noqa: E402
 from PromptSegLib.execution.executor import ThreadExecutor  # noqa: E402
 from PromptSegLib.geometry import Extent  # noqa: E402
-from PromptSegLib.mrml.headless.boot import start_scene  # noqa: E402
+from PromptSegLib.mrml.boot import start_scene  # noqa: E402
 from PromptSegLib.mrml.scene_session import SceneSession  # noqa: E402
 from PromptSegLib.predictors.base import Prediction  # noqa: E402
 

@@ -22,7 +22,7 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / 
 from fakes import BallPredictor, ball_patch  # noqa: E402
 from scenes import add_segmentation, add_volume, ijk_to_ras_of, oriented_image  # noqa: E402
 
-from PromptSegLib.mrml.headless.boot import start_scene  # noqa: E402
+from PromptSegLib.mrml.boot import start_scene  # noqa: E402
 from PromptSegLib.mrml.scene_session import SceneSession  # noqa: E402
 from PromptSegLib.predictors.base import Prediction  # noqa: E402
 from PromptSegLib.prompts import Point  # noqa: E402

@@ -19,8 +19,8 @@ from scenes import (
 )
 
 from PromptSegLib.errors import SceneFileError
+from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.files import open_mrb, save_mrb
-from PromptSegLib.mrml.headless.boot import start_scene
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from test_scene_session import user_nodes
 from PromptSegLib.certainty import Certainty
 from PromptSegLib.errors import SceneError
 from PromptSegLib.geometry import apply_affine, flip_axes
+from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.files import open_mrb, save_mrb
-from PromptSegLib.mrml.headless.boot import start_scene
 from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.mrml.transforms import node_to_world
 from PromptSegLib.prompts import Point

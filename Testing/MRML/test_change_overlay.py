@@ -7,8 +7,8 @@ import pytest
 from scenes import add_volume, ijk_to_ras_of, volume_array
 from test_certainty_overlay import B, add_view
 
+from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.change_overlay import ADDED, REMOVED
-from PromptSegLib.mrml.headless.boot import start_scene
 from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.predictors.default.classical import ClassicalPredictor
 from PromptSegLib.prompts import Point

@@ -11,9 +11,9 @@ from scenes import GEOMETRIES, add_transform, add_volume, add_volume_of, placed,
 
 from PromptSegLib.errors import GeometryError, SceneError, VolumeError
 from PromptSegLib.geometry import apply_affine, flip_axes
+from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.console_lines import console_lines
 from PromptSegLib.mrml.files import open_mrb, save_mrb
-from PromptSegLib.mrml.headless.boot import start_scene
 from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.mrml.state_node import StateNode
 from PromptSegLib.mrml.volumes import volume_from_node

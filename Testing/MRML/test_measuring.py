@@ -12,8 +12,8 @@ from PromptSegLib.measurement.measure import measure
 from PromptSegLib.measurement.segmentation import Segmentation
 from PromptSegLib.measurement.segmentation_file import read_segmentation
 from PromptSegLib.measurement.table import rows_of
+from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.carried_masks import CarriedMasks
-from PromptSegLib.mrml.headless.boot import start_scene
 from PromptSegLib.mrml.measurement_nodes import add_table_node, diameters_in, remove_diameters, show_diameters
 from PromptSegLib.mrml.measuring import (
     ValueUnit,

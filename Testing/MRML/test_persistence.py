@@ -11,8 +11,8 @@ from scenes import add_segmentation, add_transform, add_volume
 from test_segments import oblique_affine, random_motion, world_voxels
 
 from PromptSegLib.geometry import apply_affine
+from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.files import open_mrb, save_mrb
-from PromptSegLib.mrml.headless.boot import start_scene
 from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.mrml.transforms import node_to_world
 from PromptSegLib.prompts import Box, Lasso, Point, Scribble, VoxelScribble

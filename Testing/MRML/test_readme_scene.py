@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PromptSegLib.evaluation.metrics import dice
 from PromptSegLib.evaluation.phantom import make_abdomen
-from PromptSegLib.mrml.headless.boot import start_scene
+from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.volumes import add_volume_node
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")

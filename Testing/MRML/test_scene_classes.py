@@ -9,8 +9,8 @@ from scenes import add_transform, add_volume, rotation
 from test_scene_session import SHAPE
 from tiny_sat import sat_that_knows
 
+from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.files import open_mrb, save_mrb
-from PromptSegLib.mrml.headless.boot import start_scene
 from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.mrml.volumes import volume_from_node
 from PromptSegLib.predictors.sat.predictor import SatNano

@@ -26,8 +26,8 @@ from test_segments import oblique_affine, random_motion, voxels_of, world_voxels
 from PromptSegLib.errors import GeometryError, PredictionError, PromptError, SceneError, UnknownPredictorError
 from PromptSegLib.execution.executor import ThreadExecutor
 from PromptSegLib.geometry import apply_affine
+from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.files import open_mrb, save_mrb
-from PromptSegLib.mrml.headless.boot import start_scene
 from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.mrml.transforms import node_to_world
 from PromptSegLib.prompts import Box, Point

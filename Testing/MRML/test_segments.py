@@ -25,7 +25,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from PromptSegLib.bitmask import Patch
 from PromptSegLib.errors import GeometryError
 from PromptSegLib.geometry import Extent, apply_affine, flip_axes
-from PromptSegLib.mrml.headless.boot import start_scene
+from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.segments import SegmentMaskStore
 
 SHAPE = (14, 16, 18)

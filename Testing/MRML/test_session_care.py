@@ -13,7 +13,7 @@ from scene_storm import nodes_of, run_storm, world_voxels, wrong_of_a_click
 from scenes import add_segmentation, add_volume, ijk_to_ras_of, oriented_image
 
 from PromptSegLib.errors import SceneError
-from PromptSegLib.mrml.headless.boot import start_scene
+from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.mrml.state_node import StateNode
 from PromptSegLib.prompts import Box, Point, Scribble

@@ -11,7 +11,7 @@ from fakes import BallPredictor
 from scenes import add_segmentation, add_volume
 
 from PromptSegLib.errors import PromptError, SceneError, UnknownPredictorError
-from PromptSegLib.mrml.headless.boot import start_scene
+from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.prompts import Point
 from PromptSegLib.session.observer import SessionObserver

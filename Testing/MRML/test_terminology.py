@@ -10,8 +10,8 @@ from scenes import add_volume
 
 from PromptSegLib.geometry import Grid
 from PromptSegLib.io import Segment, write_segmentation
+from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.files import open_mrb, save_mrb
-from PromptSegLib.mrml.headless.boot import start_scene
 from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.structures.names import all_structures, find_structure
 from PromptSegLib.structures.terminology import TAG, terminology_entry

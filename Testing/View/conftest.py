@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from PromptSegLib.mrml.headless.boot import start_scene
+from PromptSegLib.mrml.boot import start_scene
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from scenes import GEOMETRIES, add_segmentation, add_volume, add_volume_of, ijk_
 from slice_pixels import ORIENTATIONS, read_png, voxels_seen
 
 from PromptSegLib.geometry import apply_affine, flip_axes
+from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.files import open_mrb, save_mrb
-from PromptSegLib.mrml.headless.boot import start_scene
 from PromptSegLib.mrml.headless.slice_view import SliceView
 
 each_geometry = pytest.mark.parametrize("geometry", GEOMETRIES)

@@ -7,7 +7,7 @@ import pytest
 from placing import add_markups
 from scenes import add_segmentation, add_volume, placed
 
-from PromptSegLib.mrml.headless.boot import start_scene
+from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.headless.three_d_view import ThreeDView, surfaces_shown
 
 IJK_TO_RAS = placed(np.diag([-1.0, -1.0, 2.0, 1.0]), (25, 20, -24))  # its middle at the origin

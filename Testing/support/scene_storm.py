@@ -14,8 +14,8 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from PromptSegLib.errors import PromptSegError, SceneError
 from PromptSegLib.geometry import apply_affine, flip_axes
+from PromptSegLib.mrml.boot import start_scene
 from PromptSegLib.mrml.files import open_mrb, save_mrb
-from PromptSegLib.mrml.headless.boot import start_scene
 from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.mrml.transforms import node_to_world, world_to_node
 from PromptSegLib.prompts import Box, Point, Scribble

@@ -15,7 +15,7 @@ import vtk
 from numpy.typing import ArrayLike, NDArray
 from vtk.util.numpy_support import vtk_to_numpy
 
-from PromptSegLib.mrml.headless.boot import StandaloneScene
+from PromptSegLib.mrml.boot import StandaloneScene
 from PromptSegLib.mrml.headless.png import write_png
 
 MouseButton = Literal["Left", "Middle", "Right"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from PromptSegLib.geometry import FloatArray
-from PromptSegLib.mrml.headless.boot import StandaloneScene
+from PromptSegLib.mrml.boot import StandaloneScene
 from PromptSegLib.mrml.headless.slice_view import SliceView
 from PromptSegLib.mrml.headless.three_d_view import ThreeDView, surfaces_shown
 

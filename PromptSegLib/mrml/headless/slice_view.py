@@ -10,7 +10,7 @@ import vtk
 from numpy.typing import ArrayLike
 
 from PromptSegLib.geometry import FloatArray, apply_affine
-from PromptSegLib.mrml.headless.boot import StandaloneScene
+from PromptSegLib.mrml.boot import StandaloneScene
 from PromptSegLib.mrml.headless.offscreen import OffscreenView
 from PromptSegLib.mrml.transforms import array_from_matrix, matrix_from_array
 

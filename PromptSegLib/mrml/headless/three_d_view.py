@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import slicer
 
-from PromptSegLib.mrml.headless.boot import StandaloneScene
+from PromptSegLib.mrml.boot import StandaloneScene
 from PromptSegLib.mrml.headless.offscreen import OffscreenView
 from PromptSegLib.mrml.layers import CLOSED_SURFACE
 

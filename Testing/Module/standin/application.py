@@ -26,7 +26,7 @@ from PySide6 import QtCore, QtUiTools, QtWidgets
 from standin import ctk_widgets, mrml_widgets, pythonqt, slicer_files
 from standin.modules import ModuleManager, ModuleParent, ModuleSelector, SegmentEditorModule
 
-from PromptSegLib.mrml.headless.boot import StandaloneScene, start_scene
+from PromptSegLib.mrml.boot import StandaloneScene, start_scene
 
 qt = pythonqt.make_qt()
 for _widget in (*ctk_widgets.WIDGETS, *mrml_widgets.WIDGETS):
