@@ -1,7 +1,7 @@
 """nnInteractive (arXiv:2503.08373): points, boxes, scribbles and lassos to a mask in 3D, by the authors' own package.
 
 Nothing is resampled: the network sees 192 x 192 x 192 voxels around the newest prompt, and up to four times as much,
-coarser, when the structure goes on. 3D boxes are given as their middle slice: see `nninteractive_prompts`.
+coarser, when the structure goes on. 3D boxes are given as their middle slice: see `prompts` beside this file.
 """
 
 from __future__ import annotations
