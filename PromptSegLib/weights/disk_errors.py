@@ -17,7 +17,7 @@ def plain_errors() -> Iterator[None]:
     """
     try:
         yield
-    except PromptSegError:
+    except (PromptSegError, BrokenPipeError):  # whoever read along at the other end of a pipe is no disk
         raise
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""

@@ -122,11 +122,11 @@ class User:
 
 def reloading_with_models_of_the_test(reload):
     """Return what does as `reload`, with the models that can be chosen now."""
-    names, aliases = registry._PREDICTORS, registry._ALIASES
+    names = registry.BUILT_IN
 
     def reload_for_test(name):
         anew = importlib.import_module(registry.__name__)
-        anew._PREDICTORS, anew._ALIASES = names, aliases
+        anew.BUILT_IN = names
         for module in ("shape_model", "fakes"):
             sys.modules.pop(module, None)
         importlib.import_module("shape_model").ShapePredictor.gate.set()

@@ -100,7 +100,7 @@ class TinyVista3d(Vista3d):
 
     window = WINDOW
 
-    def _build(self):
+    def build(self):
         return tiny_network()
 
 

@@ -109,7 +109,7 @@ def test_who_is_terminated_while_writing_leaves_the_old_file_and_nothing_else(im
             time.sleep(60)
 
         nrrd.compressed = slow
-        registry._PREDICTORS["ball"] = "fakes:BallPredictor"
+        registry.BUILT_IN["ball"] = "fakes:BallPredictor"
         sys.exit(main({["segment", str(image), "-o", str(out), "--model", "ball", *CLICK]!r}))
     """)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -138,12 +138,14 @@ def test_no_package_takes_the_place_of_one_of_the_library_s():
 
 
 def test_the_command_line_lists_them_with_what_is_wrong_and_uses_them(site, tmp_path):
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(site)])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(site)]), "PYTHONUTF8": "1"}
     command = [sys.executable, "-m", "PromptSegLib", "models"]
-    table = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    table = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=True).stdout
     assert "\nvoxel" in table
     assert "broken cannot be used: expected 'broken' of the package other-models to be a predictor" in table
-    records = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, check=True).stdout
+    records = subprocess.run(
+        [*command, "--json"], env=environment, capture_output=True, encoding="utf-8", check=True
+    ).stdout
     assert {record["name"] for record in json.loads(records) if "broken" in record} == {
         "broken",
         "missing",

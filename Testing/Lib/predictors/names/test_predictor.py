@@ -411,12 +411,12 @@ def test_checkpoints_of_the_published_sizes_are_read_strictly_and_take_no_memory
             assert name == kind.capabilities.name
             return official
 
-    network = kind(weights=Store())._read()
+    network = kind(weights=Store()).published()
     assert all(parameter is not None and parameter.is_meta for parameter in network.parameters())
     missing = next(iter(official))
     del official[missing]
     with pytest.raises(WeightsError, match=f"1 missing: {missing}"):
-        kind(weights=Store())._read()
+        kind(weights=Store()).published()
 
 
 @pytest.mark.parametrize("kind", [UniSegPredictor, AutoPet2022])

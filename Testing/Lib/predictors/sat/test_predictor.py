@@ -75,7 +75,7 @@ def test_each_text_gets_the_structure_that_it_names_in_a_target_of_its_own(axes)
 def test_a_box_and_a_click_say_which_part_is_meant_and_the_network_runs_once(monkeypatch):
     volume = organs()
     session = session_on(volume)
-    model = session.predictor._model
+    model = session.predictor.loaded()
     runs = []
     masks = model.masks
     monkeypatch.setattr(model, "masks", lambda *a: runs.append(1) or masks(*a))
