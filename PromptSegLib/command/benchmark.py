@@ -24,7 +24,7 @@ DATA: image.nii.gz beside labels.nii.gz, images/ beside labels/ or masks/, .npz 
 below it. Beside the models of promptseg models there are growcut, Slicer's Grow from Seeds, threshold, Otsu's in the
 box, and any class as module:Class. Protocols: clicks in the middle of the largest error, random-clicks anywhere in it,
 box, random-box, box-clicks as in the CVPR 2025 challenge, scribbles along the middle of the largest error, human
-scribbles of a data set, and of masks that came from elsewhere corrections and stroke-corrections. A benchmark that was
+scribbles of a data set, corrections and stroke-corrections of masks that came from elsewhere. A benchmark that was
 stopped goes on where it was when the same command is given again. compare says case by case whether B is better than A
 by more than chance; of two models, with --models.
 """

@@ -59,7 +59,8 @@ def test_a_report_and_a_picture(promptseg, data, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_help_names_all_protocols(promptseg):
+def test_help_names_all_protocols(promptseg, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")  # where no name is broken at its hyphen
     words = promptseg("benchmark", "--help").out.split()
     assert set(PROTOCOLS) <= {word.strip(",;:") for word in words}
 
