@@ -51,7 +51,7 @@ class SegmentMaskStore:
         self.writer = SegmentWriter(segmentation_node, editor_node, history)
         self.revision = 0
         self._known: dict[str, _Known] = {}
-        self._written: dict[str, FloatArray] = {}  # the lattices that changes of ours were in
+        self._written: dict[str, FloatArray] = {}  # the lattices that steps of the history are in
         self._segments: dict[str, Any] = {}
         self._times: dict[Any, int] = {}  # of the layers' images, when they were looked at last
         self._lost: list[str] = []
@@ -268,7 +268,9 @@ class SegmentMaskStore:
                 continue
             known.image, known.label = image, label
             delta = self._difference(key, known)
-            edits |= {key: delta} if delta is not None else {}
+            if delta is not None:
+                edits[key] = delta
+                self._written.setdefault(key, known.lattice)  # the edit becomes a step there, to be taken back there
         self._copies.keep(layers, self._times)
         self._note_times()
         return edits
