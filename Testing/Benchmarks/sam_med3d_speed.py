@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from sam_med3d_script import prepare_region, region_about, region_to_image, resample_isotropic

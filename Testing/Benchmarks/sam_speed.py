@@ -88,7 +88,8 @@ def network_of(size: str) -> sam.Sam:
     """Return the network of a size, with the same random weights each time."""
     kind, changes = SIZES[size]
     torch.manual_seed(0)
-    network = getattr(sam, kind.builder)(**changes).eval().requires_grad_(False)
+    of_that_size = type(kind.__name__, (kind,), {"configuration": changes})
+    network = of_that_size(object()).build().eval().requires_grad_(False)
     for name, values in network.named_parameters():
         if "rel_pos" in name or "pos_embed" in name:
             nn.init.normal_(values, std=0.02)
