@@ -58,8 +58,9 @@ class SceneSession(Session):
     of the selected segment show as markups that can be dragged and deleted in the views. Prompts and channels are
     saved with the scene: a session on the same two nodes goes on where the last one stopped.
 
-    Raises GeometryError when a nonlinear transform lies between the nodes or volumes do not overlap, SceneError for
-    nodes of another kind.
+    Raises:
+        GeometryError: a nonlinear transform lies between the nodes or volumes do not overlap.
+        SceneError: for nodes of another kind.
     """
 
     def __init__(
@@ -191,8 +192,10 @@ class SceneSession(Session):
     def show_certainty(self, visible: bool = True) -> None:
         """Lay how sure the answers are of each voxel over the slice views, or take it away and show what was there.
 
-        It follows the selected segment; where `certainty` has nothing to say, nothing is shown. Raises SceneError when
-        the nodes were removed.
+        It follows the selected segment; where `certainty` has nothing to say, nothing is shown.
+
+        Raises:
+            SceneError: the nodes were removed.
         """
         if visible and self._overlay is None:
             self.before_change()

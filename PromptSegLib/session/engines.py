@@ -23,8 +23,11 @@ class Engines:
 
         device: of one by its name.
 
-        Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name, or VolumeError
-        when the predictor does not suit the image.
+        Raises:
+            UnknownPredictorError: there is no such predictor, or it is broken.
+            WeightsError: the weights are missing, damaged or do not fit.
+            PredictionError: `device` is no device's name.
+            VolumeError: the predictor does not suit the image.
         """
         wanted = Recipe(predictor, device) if isinstance(predictor, str) else predictor
         recipe = wanted if isinstance(wanted, Recipe) else None

@@ -46,7 +46,10 @@ class Session:
 
     ledger: prompts and masks as they are known, without a look at what others changed; for those who derive from it.
 
-    A session belongs to one thread. Raises PromptSegError subclasses that say what was expected and what came.
+    A session belongs to one thread.
+
+    Raises:
+        PromptSegError: one of its subclasses, which says what was expected and what came.
     """
 
     def __init__(
@@ -106,8 +109,11 @@ class Session:
 
         device: where a predictor made by name runs; None for where the one before was to run.
 
-        Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name, or VolumeError
-        when the predictor does not suit the image.
+        Raises:
+            UnknownPredictorError: there is no such predictor, or it is broken.
+            WeightsError: the weights are missing, damaged or do not fit.
+            PredictionError: `device` is no device's name.
+            VolumeError: the predictor does not suit the image.
         """
         engine = self._engines.prepared(predictor, device or self.device)
         self.cancel()
@@ -158,10 +164,13 @@ class Session:
     def add(self, prompt: Prompt, view: View | None = None) -> None:
         """Add `prompt` to the selected target, and predict when the session does so by itself.
 
-        A mask prompt becomes the target's mask; it is there to be refined by what follows.
-        view: the view that it was placed in. Raises PromptError when it lies outside the image,
-        UnsupportedPromptError when the predictor does not take it, PredictionError when the predictor fails in
-        this thread; all is then as before.
+        A mask prompt becomes the target's mask; it is there to be refined by what follows. view: the view that it was
+        placed in.
+
+        Raises:
+            PromptError: it lies outside the image.
+            UnsupportedPromptError: the predictor does not take it.
+            PredictionError: the predictor fails in this thread; all is then as before.
         """
         check_prompt(prompt, self.capabilities, self.image.grid)
         initial = mask_of(prompt, self.image.grid) if isinstance(prompt, MaskPrompt) else None
@@ -185,8 +194,10 @@ class Session:
         where: a box that the structures are wanted in, or a point on the part that is meant; all of the image by
         default.
 
-        Raises PromptError when a name is not known or is there twice, VolumeError when a channel is missing that one
-        of them needs, and otherwise as `add` does; targets that were made stay, empty.
+        Raises:
+            PromptError: a name is not known or is there twice.
+            VolumeError: a channel is missing that one of them needs.
+            PromptSegError: as `add` does; targets that were made stay, empty.
         """
         places = (where,) if isinstance(where, Prompt) else tuple(where)
         prompts = [ClassPrompt(name) if isinstance(name, str) else name for name in names]
@@ -204,7 +215,11 @@ class Session:
         return self.add_classes(classes_of_task(self.capabilities, task), where)
 
     def replace(self, old: Prompt, new: Prompt) -> None:
-        """Put `new` in the place of `old`, in one step, as when a point is dragged. Raises as `add` does."""
+        """Put `new` in the place of `old`, in one step, as when a point is dragged.
+
+        Raises:
+            PromptSegError: as `add` does.
+        """
         check_prompt(new, self.capabilities, self.image.grid)
         self._begin()
         prompts = list(self.ledger.record(self.ledger.selected).prompts)
@@ -251,8 +266,10 @@ class Session:
     def set_mask(self, mask_kji: ArrayLike) -> None:
         """Set the mask of the selected target by hand, to go on from it: (k, j, i) on the image's grid.
 
-        Set are bools, labels that are not 0, or probabilities of at least 0.5. Raises PromptError when its shape is
-        not the image's, or its values are none of these.
+        Set are bools, labels that are not 0, or probabilities of at least 0.5.
+
+        Raises:
+            PromptError: its shape is not the image's, or its values are none of these.
         """
         patch = patch_of_mask(mask_kji, self.image.grid)
         self._begin()
@@ -350,8 +367,12 @@ class Session:
         and one that works slice by slice refines the whole structure's mask on the slice of `view`.
         predictor, device: see `use`. Undo brings the mask back; the predictor stays the new one.
 
-        Raises PromptError without a mask, UnsupportedPromptError when the predictor takes none, and as `use` and
-        `predict` do; all is then as before. What fails later, in the background, leaves the mask as it was.
+        What fails later, in the background, leaves the mask as it was.
+
+        Raises:
+            PromptError: without a mask.
+            UnsupportedPromptError: the predictor takes none.
+            PromptSegError: as `use` and `predict` do; all is then as before.
         """
         self.before_change()
         if self.ledger.store.snapshot(self.ledger.selected) is None:
@@ -371,7 +392,8 @@ class Session:
         note says where it ended and why. After a correction only the slices around it are carried to anew.
         view: the one looked at; the mask on its slice is a beginning too where there are no prompts.
 
-        Raises UnsupportedPromptError when the predictor does not work slice by slice.
+        Raises:
+            UnsupportedPromptError: the predictor does not work slice by slice.
         """
         if self.capabilities.dimensions != {2}:
             raise UnsupportedPromptError(
@@ -403,7 +425,8 @@ class Session:
     def wait(self, timeout_s: float = float("inf")) -> bool:
         """Wait until nothing runs any more and return True, or False after `timeout_s`.
 
-        Raises what `failed` reports, when a prediction failed meanwhile.
+        Raises:
+            PromptSegError: what `failed` reports, when a prediction failed meanwhile.
         """
         return self._running.wait(timeout_s)
 
