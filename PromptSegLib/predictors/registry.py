@@ -115,7 +115,11 @@ def predictor_names() -> tuple[str, ...]:
 
 
 def capabilities_of(name: str) -> Capabilities:
-    """Return what the predictor `name` can do. Raises UnknownPredictorError, with the reason for one that is broken."""
+    """Return what the predictor `name` can do.
+
+    Raises:
+        UnknownPredictorError: there is none, or it is broken; says the reason.
+    """
     return entry_of(name).capabilities
 
 
@@ -135,8 +139,11 @@ def create_predictor(name: str, device: str = "auto", **options: Any) -> Predict
     prediction says where it was made. options: what else it is made with, such as the `server` of
     "nninteractive-server" or the `checkpoint` of one with weights.
 
-    Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name or the predictor
-    has no such option, and ConsentError when it would send the image away.
+    Raises:
+        UnknownPredictorError: there is no such predictor, or it is broken.
+        WeightsError: the weights are missing, damaged or do not fit.
+        PredictionError: `device` is no device's name or the predictor has no such option.
+        ConsentError: it would send the image away.
     """
     check_device_name(device)
     entry = entry_of(name)
@@ -151,7 +158,8 @@ def create_predictor(name: str, device: str = "auto", **options: Any) -> Predict
 def check_takes(capabilities: Capabilities, prompt: Prompt) -> None:
     """Raise UnsupportedPromptError, naming the predictors that take it, when `prompt` is not among its prompts.
 
-    Raises PromptError for a class that the predictor does not know, see `class_named`.
+    Raises:
+        PromptError: for a class that the predictor does not know, see `class_named`.
     """
     if capabilities.takes(prompt):
         if isinstance(prompt, ClassPrompt):
@@ -168,7 +176,8 @@ def check_takes(capabilities: Capabilities, prompt: Prompt) -> None:
 def entry_of(name: str) -> Entry:
     """Return how the predictor `name` is made, or a class elsewhere, given as "package.module:Class".
 
-    Raises UnknownPredictorError, with the reason for one that is broken.
+    Raises:
+        UnknownPredictorError: there is none, or it is broken; says the reason.
     """
     if name in BUILT_IN:
         return _entry(_imported(BUILT_IN[name]))
@@ -210,7 +219,11 @@ def _loaded(name: str, point: EntryPoint) -> Entry:
 
 
 def _entry(found: Any) -> Entry:
-    """Return the entry for a predictor's class, or `found` itself when it is one. Raises ValueError for others."""
+    """Return the entry for a predictor's class, or `found` itself when it is one.
+
+    Raises:
+        ValueError: for others.
+    """
     if isinstance(found, Entry):
         return found
     capabilities = getattr(found, "capabilities", None)
