@@ -143,9 +143,7 @@ def test_ctrl_c_ends_without_a_traceback(promptseg, a_store, a_file, monkeypatch
     assert "goes on from here" in err
 
 
-def test_a_download_shows_its_progress_but_not_beside_json(
-    promptseg, server, a_store, a_file, monkeypatch
-):
+def test_a_download_shows_its_progress_but_not_beside_json(promptseg, server, a_store, a_file, monkeypatch):
     monkeypatch.setattr(console, "_PATIENCE_S", 0.0)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     store = a_store(a_file(DATA, server.serve("demo.pth", DATA)))
