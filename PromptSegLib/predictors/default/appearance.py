@@ -22,6 +22,9 @@ _EXAMPLES = 40.0
 # Either side of a mask counts as so many examples. What is nearer to a prompt against it than the first part of how far
 # the mask may be wrong there is no example of it, what is nearer than the second one of the prompt.
 _SIDE, _DOUBTED, _TOLD = 100.0, 1.5, 0.5
+# Where more is in doubt than this part of the mask's size, its sides tell nothing: a part that is missing altogether is
+# about as far from the mask as from all else that lies there.
+_MOST_DOUBTED = 0.7
 
 
 def appearance_of(
@@ -62,11 +65,13 @@ def unlike_side(image: Float32Array, mask: BoolArray, far: FloatArray, reach: fl
     bounds = Extent.of_mask(mask)
     if bounds is None or mask.all():
         return np.zeros(image.shape, dtype=np.float32)
+    wrong_side, is_near = (~mask if is_positive else mask), far <= _DOUBTED * reach
+    if (wrong_side & is_near).sum() > _MOST_DOUBTED * mask.sum():
+        return np.zeros(image.shape, dtype=np.float32)
     features = np.stack(list(_plain_features(image.squeeze())), axis=-1).reshape(*image.shape, -1)
     padded = bounds.padded(round(_AROUND * max(bounds.shape_kji)))
     around = np.zeros(image.shape, dtype=bool)
     around[padded.intersection(Extent.of_shape(image.shape)).slices] = True
-    wrong_side, is_near = (~mask if is_positive else mask), far <= _DOUBTED * reach
     told = wrong_side & (far <= _TOLD * reach)
     inside, outside = (side & ~(is_near & wrong_side) for side in (mask, ~mask & around))
     examples = [(_some(features, inside), 1.0, _SIDE), (_some(features, outside), 0.0, _SIDE)]

@@ -12,7 +12,7 @@ from PromptSegLib.evaluation.clicks import largest_error, next_click
 from PromptSegLib.evaluation.metrics import dice
 from PromptSegLib.evaluation.shape_phantoms import make_shape
 from PromptSegLib.evaluation.shapes import SHAPES
-from PromptSegLib.geometry import flip_axes
+from PromptSegLib.geometry import Extent, flip_axes
 from PromptSegLib.predictors.default.classical import ClassicalPredictor
 from PromptSegLib.predictors.default.predictor import DefaultPredictor
 from PromptSegLib.prompts import Box, MaskPrompt, Point, Scribble
@@ -45,6 +45,25 @@ def test_two_clicks_mend_what_is_wrong(kind, way, predictor):
         assert after > before - 0.01
         before = after
     assert before > (0.9 if predictor is DEFAULT else 0.87)
+
+
+def test_a_part_that_is_missing_is_added_without_what_lies_between():
+    volume, truth = make_shape("parts", (1, 160, 160), seed=2)
+    parts, _ = ndimage.label(truth)
+    for number in (2, 3):
+        session = given(volume, truth & (parts != number))
+        session.add(next_click(session.mask_kji, truth, volume.grid))
+        assert dice(session.mask_kji, truth) > 0.97
+
+
+def test_a_negative_click_in_a_ring_that_was_filled_with_what_is_beside_it_leaves_the_ring():
+    volume, truth = make_shape("ring", (1, 160, 160), seed=0)
+    box = Extent.of_mask(truth).padded((0, 4, 4)).slices
+    bright = np.zeros_like(truth)
+    bright[box] = ndimage.gaussian_filter(volume.array[box], (0, 1, 1)) > 70
+    session = given(volume, bright)
+    session.add(next_click(session.mask_kji, truth, volume.grid))
+    assert (session.mask_kji & truth).sum() > 0.9 * truth.sum()
 
 
 def test_a_click_in_a_volume_mends_what_is_wrong():
