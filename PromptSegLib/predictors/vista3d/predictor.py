@@ -141,7 +141,8 @@ class Vista3d(WeightedPredictor["Vista3dModel"]):
             return None
         if target == state.target and isinstance(state.feedback, _Before):
             return state.feedback
-        mask = state.mask if target == state.target else None
+        is_drawn_anew = state.redraw and state.mask_is_given
+        mask = state.mask if target == state.target and not is_drawn_anew else None
         return None if mask is None and name is not None else _Before(mask)
 
     def _find(self, names: Sequence[str], encoding: _VistaImage, cancel: CancelToken, progress: Progress) -> None:
