@@ -37,6 +37,8 @@ BUILT_IN = {
     "sam-vit-l": "PromptSegLib.predictors.sam.predictor:SamVitL",
     "sam-vit-h": "PromptSegLib.predictors.sam.predictor:SamVitH",
     "medsam": "PromptSegLib.predictors.sam.predictor:MedSam",
+    "sam-unet-res34": "PromptSegLib.predictors.sam_unet.predictor:SamUNet34",
+    "sam-unet-res50": "PromptSegLib.predictors.sam_unet.predictor:SamUNet50",
     "sam2.1-tiny": "PromptSegLib.predictors.sam2.predictor:Sam2Tiny",
     "sam2.1-small": "PromptSegLib.predictors.sam2.predictor:Sam2Small",
     "sam2.1-base-plus": "PromptSegLib.predictors.sam2.predictor:Sam2BasePlus",

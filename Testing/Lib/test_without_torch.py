@@ -26,7 +26,7 @@ NEED_TORCH = {
     prompt_encoder transforms""",
     "PromptSegLib.predictors.sam2": "model network transforms",
     "PromptSegLib.predictors.sam_med3d": "decoder encoder model network prompt_encoder",
-    "PromptSegLib.predictors.sam_unet": "network resnet",
+    "PromptSegLib.predictors.sam_unet": "model network resnet",
     "PromptSegLib.predictors.sat": "model network text_network",
     "PromptSegLib.predictors.scribbleprompt": "model network transforms",
     "PromptSegLib.predictors.stu_net": "network",
