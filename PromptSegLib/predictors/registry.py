@@ -44,6 +44,7 @@ BUILT_IN = {
     "sam2.1-base-plus": "PromptSegLib.predictors.sam2.predictor:Sam2BasePlus",
     "sam2.1-large": "PromptSegLib.predictors.sam2.predictor:Sam2Large",
     "medsam2": "PromptSegLib.predictors.sam2.predictor:MedSam2",
+    "sam3": "PromptSegLib.predictors.sam3.predictor:Sam3Predictor",
     "sam-med3d": "PromptSegLib.predictors.sam_med3d.predictor:SamMed3D",
     "sam-med3d-cvpr": "PromptSegLib.predictors.sam_med3d.predictor:SamMed3DCvpr",
     "scribbleprompt": "PromptSegLib.predictors.scribbleprompt.predictor:ScribblePromptPredictor",

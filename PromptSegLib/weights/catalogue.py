@@ -109,5 +109,5 @@ def _checkpoint(name: str, table: dict[str, Any]) -> Checkpoint:
 def _file(entry: dict[str, Any]) -> WeightFile:
     fields: dict[str, Any] = {key: None if value == "unknown" else value for key, value in entry.items()}
     fields["urls"] = tuple(fields["urls"])
-    layout = fields.pop("layout", {})
-    return WeightFile(layout=Layout(**layout | {"drop": tuple(layout.get("drop", ()))}), **fields)
+    layout = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.pop("layout", {}).items()}
+    return WeightFile(layout=Layout(**layout), **fields)

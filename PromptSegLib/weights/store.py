@@ -214,7 +214,7 @@ class WeightsStore:
         Args:
             source: the file, under any name if the checkpoint has one file; or the folder that holds its files.
             consent: asked for a license that restricts.
-            trust: take a file even though its hash is not the one that a third party stated.
+            trust: take a file even though its size and hash are not those that a third party stated.
 
         Raises:
             WeightsError: it is not the file that it should be, or consent was refused; the store is as before.
@@ -227,10 +227,12 @@ class WeightsStore:
         with file_lock(self._places.lock(name), cancel):
             try:
                 for position, (file, origin) in enumerate(pairs):
-                    expected = None if trust and file.sha256_source == "third-party" else file.sha256
+                    size, expected = file.bytes, file.sha256
+                    if trust and file.sha256_source == "third-party":
+                        size = expected = None
                     target, report = self._places.here(checkpoint, file), _report(progress, file, position, len(pairs))
                     try:
-                        staged.append(stage_copy(origin, target, file.bytes, expected, report, cancel))
+                        staged.append(stage_copy(origin, target, size, expected, report, cancel))
                     except OSError as error:
                         raise WeightsError(f"{origin} is not taken: {error}{doubt(file)}") from error
                 put_all([part for part, _ in staged])
