@@ -115,12 +115,13 @@ class WeightsStore:
 
     def _status(self, checkpoint: Checkpoint) -> Status:
         missing = tuple(file.path for file in self._places.missing(checkpoint))
+        needed = sum(not file.optional for file in checkpoint.files)
         main = checkpoint.file()
         found = self._places.find(checkpoint, main)
         record = Record.read(self._places.record(checkpoint, main))
         return Status(
             name=checkpoint.name,
-            state="ready" if not missing else "missing" if len(missing) == len(checkpoint.files) else "incomplete",
+            state="ready" if not missing else "missing" if len(missing) == needed else "incomplete",
             place=None if found is None else "store" if found == self._places.here(checkpoint, main) else "offline",
             bytes=self._places.bytes_of(checkpoint),
             known_by=record.known_by if found and record and record.is_about(found) else None,
@@ -158,7 +159,7 @@ class WeightsStore:
         """
         checkpoint = self.checkpoint(name)
         roots = set()
-        for file in checkpoint.files:
+        for file in self._present(checkpoint):
             found = Path(self._checked(checkpoint, file, cancel).path)
             roots.add(found.parents[file.path.count("/")])
         if len(roots) > 1:
@@ -252,7 +253,7 @@ class WeightsStore:
             WeightsError: a file is missing or not what it should be.
         """
         checkpoint = self.checkpoint(name)
-        for file in checkpoint.files:
+        for file in self._present(checkpoint):
             record = self._checked(checkpoint, file, cancel, again=True)
             copy = self._places.copy(checkpoint, file)
             if copy.exists() and sha256_of(copy, cancel) != record.copy_sha256:
@@ -312,6 +313,10 @@ class WeightsStore:
         return [self.status(name) for name in self.catalogue]
 
     # ---- checking
+
+    def _present(self, checkpoint: Checkpoint) -> Sequence[WeightFile]:
+        """The files that have to be there, and those of the others that are."""
+        return [f for f in checkpoint.files if not f.optional or self._places.find(checkpoint, f) is not None]
 
     def _checked(
         self, checkpoint: Checkpoint, file: WeightFile, cancel: CancelToken | None, again: bool = False
@@ -446,6 +451,7 @@ def _matched(checkpoint: Checkpoint, source: Path) -> list[tuple[WeightFile, Pat
     """Which of the checkpoint's files `source`, a file or a folder, holds."""
     if source.is_dir():
         pairs = [(file, source / file.path) for file in checkpoint.files]
+        pairs = [(file, path) for file, path in pairs if not file.optional or path.is_file()]
         if lacking := [file.path for file, path in pairs if not path.is_file()]:
             raise WeightsError(f"{source} lacks {', '.join(lacking)} of {checkpoint.name}")
         return pairs

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 SUPPORT = ROOT / "Testing" / "support"
 
 NEED_TORCH = {
-    "": """closed_folders device_models key_made_weights nninteractive_model nninteractive_server tiny_class_networks tiny_sam3
-    tiny_networks tiny_sat tiny_vista3d untrained_networks window_fakes""",
+    "": """closed_folders device_models key_made_weights nninteractive_model nninteractive_server tiny_class_networks
+    tiny_networks tiny_sam3 tiny_sat tiny_vista3d untrained_networks window_fakes""",
     "PromptSegLib.predictors": "published torch_device",
     "PromptSegLib.predictors.default": "network_torch prompt_features prompt_unet",
     "PromptSegLib.predictors.names": "label_export model plain_unet slab_masks sliding_window",
@@ -25,7 +25,7 @@ NEED_TORCH = {
     "PromptSegLib.predictors.sam": """decoder encoder layers medsam_transforms model network
     prompt_encoder transforms""",
     "PromptSegLib.predictors.sam2": "model network transforms",
-    "PromptSegLib.predictors.sam3": "model names network transforms",
+    "PromptSegLib.predictors.sam3": "concepts_model model names network transforms",
     "PromptSegLib.predictors.sam_med3d": "decoder encoder model network prompt_encoder",
     "PromptSegLib.predictors.sam_unet": "model network resnet",
     "PromptSegLib.predictors.sat": "model network text_network",

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from dataclasses import replace
 from functools import cache
 
 import torch
 from key_made_weights import tensor_from_key
 from references import KEPT_HERE
 
+from PromptSegLib.predictors import registry
+from PromptSegLib.predictors.sam3.concepts import Sam3Concepts
 from PromptSegLib.predictors.sam3.names import detector_from_published, tracker_from_published
 from PromptSegLib.predictors.sam3.network import Sam3, sam3_detector, sam3_tracker
 from PromptSegLib.predictors.sam3.predictor import Sam3Predictor
+from PromptSegLib.weights.catalogue import load_catalogue
 
 KEYS = KEPT_HERE / "sam3_keys.json"
 """Of sam3.pt: names and shapes, as the authors' own code makes them."""
@@ -28,8 +33,18 @@ BACKBONE = {
     "pretrain_image_size": 56,
 }
 TINY_SAM3 = {"image_size": SIDE, "backbone": BACKBONE, "memory_attention_num_layers": LAYERS}
-TEXT = {"vocab_size": 600, "hidden_size": 32, "intermediate_size": 48, "projection_dim": 16, "num_hidden_layers": LAYERS}
-TEXT |= {"num_attention_heads": 2, "max_position_embeddings": 32, "hidden_act": "gelu"}
+TEXT = {
+    "vocab_size": 600,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "projection_dim": 16,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 32,
+    "hidden_act": "gelu",
+    "bos_token_id": 598,
+    "eos_token_id": 599,
+}
 TINY_DETECTOR = {
     "image_size": SIDE,
     "backbone": BACKBONE,
@@ -91,7 +106,7 @@ def _published_shape(key, here, shape):
 
 @cache
 def tiny_sam3_state_dict():
-    """Return key-made weights under the published names, with which a structure is mostly thought to be there."""
+    """Return key-made weights under the published names, with which what is sought is mostly thought to be there."""
     made = {}
     for key, (shape, dtype) in tiny_sam3_shapes().items():
         if dtype.startswith("complex"):
@@ -99,6 +114,9 @@ def tiny_sam3_state_dict():
         else:
             made[key] = tensor_from_key(key, shape, dtype)
     made["tracker.sam_mask_decoder.pred_obj_score_head.layers.2.bias"] += 2
+    made["detector.transformer.decoder.presence_token_head.layers.2.bias"] += 6
+    made["detector.dot_prod_scoring.prompt_proj.bias"] += 1
+    made["detector.dot_prod_scoring.hs_proj.bias"] += 0.085
     return made
 
 
@@ -118,3 +136,68 @@ class TinySam3(Sam3Predictor):
     """Takes its weights from the store, as the real one does."""
 
     configuration = TINY_SAM3
+
+
+class TinyConcepts(Sam3Concepts):
+    configuration = TINY_DETECTOR
+
+
+class NamedSam3(Sam3Predictor):
+    """By name, for other processes too: needs no weights."""
+
+    capabilities = replace(Sam3Predictor.capabilities, weights=())
+
+    def published(self):
+        return tiny_sam3()
+
+
+class NamedConcepts(Sam3Concepts):
+    capabilities = replace(Sam3Concepts.capabilities, weights=())
+
+    def published(self):
+        return tiny_concepts(self._device)
+
+
+def merges():
+    """Return as many merges of word pieces as the small detector knows, of a few words."""
+    found = []
+    for word in ("liver", "kidney", "spleen", "bright", "disk", "round", "thing", "a", "the", "vessel", "tumour"):
+        left = word[0]
+        for number, letter in enumerate(word[1:], start=1):
+            end = "</w>" if number == len(word) - 1 else ""
+            if (left, letter + end) not in found:
+                found.append((left, letter + end))
+            left += letter
+    letters = "bcdfghjklmnpqrstvwxz"
+    found += [(one, other) for one in letters for other in letters if (one, other) not in found]
+    return found[: TEXT["vocab_size"] - 514]
+
+
+def save_merges(path):
+    path.write_text("#version: 0.2\n" + "".join(f"{one} {other}\n" for one, other in merges()), encoding="utf-8")
+
+
+def tiny_concepts(device="cpu"):
+    """Return the small detector as a model."""
+    from PromptSegLib.predictors.sam3.concepts_model import ConceptModel
+
+    return ConceptModel(tiny_detector(), merges(), device)
+
+
+def use_tiny_sam3(folder, monkeypatch):
+    """Let small weights, as Meta publishes theirs, be those of SAM 3 in this process."""
+    place = folder / "weights"
+    (place / "sam3").mkdir(parents=True)
+    (place / "clip-words").mkdir()
+    torch.save(tiny_sam3_state_dict(), place / "sam3" / "sam3.pt")
+    save_merges(place / "clip-words" / "merges.txt")
+    catalogue = load_catalogue()
+    sha256 = hashlib.sha256((place / "sam3" / "sam3.pt").read_bytes()).hexdigest()
+    file = replace(catalogue["sam3"].file(), bytes=None, sha256=sha256)
+    small = {**catalogue, "sam3": replace(catalogue["sam3"], files=(file,))}
+    monkeypatch.setattr("PromptSegLib.weights.store.load_catalogue", lambda: small)
+    monkeypatch.setenv("PROMPTSEG_WEIGHTS_DIR", str(place))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    monkeypatch.setitem(registry.BUILT_IN, "sam3", "tiny_sam3:TinySam3")
+    monkeypatch.setitem(registry.BUILT_IN, "sam3-text", "tiny_sam3:TinyConcepts")
+    return small

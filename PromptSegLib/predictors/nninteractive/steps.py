@@ -147,9 +147,7 @@ class SteppingSession:
             timings["replay"] = 1000 * (time.perf_counter() - started)
         return self._say(prompts[-1], interactions[len(prompts) - 1], AnsweredSteps(prompts))
 
-    def _interactions(
-        self, image: OrientedImage, prompts: Sequence[Prompt], state: TargetState
-    ) -> list[Interaction]:
+    def _interactions(self, image: OrientedImage, prompts: Sequence[Prompt], state: TargetState) -> list[Interaction]:
         """Return what `prompts` are on the image; found once for each as long as it is among them."""
         takes = Takes.of(self.session)
         known = self._known if self._known_for == (image, takes) else {}

@@ -74,12 +74,12 @@ def _plane(points_ijk: FloatArray, grid: Grid, view: View | None) -> FloatArray 
     if view is not None:
         normal = view.normal_ras @ grid.ijk_to_ras[:3, :3]
         if _strays(points_ijk, normal) <= 1:
-            return np.asarray(normal)
+            return np.asarray(normal, dtype=np.float64)
     nearest = _nearest(points_ijk)
     parts = np.round(grid.spacing_mm / grid.spacing_mm.max(), 6).tolist()
     for axis in sorted(range(3), key=lambda a: (-parts[a], -a)):
         if (nearest[:, axis] == nearest[0, axis]).all():
-            return np.eye(3)[axis]
+            return np.asarray(np.eye(3)[axis], dtype=np.float64)
     _, lengths, axes = np.linalg.svd(points_ijk - points_ijk.mean(axis=0), full_matrices=False)
     if len(lengths) == 3 and lengths[1] > 1 and _strays(points_ijk, axes[2]) <= 1:
         return np.asarray(axes[2])

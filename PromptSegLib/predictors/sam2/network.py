@@ -76,9 +76,7 @@ class Sam2(nn.Module):
         """An empty video, whose frames `video` remembers on a device."""
         from transformers import Sam2VideoInferenceSession
 
-        return Sam2VideoInferenceSession(
-            inference_device=device, inference_state_device=device, dtype=torch.float32
-        )
+        return Sam2VideoInferenceSession(inference_device=device, inference_state_device=device, dtype=torch.float32)
 
     def encode(self, image: Tensor, *, between_blocks: Callable[[], None] = lambda: None) -> Tensor:
         """The embedding (B, F) of normalised images (B, 3, side, side): feature maps of three sizes, end to end.

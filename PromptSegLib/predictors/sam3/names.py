@@ -135,9 +135,7 @@ def detector_from_published(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     return dict(state_dict)
 
 
-def _part(
-    state_dict: Mapping[str, Any], place: str, name: str, rules: Iterable[Rule] = ()
-) -> dict[str, Any]:
+def _part(state_dict: Mapping[str, Any], place: str, name: str, rules: Iterable[Rule] = ()) -> dict[str, Any]:
     """Return the entries that begin with `place`, whose keys then begin with `name` and follow `rules`."""
     found = {}
     for key, value in state_dict.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,16 +11,18 @@ from hypothesis import strategies as st
 from nninteractive_model import closed_form_predictor, save_model
 from strategies import rotation
 
+from PromptSegLib.cancel import CancelToken
 from PromptSegLib.errors import WeightsError
 from PromptSegLib.geometry import Extent, Grid, affine_from_parts, flip_axes
 from PromptSegLib.predictors.nninteractive.image import OrientedImage
-from PromptSegLib.predictors.nninteractive.predictor import NnInteractive
+from PromptSegLib.predictors.nninteractive.predictor import NnInteractive, NnInteractiveOther
 from PromptSegLib.predictors.nninteractive.prompts import Interaction, Takes
 from PromptSegLib.predictors.nninteractive.strokes import checked_thickness, stroke
 from PromptSegLib.prompts import Point, Scribble, VoxelScribble
 from PromptSegLib.session.session import Session
 from PromptSegLib.view import View
 from PromptSegLib.volume import Volume
+from PromptSegLib.weights.store import WeightsStore
 
 SIDE = 20
 ARRAY = np.random.default_rng(0).normal(size=(SIDE,) * 3).astype(np.float32)
@@ -63,7 +67,7 @@ def distances(points_ijk, thickness_ijk, axes):
 
 def passed(points_ijk):
     """Return the voxels that a line passes."""
-    many = [np.linspace(a, b, 2000) for a, b in zip(points_ijk, points_ijk[1:], strict=False)]
+    many = [np.linspace(a, b, 2000) for a, b in itertools.pairwise(points_ijk)]
     index = flip_axes(np.floor(np.concatenate([points_ijk, *many]) + 0.5)).astype(int)
     mask = np.zeros((SIDE,) * 3, bool)
     mask[tuple(index.T)] = True
@@ -177,6 +181,24 @@ def test_the_width_is_that_of_the_checkpoint_in_hand(tmp_path):
         assert drawn.any(axis=(1, 2)).nonzero()[0].tolist() == [9]
         counts[str(thickness)] = int(drawn[9, :, 9].sum())
     assert counts == {"1": 1, "[2, 2, 2]": 2, "[2, 5, 5]": 5}
+
+
+def test_another_checkpoint_is_imported_from_its_folder_and_its_width_counts(tmp_path, monkeypatch):
+    """It is known by the name that the authors' tool gave it, too; both have the files that it has, and no others."""
+    root = tmp_path / "root"
+    folder = save_model(root / "models" / "nnInteractive_v9", info={"preferred_scribble_thickness": 3})
+    (folder / "inference_session_class.json").unlink()
+    store = WeightsStore(tmp_path / "store")
+    with pytest.raises(WeightsError, match="was not accepted"):
+        store.import_file("nninteractive-other", folder)
+    store.import_file("nninteractive-other", folder, consent=True)
+    assert store.status("nninteractive-other").state == "ready"
+    monkeypatch.setenv("NNINTERACTIVE_MODEL_DIR", str(root))
+    for predictor in (NnInteractiveOther(weights=store, device="cpu"), NnInteractive("nnInteractive_v9", device="cpu")):
+        local, _ = predictor._load(CancelToken())
+        assert Takes.of(local.session).stroke_kji == (3, 3, 3)
+    with pytest.raises(WeightsError, match="nninteractive-download-model nnInteractive_v10"):
+        NnInteractive("nnInteractive_v10")
 
 
 @pytest.mark.parametrize("stated", [0, -2, [2, 2], "2", None, True, [2, 2, float("nan")], [2, 2, 1000]])

@@ -121,9 +121,7 @@ def test_a_structure_is_remembered_as_transformers_video_model_does(given, netwo
 
     square = Sam3Frame((90, 120), SIDE)
     video = torch.cat([square.image(frame(t)) for t in range(12)])
-    session = Sam3TrackerVideoInferenceSession(
-        video=video, video_height=90, video_width=120, dtype=torch.float32
-    )
+    session = Sam3TrackerVideoInferenceSession(video=video, video_height=90, video_width=120, dtype=torch.float32)
     for t in given:
         session.add_mask_inputs(session.obj_id_to_idx(1), t, square.mask(torch.from_numpy(disk(t))))
         session.obj_with_new_inputs = [1]
