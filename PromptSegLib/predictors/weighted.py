@@ -68,7 +68,7 @@ class WeightedPredictor(ABC, Generic[Model]):
         from PromptSegLib.weights.readers import read_state_dict
 
         published = self._weights.checkpoint(self.weights_name).file().layout
-        return read_state_dict(self._checkpoint, Layout(drop=published.drop))
+        return read_state_dict(self._checkpoint, Layout(drop=published.drop, drop_ends=published.drop_ends))
 
     @abstractmethod
     def published(self) -> Any:

@@ -24,6 +24,7 @@ from PromptSegLib.cancel import CancelToken
 from PromptSegLib.errors import WeightsError
 from PromptSegLib.predictors.base import Prediction
 from PromptSegLib.predictors.nninteractive.prompts import OfficialSession
+from PromptSegLib.predictors.nninteractive.strokes import checked_thickness
 from PromptSegLib.predictors.torch_device import OUT_OF_MEMORY_NOTE, best_device, checked_device
 from PromptSegLib.weights.layout import Layout
 from PromptSegLib.weights.readers import read_state_dict
@@ -66,6 +67,7 @@ class LocalSession:
                 with tempfile.TemporaryDirectory() as clean:
                     _copy_clean(folder, checkpoint, Path(clean))
                     _load(session, Path(clean))
+            checked_thickness(session.preferred_scribble_thickness)
         except (RuntimeError, LookupError, TypeError, ImportError, AssertionError, OSError, ValueError) as error:
             why = textwrap.shorten(str(error), 300)
             raise WeightsError(f"expected an nnInteractive model in {folder}, got one that fails: {why}") from error
