@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from PromptSegLib.cancel import Progress, no_progress
 from PromptSegLib.errors import WeightsError
@@ -31,7 +31,7 @@ class WeightedPredictor(ABC, Generic[Model]):
         WeightsError: the weights are not here; says how to get them.
     """
 
-    capabilities: ClassVar[Capabilities]
+    capabilities: Capabilities
 
     def __init__(
         self,

@@ -56,14 +56,14 @@ class Plan:
     """How one network, or one task of it, is used.
 
     channels: names of the images it sees, in its order. normalisations: what is done to the values of each, in
-    place. spacing_kji_mm: voxel size along (z, y, x). window: voxels along (z, y, x). classes: names of the output
+    place. spacing_kji_mm: voxel size along (z, y, x). tile: voxels along (z, y, x). classes: names of the output
     channels after the first, which is the background. task: the network's number for the task.
     """
 
     channels: tuple[str, ...]
     normalisations: tuple[Callable[[Float32Array], None], ...]
     spacing_kji_mm: tuple[float, float, float]
-    window: tuple[int, int, int]
+    tile: tuple[int, int, int]
     classes: tuple[str, ...]
     task: int = 0
 
