@@ -131,7 +131,7 @@ def slabs(
             if sums == torch.float32:
                 total[:, :, *at].addcmul_(answer.float(), weights)
             else:
-                total[:, :, *at] += answer.float().mul_(weights)
+                total[:, :, *at] += answer.float() * weights
             mass[:, :, *at] += weights
             del answer
             progress((index * len(across) + number + 1) / (len(starts[0]) * len(across)), "predicting")
