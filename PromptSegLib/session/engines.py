@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from os import PathLike, fspath
+
 from PromptSegLib.errors import VolumeError
 from PromptSegLib.execution.engine import Engine
 from PromptSegLib.predictors.base import Capabilities, Predictor
@@ -18,12 +20,13 @@ class Engines:
         self._image = image
         self._by_name: dict[str, Engine] = {}
 
-    def prepared(self, predictor: str | Predictor, device: str) -> Engine:
+    def prepared(self, predictor: str | PathLike[str] | Predictor, device: str) -> Engine:
         """Return the engine of a predictor; the one there is, where it was made by the same name for the same device.
 
         Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name, or VolumeError
         when the predictor does not suit the image.
         """
+        predictor = fspath(predictor) if isinstance(predictor, PathLike) else predictor
         made = create_predictor(predictor, device) if isinstance(predictor, str) else predictor
         self._check_suits(made.capabilities)
         engine = self._by_name.get(made.capabilities.name)

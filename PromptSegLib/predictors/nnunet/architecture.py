@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +11,13 @@ from torch import Tensor, nn
 
 from PromptSegLib.errors import WeightsError
 from PromptSegLib.predictors.nnunet.fields import Fields
+from PromptSegLib.predictors.nnunet.result_folder import ResultFolder
+from PromptSegLib.weights.layout import Layout
 from PromptSegLib.weights.readers import check_state_dict
+from PromptSegLib.weights.torchfile import open_torch_file
+
+LAYOUT = Layout(key="network_weights", prefixes=("module.",))
+"""Where a checkpoint's weights are."""
 
 KNOWN = ("PlainConvUNet", "ResidualEncoderUNet", "ResidualUNet")
 _BLOCKS = ("BasicBlockD", "BottleneckD")
@@ -66,12 +73,29 @@ def filled(architecture: Mapping[str, Any], channels: int, outputs: int, state: 
     Raises:
         WeightsError: as `build`; or `state` is another network's, which names what differs.
     """
+    state = {key.removeprefix("_orig_mod."): value for key, value in state.items()}
+    network = _fitting(architecture, channels, outputs, state)
+    network.load_state_dict(state, assign=True)
+    return network
+
+
+def check_fits(results: ResultFolder, checkpoint: Path) -> None:
+    """Refuse a checkpoint whose weights are not the network's of its plans; their numbers are not read.
+
+    Raises:
+        WeightsError: as `filled`.
+    """
+    refs = open_torch_file(checkpoint).state_dict(LAYOUT)
+    state = {key.removeprefix("_orig_mod."): ref for key, ref in refs.items()}
+    _fitting(results.configuration.architecture, results.inputs, results.labels.outputs, state)
+
+
+def _fitting(architecture: Mapping[str, Any], channels: int, outputs: int, state: Mapping[str, Any]) -> nn.Module:
+    """Return the network of a plan whose keys and shapes are those of `state`; on the device "meta"."""
     if any(key.endswith(".running_mean") for key in state):
         architecture = _with_batch_norm(architecture)  # as the trainer "nnUNetTrainerBN" does, whatever its plans say
     network = build(architecture, channels, outputs)
-    state = {key.removeprefix("_orig_mod."): value for key, value in state.items()}
     check_state_dict({key: value.shape for key, value in network.state_dict().items()}, state)
-    network.load_state_dict(state, assign=True)
     return network
 
 

@@ -65,7 +65,15 @@ def _labels(table: Fields, name: str) -> tuple[int, ...]:
 
 
 def structure_names(names: Sequence[str]) -> list[str]:
-    """Return what to call each of the labels `names`: the structure's name where it is known, its own otherwise."""
-    known = [structure.name if (structure := find_structure(name)) else " ".join(name.split()) for name in names]
+    """Return what to call each of the labels `names`: an organ's English name where it is known, its own otherwise.
+
+    A "tumour" stays one: of what, its trainer knows.
+    """
+    known = [_english(name) for name in names]
     counts = Counter(known)
     return [one if counts[one] == 1 else name for one, name in zip(known, names, strict=True)]
+
+
+def _english(name: str) -> str:
+    structure = find_structure(name)
+    return structure.name if structure and structure.kind == "anatomy" else " ".join(name.split())

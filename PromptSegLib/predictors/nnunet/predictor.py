@@ -57,18 +57,15 @@ class NnUNet(NamePredictor["NnUNetModel"]):
 
     def published(self) -> Any:
         """Return the stages with their networks."""
-        from PromptSegLib.predictors.nnunet.architecture import filled
+        from PromptSegLib.predictors.nnunet.architecture import LAYOUT, filled
         from PromptSegLib.predictors.nnunet.model import Stage
-        from PromptSegLib.weights.layout import Layout
         from PromptSegLib.weights.readers import read_state_dict
 
-        layout = Layout(key="network_weights", prefixes=("module.",))
         stages = []
         for results in self.results.stages:
             how, labels = results.configuration, results.labels
-            channels = len(results.channels) + (len(labels.foreground) if results.previous else 0)
             networks = [
-                filled(how.architecture, channels, labels.outputs, read_state_dict(file, layout))
+                filled(how.architecture, results.inputs, labels.outputs, read_state_dict(file, LAYOUT))
                 for file in results.folds.values()
             ]
             stages.append(Stage(how, networks, results.mirror_axes))

@@ -43,6 +43,11 @@ class ResultFolder:
     previous: ResultFolder | None = None
 
     @property
+    def inputs(self) -> int:
+        """How many channels its network sees: the image's, and in a cascade the labels of the stage before."""
+        return len(self.channels) + (len(self.labels.foreground) if self.previous else 0)
+
+    @property
     def files(self) -> list[Path]:
         """All files that it consists of, of the stages before, too."""
         mine = [self.folder / PLANS, self.folder / DATASET, *self.folds.values()]
