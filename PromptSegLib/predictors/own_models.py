@@ -32,6 +32,7 @@ from PromptSegLib.weights.records import write_text_atomically
 
 KINDS = {
     "nnunet": "PromptSegLib.predictors.nnunet.kind",
+    "bundle": "PromptSegLib.predictors.bundle.kind",
 }
 """Modules that know a kind of model, each as `Kind` says; the first that recognises what it is given takes it."""
 
@@ -380,7 +381,9 @@ def _described(folder: Path) -> OwnModel:
     try:
         can = table["capabilities"]
         known = {one.name for one in fields(Capabilities)}
-        given = {key: tuple(value) if isinstance(value, list) else value for key, value in can.items() if key in known}
+        given: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in can.items() if key in known
+        }
         given |= {name: frozenset(can[name]) for name in _LISTS}
         for name in ("tasks", "channels_of"):
             given[name] = {key: tuple(value) for key, value in can.get(name, {}).items()}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os import PathLike, fspath
 from dataclasses import replace
+from os import PathLike, fspath
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -385,8 +385,9 @@ class Session:
         self._sync()
         if self._ledger.store.snapshot(self._target) is None:
             raise PromptError(f"expected a mask of {self._target!r} to hand over, got none")
-        named = isinstance(predictor, str | PathLike)
-        capabilities = capabilities_of(fspath(predictor)) if named else predictor.capabilities
+        if isinstance(predictor, str | PathLike):
+            predictor = fspath(predictor)
+        capabilities = capabilities_of(predictor) if isinstance(predictor, str) else predictor.capabilities
         if "mask" not in capabilities.prompts:
             raise UnsupportedPromptError(
                 f"expected a predictor that takes a mask to go on from, got {capabilities.name!r}"
