@@ -54,7 +54,7 @@ class WeightedPredictor(ABC, Generic[Model]):
     @property
     def weights_name(self) -> str:
         """The catalogue's name of its weights."""
-        return self.capabilities.weights[0]
+        return type(self).capabilities.weights[0]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the weights by the network's own names. Raises WeightsError."""

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from PromptSegLib.bitmask import Patch
 from PromptSegLib.cancel import CancelToken, Progress
@@ -31,7 +31,7 @@ class ClassPredictor(NamePredictor["ClassModel"]):
     step, mirror, gaussian: see `Inference` in `names.model`. The other arguments are `WeightedPredictor`'s.
     """
 
-    plans: ClassVar[tuple[Plan, ...]]
+    plans: tuple[Plan, ...]
 
     def __init__(
         self,
