@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from PromptSegLib.archives import ArchiveError, unpack
 from PromptSegLib.cancel import CancelToken
 from PromptSegLib.errors import ConsentError, UnknownPredictorError, WeightsError
-from PromptSegLib.predictors.base import Capabilities, Predictor
+from PromptSegLib.predictors.base import Capabilities
 from PromptSegLib.weights.disk_errors import plain_errors
 from PromptSegLib.weights.partfile import sha256_of
 from PromptSegLib.weights.places import default_folder
@@ -32,7 +32,10 @@ from PromptSegLib.weights.records import write_text_atomically
 
 KINDS = {
     "nnunet": "PromptSegLib.predictors.nnunet.kind",
+    "nnunet-v1": "PromptSegLib.predictors.nnunet.kind_v1",
+    "torchscript": "PromptSegLib.predictors.torchscript.kind",
     "bundle": "PromptSegLib.predictors.bundle.kind",
+    "checkpoint": "PromptSegLib.predictors.checkpoint_kind",
 }
 """Modules that know a kind of model, each as `Kind` says; the first that recognises what it is given takes it."""
 
@@ -291,12 +294,6 @@ def opened(source: Path, scratch: Path, cancel: CancelToken | None = None) -> Pa
     except ArchiveError as error:
         raise WeightsError(f"{source} is not taken: {error}") from error
     return scratch
-
-
-def predictor_at(path: Path, device_options: Mapping[str, Any]) -> Predictor:
-    """Return a predictor of the model at `path`, which is not taken in. Raises as `OwnModels.add`."""
-    predictor: Predictor = found_at(path)[1](**device_options)
-    return predictor
 
 
 _unpacked: dict[tuple[str, int, int], tuple[tempfile.TemporaryDirectory[str], Path]] = {}

@@ -92,7 +92,7 @@ def _table(path: Path) -> Mapping[str, Any]:
         raise WeightsError(f"reading {path.name} needs the package PyYAML") from error
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} cannot be read: {error}") from error
-    except Exception as error:  # noqa: BLE001 - YAML's errors have a base of their own
+    except Exception as error:  # YAML's errors have a base of their own
         raise WeightsError(f"{path} is damaged: {error}") from error
     if not isinstance(table, dict):
         raise WeightsError(f"{path}: expected entries by name, got {type(table).__name__}")

@@ -67,7 +67,7 @@ class BundleModel:
 
     def _loaded(self, volumes: Sequence[Volume]) -> Any:
         """The image as MONAI's reader would have it: (x, y, z), channels first where there are several."""
-        from monai.data import MetaTensor
+        from monai.data.meta_tensor import MetaTensor
 
         arrays = [np.array(transpose_kji_to_ijk(finite_or_zero(volume.array)), np.float32) for volume in volumes]
         several = len(arrays) > 1 or self._parts.adds_channel
@@ -78,6 +78,7 @@ class BundleModel:
             "original_affine": affine.numpy(),
             "spatial_shape": np.array(arrays[0].shape),
             "filename_or_obj": "image",
+            "space": "RAS",
         }
         return MetaTensor(torch.from_numpy(array), affine=affine, meta=meta)
 
@@ -91,7 +92,7 @@ class BundleModel:
         batch = prepared[None].to(self.on_device.device)
         found: Any = self._parts.inferer(batch, network)  # type: ignore[arg-type]
         if not hasattr(found, "meta"):
-            from monai.data import MetaTensor
+            from monai.data.meta_tensor import MetaTensor
 
             found = MetaTensor(found, affine=prepared.affine, meta=prepared.meta)
         return found[0].float().cpu()
@@ -99,7 +100,7 @@ class BundleModel:
 
 def _on_grid(answer: Any, shape: Sequence[int], affine: Tensor) -> NDArray[Any]:
     """The answer : (output, x, y, z) on the image's grid, (output, k, j, i); most bundles have it there already."""
-    from monai.transforms import SpatialResample
+    from monai.transforms.spatial.array import SpatialResample
 
     moved = torch.as_tensor(np.asarray(answer.affine) - np.asarray(affine)) if hasattr(answer, "affine") else None
     if tuple(answer.shape[-3:]) != tuple(shape) or (moved is not None and float(moved.abs().max()) > 1e-3):

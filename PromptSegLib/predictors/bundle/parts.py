@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,12 +58,14 @@ def parts_of(bundle: BundleFolder, agreed: bool = False) -> Parts:
     """
     given = {"bundle_root": str(bundle.root), "device": "cpu"}
     own = Interpreter(bundle.entries, given)
-    try:
-        return _parts(own.has, own.resolve, own.value, bundle.entries)
-    except NotUnderstoodError:
-        if not agreed:
-            raise
-    return _by_monai(bundle)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of arguments that will change: the bundle was written for its own version
+        try:
+            return _parts(own.has, own.resolve, own.value, bundle.entries)
+        except NotUnderstoodError:
+            if not agreed:
+                raise
+        return _by_monai(bundle)
 
 
 def _by_monai(bundle: BundleFolder) -> Parts:

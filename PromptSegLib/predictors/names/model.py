@@ -81,17 +81,19 @@ class TurnedImage:
 
 
 class PlannedImage(TurnedImage):
-    """An image as a plan wants it. Arrays are turned to RAS order first, in which the networks were trained."""
+    """An image as a plan wants it. Arrays are turned to RAS order first, unless the plan says otherwise."""
 
     def __init__(self, volumes: Sequence[Volume], plan: Plan, cancel: CancelToken) -> None:
         self.plan = plan
         turn = turn_to_ras(volumes[0].grid)
+        if plan.transpose is not None:
+            turn = AxisMap((0, 1, 2), (1, 1, 1), (0, 0, 0)).reordered(plan.transpose)
         arrays = []
         for volume in volumes:
             cancel.check()
             arrays.append(finite_or_zero(turn.from_source(volume.array)))
         spacing = turn_spacing(volumes[0].grid, turn)
-        super().__init__(prepare(arrays, spacing, plan.spacing_kji_mm, plan.normalisations), turn)
+        super().__init__(prepare(arrays, spacing, plan.spacing_kji_mm, plan.normalisations, plan.masked), turn)
 
 
 class ClassModel:
