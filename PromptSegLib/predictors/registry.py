@@ -41,18 +41,23 @@ BUILT_IN = {
     "sam-vit-l": "PromptSegLib.predictors.sam.predictor:SamVitL",
     "sam-vit-h": "PromptSegLib.predictors.sam.predictor:SamVitH",
     "medsam": "PromptSegLib.predictors.sam.predictor:MedSam",
+    "sam-unet-res34": "PromptSegLib.predictors.sam_unet.predictor:SamUNet34",
+    "sam-unet-res50": "PromptSegLib.predictors.sam_unet.predictor:SamUNet50",
     "sam2.1-tiny": "PromptSegLib.predictors.sam2.predictor:Sam2Tiny",
     "sam2.1-small": "PromptSegLib.predictors.sam2.predictor:Sam2Small",
     "sam2.1-base-plus": "PromptSegLib.predictors.sam2.predictor:Sam2BasePlus",
     "sam2.1-large": "PromptSegLib.predictors.sam2.predictor:Sam2Large",
     "medsam2": "PromptSegLib.predictors.sam2.predictor:MedSam2",
+    "sam3": "PromptSegLib.predictors.sam3.predictor:Sam3Predictor",
     "sam-med3d": "PromptSegLib.predictors.sam_med3d.predictor:SamMed3D",
     "sam-med3d-cvpr": "PromptSegLib.predictors.sam_med3d.predictor:SamMed3DCvpr",
     "scribbleprompt": "PromptSegLib.predictors.scribbleprompt.predictor:ScribblePromptPredictor",
     "nninteractive": "PromptSegLib.predictors.nninteractive.predictor:NnInteractive",
+    "nninteractive-other": "PromptSegLib.predictors.nninteractive.predictor:NnInteractiveOther",
     "nninteractive-server": "PromptSegLib.predictors.nninteractive.server:NnInteractiveServer",
     "sat-nano": "PromptSegLib.predictors.sat.predictor:SatNano",
     "sat-pro": "PromptSegLib.predictors.sat.predictor:SatPro",
+    "sam3-text": "PromptSegLib.predictors.sam3.concepts:Sam3Concepts",
     "stu-net-s": "PromptSegLib.predictors.stu_net.predictor:StuNetS",
     "stu-net-b": "PromptSegLib.predictors.stu_net.predictor:StuNetB",
     "stu-net-l": "PromptSegLib.predictors.stu_net.predictor:StuNetL",
@@ -119,7 +124,11 @@ def predictor_names() -> tuple[str, ...]:
 
 
 def capabilities_of(name: str) -> Capabilities:
-    """Return what the predictor `name` can do. Raises UnknownPredictorError, with the reason for one that is broken."""
+    """Return what the predictor `name` can do.
+
+    Raises:
+        UnknownPredictorError: there is none, or it is broken; says the reason.
+    """
     return entry_of(name).capabilities
 
 
@@ -139,8 +148,11 @@ def create_predictor(name: str, device: str = "auto", **options: Any) -> Predict
     prediction says where it was made. options: what else it is made with, such as the `server` of
     "nninteractive-server" or the `checkpoint` of one with weights.
 
-    Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name or the predictor
-    has no such option, and ConsentError when it would send the image away.
+    Raises:
+        UnknownPredictorError: there is no such predictor, or it is broken.
+        WeightsError: the weights are missing, damaged or do not fit.
+        PredictionError: `device` is no device's name or the predictor has no such option.
+        ConsentError: it would send the image away.
     """
     check_device_name(device)
     entry = entry_of(name)
@@ -155,7 +167,8 @@ def create_predictor(name: str, device: str = "auto", **options: Any) -> Predict
 def check_takes(capabilities: Capabilities, prompt: Prompt) -> None:
     """Raise UnsupportedPromptError, naming the predictors that take it, when `prompt` is not among its prompts.
 
-    Raises PromptError for a class that the predictor does not know, see `class_named`.
+    Raises:
+        PromptError: for a class that the predictor does not know, see `class_named`.
     """
     if capabilities.takes(prompt):
         if isinstance(prompt, ClassPrompt):
@@ -174,7 +187,10 @@ def entry_of(name: str) -> Entry:
 
     It may also be a class elsewhere, given as "package.module:Class", or the path of a model: see `own_models`.
 
-    Raises UnknownPredictorError, with the reason for one that is broken, and for a path WeightsError and ConsentError.
+    Raises:
+        UnknownPredictorError: there is none, or it is broken; says the reason.
+        WeightsError: the path leads to no model.
+        ConsentError: the model at the path would run code.
     """
     if name in BUILT_IN:
         return _entry(_imported(BUILT_IN[name]))
@@ -240,7 +256,11 @@ def _loaded(name: str, point: EntryPoint) -> Entry:
 
 
 def _entry(found: Any) -> Entry:
-    """Return the entry for a predictor's class, or `found` itself when it is one. Raises ValueError for others."""
+    """Return the entry for a predictor's class, or `found` itself when it is one.
+
+    Raises:
+        ValueError: for others.
+    """
     if isinstance(found, Entry):
         return found
     capabilities = getattr(found, "capabilities", None)

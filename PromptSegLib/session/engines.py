@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from os import PathLike, fspath
 
-from PromptSegLib.errors import VolumeError
+from PromptSegLib.errors import UnsupportedPromptError, VolumeError
 from PromptSegLib.execution.engine import Engine
 from PromptSegLib.predictors.base import Capabilities, Predictor
-from PromptSegLib.predictors.registry import Recipe
+from PromptSegLib.predictors.registry import Recipe, capabilities_of
 from PromptSegLib.volume import Image
 
 
@@ -25,8 +25,11 @@ class Engines:
 
         device: of one by its name.
 
-        Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name, or VolumeError
-        when the predictor does not suit the image.
+        Raises:
+            UnknownPredictorError: there is no such predictor, or it is broken.
+            WeightsError: the weights are missing, damaged or do not fit.
+            PredictionError: `device` is no device's name.
+            VolumeError: the predictor does not suit the image.
         """
         predictor = fspath(predictor) if isinstance(predictor, PathLike) else predictor
         wanted = Recipe(predictor, device) if isinstance(predictor, str) else predictor
@@ -37,6 +40,21 @@ class Engines:
         if engine is not None and recipe is not None and engine.recipe == recipe:
             return engine
         return Engine(made, self._image, recipe, device)
+
+    def check_takes_mask(self, predictor: str | Recipe | Predictor) -> Capabilities:
+        """Return what a predictor can do that is to go on from a mask.
+
+        Raises:
+            UnknownPredictorError: there is none of that name.
+            UnsupportedPromptError: it takes no mask.
+        """
+        name = predictor.name if isinstance(predictor, Recipe) else predictor
+        capabilities = capabilities_of(name) if isinstance(name, str) else name.capabilities
+        if "mask" not in capabilities.prompts:
+            raise UnsupportedPromptError(
+                f"expected a predictor that takes a mask to go on from, got {capabilities.name!r}"
+            )
+        return capabilities
 
     def take(self, engine: Engine) -> None:
         """Use `engine` from now on."""

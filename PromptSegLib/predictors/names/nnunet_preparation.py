@@ -59,7 +59,8 @@ def prepare(
     normalisations: one for each channel, such as `z_score`. masked: of each, whether what is background is left out
     of it, and becomes 0.
 
-    Raises VolumeError when channels differ in shape or normalisations are not as many.
+    Raises:
+        VolumeError: channels differ in shape or normalisations are not as many.
     """
     shape = channels[0].shape
     if len(shape) != 3 or any(channel.shape != shape for channel in channels):
