@@ -49,6 +49,7 @@ BUILT_IN = {
     "nninteractive-server": "PromptSegLib.predictors.nninteractive.server:NnInteractiveServer",
     "sat-nano": "PromptSegLib.predictors.sat.predictor:SatNano",
     "sat-pro": "PromptSegLib.predictors.sat.predictor:SatPro",
+    "voxtell": "PromptSegLib.predictors.voxtell.predictor:VoxTell",
     "stu-net-s": "PromptSegLib.predictors.stu_net.predictor:StuNetS",
     "stu-net-b": "PromptSegLib.predictors.stu_net.predictor:StuNetB",
     "stu-net-l": "PromptSegLib.predictors.stu_net.predictor:StuNetL",

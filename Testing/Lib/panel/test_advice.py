@@ -28,11 +28,11 @@ ADVISED = {
     ("ct", "click"): ("nninteractive", "default"),
     ("ct", "box"): ("nninteractive", "medsam2"),
     ("ct", "name"): ("stu-net-b", "stu-net-s"),
-    ("ct", "text"): ("sat-pro", "sat-nano"),
+    ("ct", "text"): ("voxtell", "voxtell"),
     ("mri", "click"): ("nninteractive", "default"),
     ("mri", "box"): ("nninteractive", "medsam2"),
-    ("mri", "name"): ("sat-pro", "sat-nano"),
-    ("mri", "text"): ("sat-pro", "sat-nano"),
+    ("mri", "name"): ("voxtell", "voxtell"),
+    ("mri", "text"): ("voxtell", "voxtell"),
     ("us", "click"): ("nninteractive", "default"),
     ("us", "box"): ("nninteractive", "default"),
     ("us", "name"): ("sat-pro", "sat-nano"),
@@ -159,7 +159,8 @@ def test_every_rule_is_about_models_that_there_are_and_says_who_stated_it():
 
 def test_every_rule_is_the_first_that_fits_somewhere():
     reached = set()
-    for kind in [kind_of(kind, is_volume) for kind in KINDS for is_volume in (True, False)]:
+    kinds = [kind_of(kind, is_volume) for kind in KINDS for is_volume in (True, False)]
+    for kind in [*kinds, *(dataclasses.replace(kind, spacing_mm=(0.3, 0.3)) for kind in kinds)]:
         for prompt, gpu, name in itertools.product(PROMPTS, (True, False), BUILT_IN):
             fitting = (rule for rule in rules() if name in rule.models and rule.fits(kind, prompt, gpu))
             reached.add(next(fitting, None))
