@@ -162,7 +162,7 @@ def check_pins(package: str = "voxtell") -> None:
             found = metadata.version(wanted.name)
             if not wanted.specifier.contains(found, prereleases=True):
                 raise PredictionError(
-                    f"expected {wanted.name} {wanted.specifier} for VoxTell, got {found}, which another model may need: "
+                    f"expected {wanted.name} {wanted.specifier} for VoxTell, got {found}, which others may need: "
                     "give VoxTell an environment of its own, or ask it on a server (voxtell-server)"
                 )
 

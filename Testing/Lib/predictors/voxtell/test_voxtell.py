@@ -139,7 +139,7 @@ def test_a_click_of_another_model_corrects_the_answer(folder):
 def test_a_text_without_a_stored_vector_names_those_that_are_near(folder):
     session = Session(image(), VoxTell(folder))
     with pytest.raises(
-        PromptError, match=r"stored of, such as 'liver', got 'livers'.*weights get voxtell-text-encoder"
+        PromptError, match=r"such as 'liver', got 'livers'.*weights get voxtell-text-encoder"
     ):
         session.add(TextPrompt("livers"))
     assert session.prompts() == ()
@@ -165,8 +165,7 @@ def test_a_prediction_is_cancelled_within_a_layer(folder):
     local = LocalVoxTell(folder, read_bank(folder / "text_embeddings.npz"), device="cpu")
     cancel = CancelToken()
     with pytest.raises(Cancelled):
-        for _ in local.logits(image().array, TEXTS, cancel, lambda part, what: cancel.cancel()):
-            pytest.fail("it went on")
+        list(local.logits(image().array, TEXTS, cancel, lambda part, what: cancel.cancel()))
 
 
 def test_memory_that_runs_out_is_given_way_to_step_by_step(folder, monkeypatch):
@@ -256,7 +255,7 @@ def test_packages_that_do_not_fit_together_are_told_in_a_line(monkeypatch):
         lambda name: ["transformers<5,>=4.56", 'blosc2>=99; extra == "server"'],
     )
     with pytest.raises(
-        PredictionError, match=r"expected transformers <5,>=4.56 for VoxTell, got 5\..*own, or"
+        PredictionError, match=r"expected transformers <5,>=4.56 for VoxTell, got 5\."
     ) as caught:
         check_pins()
     assert "\n" not in str(caught.value)
