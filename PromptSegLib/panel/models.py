@@ -19,7 +19,17 @@ from PromptSegLib.weights.consent import ConsentQuestion
 from PromptSegLib.weights.instructions import megabytes
 from PromptSegLib.weights.store import WeightsStore
 
-INSTALLABLE = ("torch", "monai", "safetensors", "transformers", "nninteractive", "nninteractive-client", "voxtell")
+INSTALLABLE = (
+    "torch",
+    "monai",
+    "safetensors",
+    "transformers",
+    "nninteractive",
+    "nninteractive-client",
+    "voxtell",
+    "httpx",
+    "blosc2",
+)
 """Packages that models need and a bare Slicer lacks."""
 
 

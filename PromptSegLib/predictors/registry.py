@@ -51,6 +51,7 @@ BUILT_IN = {
     "sat-nano": "PromptSegLib.predictors.sat.predictor:SatNano",
     "sat-pro": "PromptSegLib.predictors.sat.predictor:SatPro",
     "voxtell": "PromptSegLib.predictors.voxtell.predictor:VoxTell",
+    "voxtell-server": "PromptSegLib.predictors.voxtell.server:VoxTellServer",
     "stu-net-s": "PromptSegLib.predictors.stu_net.predictor:StuNetS",
     "stu-net-b": "PromptSegLib.predictors.stu_net.predictor:StuNetB",
     "stu-net-l": "PromptSegLib.predictors.stu_net.predictor:StuNetL",

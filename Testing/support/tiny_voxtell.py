@@ -5,13 +5,23 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import strategies
 import torch
 from key_made_weights import tensor_from_key
+
+from PromptSegLib.geometry import affine_from_parts
+from PromptSegLib.volume import Volume
 
 PATCH = 16
 WIDTH = 16  # of a text's vector
 TEXTS = ("liver", "left kidney", "a small lesion in the right lung")
 STAGES = 6
+AXES = {
+    "upright": np.eye(3),
+    "flipped": np.diag([-1.0, -1.0, -1.0]),
+    "permuted": np.eye(3)[:, [2, 0, 1]],
+    "oblique": strategies.rotation(11),
+}
 
 
 def tiny_class():
@@ -82,3 +92,16 @@ def save_tiny_voxtell(folder, plan=None, **beside):
 def _located(name):
     module, _, attribute = name.rpartition(".")
     return getattr(__import__(module, fromlist=[attribute]), attribute)
+
+
+def image(axes="upright", shape_kji=(18, 22, 14)):
+    array = np.random.default_rng(1).normal(100, 300, shape_kji).astype(np.int16)
+    array[:, :3] = 0  # what is 0 at the edge is cropped
+    return Volume(array, affine_from_parts(np.array([0.8, 1.0, 2.5]), AXES[axes], (-20.0, 30.0, 40.0)))
+
+
+def official_predictor(folder):
+    from voxtell.inference.predictor import VoxTellPredictor
+
+    bank_path = str(folder / "text_embeddings.npz")
+    return VoxTellPredictor(str(folder), torch.device("cpu"), embedding_bank=bank_path)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import nibabel
 import numpy as np
 import pytest
-import strategies
 import torch
-from tiny_voxtell import TEXTS, WIDTH, bank, plans, save_tiny_voxtell, use_tiny_voxtell
+from tiny_voxtell import AXES, TEXTS, WIDTH, bank, image, official_predictor, plans, save_tiny_voxtell
 
 from PromptSegLib.cancel import CancelToken, no_progress
 from PromptSegLib.errors import Cancelled, PredictionError, PromptError, VolumeError, WeightsError
-from PromptSegLib.geometry import affine_from_parts
 from PromptSegLib.predictors.registry import create_predictor
 from PromptSegLib.predictors.voxtell.embeddings import read_bank
 from PromptSegLib.predictors.voxtell.local import LocalVoxTell, check_pins
@@ -19,36 +17,6 @@ from PromptSegLib.predictors.voxtell.predictor import VoxTell
 from PromptSegLib.prompts import Box, ClassPrompt, Point, TextPrompt
 from PromptSegLib.session.session import Session
 from PromptSegLib.volume import Volume
-
-AXES = {
-    "upright": np.eye(3),
-    "flipped": np.diag([-1.0, -1.0, -1.0]),
-    "permuted": np.eye(3)[:, [2, 0, 1]],
-    "oblique": strategies.rotation(11),
-}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return save_tiny_voxtell(tmp_path_factory.mktemp("model") / "voxtell")
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch):
-    use_tiny_voxtell(monkeypatch)
-
-
-def image(axes="upright", shape_kji=(18, 22, 14)):
-    array = np.random.default_rng(1).normal(100, 300, shape_kji).astype(np.int16)
-    array[:, :3] = 0  # what is 0 at the edge is cropped
-    return Volume(array, affine_from_parts(np.array([0.8, 1.0, 2.5]), AXES[axes], (-20.0, 30.0, 40.0)))
-
-
-def official_predictor(folder):
-    from voxtell.inference.predictor import VoxTellPredictor
-
-    bank_path = str(folder / "text_embeddings.npz")
-    return VoxTellPredictor(str(folder), torch.device("cpu"), embedding_bank=bank_path)
 
 
 @pytest.mark.parametrize("axes", AXES)
@@ -138,9 +106,7 @@ def test_a_click_of_another_model_corrects_the_answer(folder):
 
 def test_a_text_without_a_stored_vector_names_those_that_are_near(folder):
     session = Session(image(), VoxTell(folder))
-    with pytest.raises(
-        PromptError, match=r"such as 'liver', got 'livers'.*weights get voxtell-text-encoder"
-    ):
+    with pytest.raises(PromptError, match=r"such as 'liver', got 'livers'.*weights get voxtell-text-encoder"):
         session.add(TextPrompt("livers"))
     assert session.prompts() == ()
 
@@ -254,9 +220,7 @@ def test_packages_that_do_not_fit_together_are_told_in_a_line(monkeypatch):
         "PromptSegLib.predictors.voxtell.local.metadata.requires",
         lambda name: ["transformers<5,>=4.56", 'blosc2>=99; extra == "server"'],
     )
-    with pytest.raises(
-        PredictionError, match=r"expected transformers <5,>=4.56 for VoxTell, got 5\."
-    ) as caught:
+    with pytest.raises(PredictionError, match=r"expected transformers <5,>=4.56 for VoxTell, got 5\.") as caught:
         check_pins()
     assert "\n" not in str(caught.value)
 
