@@ -38,7 +38,10 @@ CHECKED_ONLY = {
     ("weights", "verify"): "as above",
     ("weights", "remove"): "as above",
 }
-OTHER_PROGRAMS = {"make", "pip", "python", "git", "cd", "ssh", "export", "nninteractive-server", ".ci/run", "ctest"}
+OTHER_PROGRAMS = {"make", "pip", "python", "git", "cd", "ssh", "export", ".ci/run", "ctest"} | {
+    "nninteractive-server",
+    "voxtell-server",
+}
 
 
 def with_examples():

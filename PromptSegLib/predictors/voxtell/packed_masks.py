@@ -52,7 +52,8 @@ def _unpacked(content: bytes, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         at, done = at + 16 + packed, done + length
     if done != total:
         raise AnswerError("its masks are not all there")
-    return voxels.reshape(shape) != 0
+    masks: NDArray[np.bool_] = voxels.reshape(shape) != 0
+    return masks
 
 
 def _decompressed(chunk: bytes) -> Any:
