@@ -13,7 +13,7 @@ from PromptSegLib.panel.advice import Group, advise, has_gpu
 from PromptSegLib.panel.image_kind import ImageKind
 from PromptSegLib.panel.texts import model_text
 from PromptSegLib.predictors.base import Capabilities
-from PromptSegLib.predictors.registry import capabilities_of, predictor_names
+from PromptSegLib.predictors.registry import capabilities_of, own_models, predictor_names
 from PromptSegLib.predictors.slices.predictor import shared_cache
 from PromptSegLib.weights.consent import ConsentQuestion
 from PromptSegLib.weights.instructions import megabytes
@@ -122,6 +122,8 @@ class Models:
     def text(self, name: str) -> str:
         """Return what to tell about a model."""
         try:
+            if name in own_models():
+                return own_models().get(name).card
             text = model_text(capabilities_of(name))
         except (ImportError, KeyError):
             return self.problem(name)

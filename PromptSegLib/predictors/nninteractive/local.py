@@ -19,6 +19,7 @@ from PromptSegLib.cancel import CancelToken
 from PromptSegLib.errors import WeightsError
 from PromptSegLib.predictors.base import Prediction
 from PromptSegLib.predictors.nninteractive.prompts import OfficialSession
+from PromptSegLib.predictors.nninteractive.strokes import checked_thickness
 from PromptSegLib.predictors.torch_device import OUT_OF_MEMORY_NOTE, best_device, checked_device
 from PromptSegLib.weights.nnunet_folder import CHECKPOINT, checked_folder, copy_clean, tensors_only
 
@@ -36,8 +37,10 @@ class LocalSession:
     network: used in place of the one in the folder. stop.cancel: what ends a prediction.
     note: OUT_OF_MEMORY_NOTE once that happened, else "".
 
-    Raises WeightsError when the folder holds no such model or a file in it is not to be trusted; nothing in it was
-    executed. Raises ModuleNotFoundError without the package, PredictionError when the device is not here.
+    Raises:
+        WeightsError: the folder holds no such model or a file in it is not to be trusted; nothing in it was executed.
+        ModuleNotFoundError: without the package.
+        PredictionError: the device is not here.
     """
 
     def __init__(self, folder: Path, device: str = "auto", network: nn.Module | None = None) -> None:
@@ -55,6 +58,7 @@ class LocalSession:
                 with tempfile.TemporaryDirectory() as clean:
                     copy_clean(folder, checkpoint, Path(clean))
                     _load(session, Path(clean))
+            checked_thickness(session.preferred_scribble_thickness)
         except (RuntimeError, LookupError, TypeError, ImportError, AssertionError, OSError, ValueError) as error:
             why = textwrap.shorten(str(error), 300)
             raise WeightsError(f"expected an nnInteractive model in {folder}, got one that fails: {why}") from error

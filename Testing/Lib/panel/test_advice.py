@@ -43,8 +43,8 @@ ADVISED = {
     ("microscopy", "text"): (None, None),
     ("rgb", "click"): ("sam2.1-base-plus", "sam2.1-tiny"),
     ("rgb", "box"): ("sam2.1-base-plus", "sam2.1-tiny"),
-    ("rgb", "name"): (None, None),
-    ("rgb", "text"): (None, None),
+    ("rgb", "name"): ("sam3-text", None),
+    ("rgb", "text"): ("sam3-text", None),
 }
 IN_ONE_SLICE = {
     ("us", "click"): ("sam-med2d", "sam-med2d"),
