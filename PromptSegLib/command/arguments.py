@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import re
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,31 +23,7 @@ class UsageError(PromptSegError, ValueError):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are errors like all others: one line. It may have sub-commands beside its arguments."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._within: dict[str, Parser] = {}
-
-    def add_sub_command(self, name: str, **options: Any) -> Parser:
-        """Return the parser of what follows `name`, where that stands in the place of the first argument."""
-        self._within[name] = Parser(prog=f"{self.prog} {name}", **options)
-        return self._within[name]
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        words = list(sys.argv[1:] if args is None else args)
-        place = self._first_argument(words) if self._within else len(words)
-        if place < len(words) and words[place] in self._within:
-            return self._within[words.pop(place)].parse_known_args(words, namespace)
-        return super().parse_known_args(words, namespace)
-
-    def _first_argument(self, words: Sequence[str]) -> int:
-        """Return where the first word is that is neither an option nor an option's value."""
-        place = 0
-        while place < len(words) and words[place].startswith("-"):
-            option = self._option_string_actions.get(words[place])
-            place += 1 if option is None or option.nargs == 0 else 2
-        return place
+    """A parser whose complaints are errors like all others: one line."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
@@ -79,6 +54,12 @@ def names(text: str) -> tuple[str, ...]:
     if not found or len(set(found)) < len(found):
         raise argparse.ArgumentTypeError(f"expected names with commas between, each once, got {text!r}")
     return found
+
+
+def with_words_joined(argv: Sequence[str], commands: Iterable[str]) -> list[str]:
+    """Return `argv` with its first two words as one where they are one of `commands`, such as "models add"."""
+    both = " ".join(argv[:2])
+    return [both, *argv[2:]] if both in commands else list(argv)
 
 
 def numbers(*counts: int) -> Callable[[str], Numbers]:
@@ -163,7 +144,11 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
     """Add what says which server a model that asks one may send the image to."""
-    parser.add_argument("--server", metavar="URL", help="for nninteractive-server (default: the one on this machine)")
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        help="for models that ask one, such as nninteractive-server (default: the one on this machine)",
+    )
     parser.add_argument(
         "--send-image", action="store_true", help="agree to the image being sent to a server on another machine"
     )

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PromptSegLib.command import benchmark_compare
 from PromptSegLib.command.arguments import Parser, add_device_option, names
 from PromptSegLib.command.console import ProgressBar, print_table
 from PromptSegLib.io.output_file import check_can_be_written
@@ -70,7 +69,6 @@ def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
         "--jobs", type=_count, default=os.cpu_count() or 1, metavar="N", help="processes (default: %(default)s)"
     )
     parser.set_defaults(run=_run)
-    benchmark_compare.add_to(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:

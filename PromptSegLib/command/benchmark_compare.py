@@ -9,11 +9,14 @@ from pathlib import Path
 from PromptSegLib.command.arguments import Parser, UsageError, names
 from PromptSegLib.command.console import print_table
 
+COMMAND = "benchmark compare"
 
-def add_to(benchmark: Parser) -> None:
-    """Declare the sub-command."""
-    parser = benchmark.add_sub_command(
-        "compare",
+
+def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        COMMAND,
+        help="whether one benchmark went better than another",
         description="Say case by case whether a second benchmark went better than a first by more than chance: of each "
         "model that both hold, or from one model to another.",
     )

@@ -305,7 +305,8 @@ class SlicePredictor(WeightedPredictor[SliceModel]):
     ) -> BoolArray | None:
         """Return what is on a slice now, if it is to be refined and not just crossed by other slices' masks."""
         is_meant = (
-            not memory.records
+            state.mask_is_given
+            or not memory.records
             or memory.record(plane) is not None
             or any(isinstance(prompt, MaskPrompt) for prompt in state.prompts)
             or not any(getattr(prompt, "positive", True) for prompt in prompts)
