@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 # What is mutated, and the tests that concern it.
 CONCERNED = {
     "PromptSegLib/session/*.py": ["Testing/Lib/session"],
-    "PromptSegLib/geometry.py": ["Testing/Lib/test_geometry.py"],
+    "PromptSegLib/geometry.py": ["Testing/Lib/test_geometry.py", "Testing/Lib/imaging/test_aligned_sampling.py"],
     "PromptSegLib/bitmask.py": ["Testing/Lib/test_bitmask.py"],
     "PromptSegLib/mrml/segment*.py": ["Testing/MRML/test_segments.py", "Testing/MRML/test_session_care.py"],
 }
