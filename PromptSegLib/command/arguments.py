@@ -48,6 +48,12 @@ def with_values_attached(argv: Iterable[str]) -> list[str]:
     return attached
 
 
+def with_words_joined(argv: Sequence[str], commands: Iterable[str]) -> list[str]:
+    """Return `argv` with its first two words as one where they are one of `commands`, such as "models add"."""
+    both = " ".join(argv[:2])
+    return [both, *argv[2:]] if both in commands else list(argv)
+
+
 def numbers(*counts: int) -> Callable[[str], Numbers]:
     """Return a function that reads as many finite numbers, with commas between, as one of `counts` says."""
     wanted = " or ".join(str(count) for count in counts)

@@ -10,7 +10,7 @@ from PromptSegLib.command.arguments import Parser
 from PromptSegLib.command.console import print_json, print_table
 from PromptSegLib.errors import UnknownPredictorError
 from PromptSegLib.predictors.base import PROMPT_FEATURES, Capabilities
-from PromptSegLib.predictors.registry import capabilities_of, predictor_names
+from PromptSegLib.predictors.registry import capabilities_of, own_models, predictor_names
 from PromptSegLib.structures.names import find_structure, search
 from PromptSegLib.weights.instructions import megabytes
 from PromptSegLib.weights.store import WeightsStore
@@ -26,6 +26,10 @@ def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    mine = arguments.model is not None and arguments.model in own_models()
+    if mine and not arguments.json and not arguments.search:
+        print(own_models().get(arguments.model).card)
+        return 0
     if arguments.model is not None:
         return _list_classes(capabilities_of(arguments.model), arguments.search, arguments.json)
     records, broken = [], []

@@ -46,6 +46,8 @@ class Situation:
     weights: str = ""
     """Of the chosen predictor: "ready", "missing", "incomplete"; empty when it needs none."""
     is_fetching: bool = False
+    is_own: bool = False
+    """Whether the chosen predictor is one of the user's own models."""
     has_previous_case: bool = False
     has_next_case: bool = False
     has_worklist: bool = False
@@ -126,12 +128,17 @@ def _weights_reasons(s: Situation) -> dict[str, str]:
     no_weights = fetching or ("" if s.weights else "This model needs no weights.")
     here = "The weights are here already."
     not_here = "The weights are not here."
+    no_own = "" if s.is_own else "Choose one of your own models first."
     return {
         "getWeights": no_weights or (here if s.weights == "ready" else ""),
         "importWeights": no_weights or (here if s.weights == "ready" else ""),
         "importFolder": no_weights or (here if s.weights == "ready" else ""),
         "removeWeights": no_weights or (not_here if s.weights == "missing" else ""),
         "clearCache": fetching,
+        "addModel": fetching,
+        "renameModel": fetching or no_own,
+        "exportModel": fetching or no_own,
+        "removeModel": fetching or no_own,
     }
 
 

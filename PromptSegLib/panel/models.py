@@ -11,7 +11,7 @@ from PromptSegLib.execution.background import Work
 from PromptSegLib.packages import is_installed
 from PromptSegLib.panel.texts import model_text
 from PromptSegLib.predictors.base import Capabilities
-from PromptSegLib.predictors.registry import capabilities_of, predictor_names
+from PromptSegLib.predictors.registry import capabilities_of, own_models, predictor_names
 from PromptSegLib.predictors.slices.predictor import shared_cache
 from PromptSegLib.weights.consent import ConsentQuestion
 from PromptSegLib.weights.instructions import megabytes
@@ -86,6 +86,8 @@ class Models:
     def text(self, name: str) -> str:
         """Return what to tell about a model."""
         try:
+            if name in own_models():
+                return own_models().get(name).card
             text = model_text(capabilities_of(name))
         except (ImportError, KeyError):
             return self.problem(name)

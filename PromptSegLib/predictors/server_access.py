@@ -107,7 +107,11 @@ def check_address(address: str) -> None:
 
 
 def _checked_host(address: str, example: str = _AN_ADDRESS, key_variable: str = "a field of its own") -> str:
-    """Return the host of a server's address. Raises PredictionError."""
+    """Return the host of a server's address.
+
+    Raises:
+        PredictionError: it is none, or not safe.
+    """
     try:
         parts = urllib.parse.urlsplit(address)
         host, _ = parts.hostname or "", parts.port

@@ -20,7 +20,7 @@ NEED_TORCH = {
     tiny_networks tiny_sam3 tiny_sat tiny_vista3d untrained_networks window_fakes""",
     "PromptSegLib.predictors": "published torch_device",
     "PromptSegLib.predictors.default": "network_torch prompt_features prompt_unet",
-    "PromptSegLib.predictors.names": "label_export model plain_unet slab_masks sliding_window",
+    "PromptSegLib.predictors.names": "label_export model plain_unet slab_masks tiling",
     "PromptSegLib.predictors.nninteractive": "local",
     "PromptSegLib.predictors.sam": """decoder encoder layers medsam_transforms model network
     prompt_encoder transforms""",

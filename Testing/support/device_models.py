@@ -38,15 +38,15 @@ from PromptSegLib.predictors.stu_net.predictor import StuNetS
 from PromptSegLib.predictors.uniseg.network import UniSeg
 from PromptSegLib.predictors.uniseg.predictor import UniSegPredictor
 
-# Names are looked for in a grid of which a network's window sees all: the CPU is slow.
+# Names are looked for in a grid of which a network's tile sees all: the CPU is slow.
 SLICE, VOLUME, PART = ((1, 192, 192), (1.9, 1.9, 3.0)), ((64, 96, 96), (3.8, 3.8, 3.8)), ((32, 64, 64), (2.0, 2.0, 3.0))
-UNISEG_WINDOW, SAT_WINDOW = (64, 96, 96), (128, 128, 32)
+UNISEG_TILE, SAT_TILE = (64, 96, 96), (128, 128, 32)
 
 Made = tuple[Any, nn.Module]
 
 
 class SmallUniSeg(UniSegPredictor):
-    plans = tuple(replace(plan, window=UNISEG_WINDOW) for plan in UniSegPredictor.plans)
+    plans = tuple(replace(plan, tile=UNISEG_TILE) for plan in UniSegPredictor.plans)
 
 
 class CentredSat(SAT):
@@ -117,12 +117,12 @@ def stu_net(device: str) -> Made:
 
 
 def uniseg(device: str) -> Made:
-    return given(SmallUniSeg, key_made(UniSeg, patch=UNISEG_WINDOW), device)
+    return given(SmallUniSeg, key_made(UniSeg, patch=UNISEG_TILE), device)
 
 
 def sat(device: str) -> Made:
     network, texts = key_made(CentredSat.of_size, size="nano"), key_made(TextEncoder, vocabulary=len(WORDS), layers=1)
-    return SatNano(SatModel(network, texts, VOCABULARY, device, SAT_WINDOW)), network
+    return SatNano(SatModel(network, texts, VOCABULARY, device, SAT_TILE)), network
 
 
 @dataclass(frozen=True)

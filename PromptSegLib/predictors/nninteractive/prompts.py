@@ -101,7 +101,8 @@ class Interaction:
     def of(cls, prompt: Prompt, grid: Grid, takes: Takes, view: View | None = None) -> Interaction:
         """Return what `prompt`, from `view` where it came from one, is on `grid`, that of an oriented image.
 
-        Raises PromptError when it marks no voxel.
+        Raises:
+            PromptError: it marks no voxel.
         """
         if isinstance(prompt, Box):
             return _of_box(prompt, grid, takes.boxes_3d)

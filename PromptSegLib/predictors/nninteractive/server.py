@@ -43,7 +43,9 @@ class NnInteractiveServer:
     machine. timeout_s: the longest wait for one prediction. A prediction that is cancelled runs to its end there, and
     is taken back when the next one is asked for.
 
-    Raises ConsentError, PredictionError for an address that is not safe.
+    Raises:
+        ConsentError: it would send the image away, and the user did not agree.
+        PredictionError: for an address that is not safe.
     """
 
     capabilities = Capabilities(
@@ -72,7 +74,12 @@ class NnInteractiveServer:
         weakref.finalize(self, self._connection.close)
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> OrientedImage:
-        """Send the image. Raises VolumeError for colour or an image without contrast, PredictionError."""
+        """Send the image.
+
+        Raises:
+            VolumeError: for colour or an image without contrast.
+            PredictionError: the server is not there, or answers what it should not.
+        """
         oriented = OrientedImage.of(image.reference)
         progress(0, f"sending the image to {self._connection.access.address}")
         with self._connection.explained():
