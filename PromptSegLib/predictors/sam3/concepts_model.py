@@ -49,7 +49,11 @@ class ConceptModel:
         self._known: dict[str, tuple[Any, torch.Tensor]] = {}
 
     def find(self, image: NDArray[np.uint8], texts: Sequence[str], cancel: CancelToken) -> list[Concept]:
-        """Return what each of `texts` names in an RGB image (h, w, 3), uint8. Raises Cancelled between blocks."""
+        """Return what each of `texts` names in an RGB image (h, w, 3), uint8.
+
+        Raises:
+            Cancelled: between two blocks of the network.
+        """
         return self.on_device.run(lambda: self._find(image, texts, cancel))
 
     def _find(self, image: NDArray[np.uint8], texts: Sequence[str], cancel: CancelToken) -> list[Concept]:
