@@ -57,6 +57,8 @@ BUILT_IN = {
     "nninteractive-server": "PromptSegLib.predictors.nninteractive.server:NnInteractiveServer",
     "sat-nano": "PromptSegLib.predictors.sat.predictor:SatNano",
     "sat-pro": "PromptSegLib.predictors.sat.predictor:SatPro",
+    "voxtell": "PromptSegLib.predictors.voxtell.predictor:VoxTell",
+    "voxtell-server": "PromptSegLib.predictors.voxtell.server:VoxTellServer",
     "sam3-text": "PromptSegLib.predictors.sam3.concepts:Sam3Concepts",
     "stu-net-s": "PromptSegLib.predictors.stu_net.predictor:StuNetS",
     "stu-net-b": "PromptSegLib.predictors.stu_net.predictor:StuNetB",

@@ -69,8 +69,7 @@ def test_a_model_is_used_by_name_by_path_and_in_a_process_of_its_own(home, resul
     for predictor, others in (("mine", {}), (results, {}), ("mine", {"executor": executor})):
         session = Session(volume, predictor, device="cpu", **others)
         keys = session.add_classes(["liver"])
-        while session.is_busy:
-            executor.drain(0.1)
+        assert session.wait(60)
         masks.append(session.mask(keys[0]))
     executor.close()
     assert masks[0].any()
@@ -112,6 +111,7 @@ def test_a_checkpoint_of_a_known_system_is_added(promptseg, home, tmp_path, monk
     assert "--like a model" in promptseg.refuses("models", "add", checkpoint, "--like", "default")
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 def test_a_torchscript_runs_once_agreed_to(home, tmp_path, image):
     folder = tmp_path / "script"
     folder.mkdir()
