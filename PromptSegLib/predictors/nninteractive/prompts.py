@@ -176,7 +176,7 @@ def _cropped(patch: Patch, prompt: Prompt) -> Patch:
     """Return what `prompt` marks without the margin around it.
 
     Raises:
-        PromptError: that is nothing.
+        PromptError: it marks nothing.
     """
     extent = Extent.of_mask(patch.mask_kji)
     if extent is None:

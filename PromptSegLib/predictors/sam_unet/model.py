@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from PromptSegLib.predictors.sam.model import SamModel, SamWay
 from PromptSegLib.predictors.sam.transforms import LongestSideFrame
-from PromptSegLib.predictors.sam_unet.network import SamUNet
-from PromptSegLib.predictors.sam_unet.promptable import PromptableSamUNet
+from PromptSegLib.predictors.sam_unet.network import PromptableSamUNet, SamUNet
 
 SAM_UNET_WAY = SamWay(LongestSideFrame, lambda prompts: False, predicts_iou=False)
 
