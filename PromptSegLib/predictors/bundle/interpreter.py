@@ -68,7 +68,9 @@ class Interpreter:
     def resolve(self, name: str) -> Any:
         """Return what the entry `name` stands for; "a::b", or "a#b", is an entry within another.
 
-        Raises NotUnderstoodError, WeightsError when there is no such entry or it refers to itself.
+        Raises:
+            NotUnderstoodError: it would have to be run.
+            WeightsError: there is no such entry, or it refers to itself.
         """
         name = _SEPARATORS.sub("::", name)
         if name in self._made:

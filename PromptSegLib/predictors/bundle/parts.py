@@ -37,7 +37,11 @@ class Parts:
     adds_channel: bool
 
     def with_weights(self, bundle: BundleFolder) -> Parts:
-        """Fill the network with the bundle's weights. Raises WeightsError when they are another's."""
+        """Fill the network with the bundle's weights.
+
+        Raises:
+            WeightsError: they are another's.
+        """
         wanted = self.network.state_dict()
         # "model." is a prefix of training scripts, and of MONAI's UNet's own names.
         prefixes = ("module.",) if any(key.startswith("model.") for key in wanted) else ("module.", "model.")
