@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -67,7 +68,7 @@ def empty(*_: Any) -> PlainArray:
     return PlainArray()
 
 
-BUILDERS = {
+BUILDERS: dict[str, Callable[..., Any]] = {
     "numpy.dtype": number_type,
     "_codecs.encode": encoded,
     **{f"{place}.multiarray.scalar": scalar for place in ("numpy.core", "numpy._core")},
