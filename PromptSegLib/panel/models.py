@@ -17,7 +17,10 @@ from PromptSegLib.weights.consent import ConsentQuestion
 from PromptSegLib.weights.instructions import megabytes
 from PromptSegLib.weights.store import WeightsStore
 
-INSTALLABLE = ("torch", "monai", "safetensors", "transformers", "nninteractive", "nninteractive-client")
+INSTALLABLE = (
+    *("torch", "monai", "safetensors", "transformers", "nninteractive", "nninteractive-client"),
+    "dynamic_network_architectures",
+)
 """Packages that models need and a bare Slicer lacks."""
 
 

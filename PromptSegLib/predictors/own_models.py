@@ -118,7 +118,7 @@ class OwnModel:
             f"Finds: {shown}" if can.classes else "",
             f"From: {self.origin}",
             f"License of the weights: {can.weights_license or 'none stated'}",
-            f"SHA-256: {self.sha256}",
+            f"SHA-256: {' '.join(self.sha256[at : at + 16] for at in range(0, 64, 16))}",
             "Runs code of its own, to which you agreed." if self.agreed else "",
         ]
         return "\n".join(line for line in lines if line)

@@ -80,6 +80,8 @@ class Interpreter:
         self._under_way.append(name)
         try:
             first, *inner = name.split("::")
+            if not first:
+                raise NotUnderstoodError(f"a relative reference {name!r}")
             if first not in self._entries and first not in self._made:
                 raise WeightsError(f"expected an entry {first!r} in the configuration, got none")
             if first in self._made:
