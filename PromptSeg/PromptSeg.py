@@ -47,6 +47,7 @@ from PromptSegWidgets.prompts_section import TOOL_BUTTONS, PromptsSection
 from PromptSegWidgets.result_section import ResultSection
 from PromptSegWidgets.sample_data import registerSampleData
 from PromptSegWidgets.settings_section import SettingsSection
+from PromptSegWidgets.which_section import WhichSection
 from PromptSegWidgets.worklist_section import WorklistSection
 
 _ICONS = ("next", "run", "cancel", "undo", "redo")
@@ -174,8 +175,9 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (NamesSection(self), ResultSection(self), WorklistSection(self)),
         )
         self.measure, self.followUp = MeasureSection(self), FollowUpSection(self)
+        self.which = WhichSection(self)
         others = (OwnModelsSection(self), *others, self.measure, self.followUp)
-        self._sections = (self.input, self.model, self.prompts, self.settings, *others)
+        self._sections = (self.input, self.model, self.which, self.prompts, self.settings, *others)
         self._enabling, self._lookAhead = Enabling(self), LookAhead(self)
         for section in self._sections:
             for control, action in section.actions().items():

@@ -146,7 +146,11 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
     """Add what says which server a model that asks one may send the image to."""
-    parser.add_argument("--server", metavar="URL", help="for nninteractive-server (default: the one on this machine)")
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        help="for models that ask one, such as nninteractive-server (default: the one on this machine)",
+    )
     parser.add_argument(
         "--send-image", action="store_true", help="agree to the image being sent to a server on another machine"
     )

@@ -72,6 +72,7 @@ def reasons(situation: Situation) -> dict[str, str]:
     no_segments = no_volume or ("" if s.has_segments else "There is no segment yet.")
     found = {tool: no_volume or _tool_problem(s, feature) for tool, feature in TOOL_FEATURES.items()}
     found["name"] = no_volume or _name_problem(s)
+    found["which"] = no_volume
     found |= {
         "addSegment": no_volume,
         "next": no_mask if not s.has_prompts else no_session,
@@ -95,6 +96,19 @@ def reasons(situation: Situation) -> dict[str, str]:
     }
     found |= _weights_reasons(s) | _worklist_reasons(s) | _measuring_reasons(s, no_volume, no_segments)
     return found
+
+
+def prompt_in_hand(tool: str) -> str:
+    """Return what the tool in hand gives, out of `PromptSegLib.panel.advice.PROMPTS`; nothing without a tool."""
+    kinds = {
+        "point": "click",
+        "box2d": "box",
+        "box3d": "box",
+        "scribble": "scribble",
+        "lasso": "scribble",
+        "ask": "name",
+    }
+    return kinds.get(tool.rstrip("+-"), "")
 
 
 _HINTS = {

@@ -57,6 +57,8 @@ BUILT_IN = {
     "nninteractive-server": "PromptSegLib.predictors.nninteractive.server:NnInteractiveServer",
     "sat-nano": "PromptSegLib.predictors.sat.predictor:SatNano",
     "sat-pro": "PromptSegLib.predictors.sat.predictor:SatPro",
+    "voxtell": "PromptSegLib.predictors.voxtell.predictor:VoxTell",
+    "voxtell-server": "PromptSegLib.predictors.voxtell.server:VoxTellServer",
     "sam3-text": "PromptSegLib.predictors.sam3.concepts:Sam3Concepts",
     "stu-net-s": "PromptSegLib.predictors.stu_net.predictor:StuNetS",
     "stu-net-b": "PromptSegLib.predictors.stu_net.predictor:StuNetB",
@@ -189,8 +191,8 @@ def entry_of(name: str) -> Entry:
 
     Raises:
         UnknownPredictorError: there is none, or it is broken; says the reason.
-        WeightsError: the path leads to no model.
-        ConsentError: the model at the path would run code.
+        WeightsError: what lies at a path is no model.
+        ConsentError: what lies there would run code, and nobody agreed to that.
     """
     if name in BUILT_IN:
         return _entry(_imported(BUILT_IN[name]))

@@ -41,13 +41,14 @@ class Engines:
             return engine
         return Engine(made, self._image, recipe, device)
 
-    def check_takes_mask(self, predictor: str | Recipe | Predictor) -> Capabilities:
+    def check_takes_mask(self, predictor: str | PathLike[str] | Recipe | Predictor) -> Capabilities:
         """Return what a predictor can do that is to go on from a mask.
 
         Raises:
             UnknownPredictorError: there is none of that name.
             UnsupportedPromptError: it takes no mask.
         """
+        predictor = fspath(predictor) if isinstance(predictor, PathLike) else predictor
         name = predictor.name if isinstance(predictor, Recipe) else predictor
         capabilities = capabilities_of(name) if isinstance(name, str) else name.capabilities
         if "mask" not in capabilities.prompts:

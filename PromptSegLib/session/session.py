@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from os import PathLike, fspath
+from os import PathLike
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -379,7 +379,6 @@ class Session:
         self.before_change()
         if self.ledger.store.snapshot(self.ledger.selected) is None:
             raise PromptError(f"expected a mask of {self.ledger.selected!r} to hand over, got none")
-        predictor = fspath(predictor) if isinstance(predictor, PathLike) else predictor
         name, before = self._engines.check_takes_mask(predictor).name, self._engines.current
         self.use(predictor, device)
         try:

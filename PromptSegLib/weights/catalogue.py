@@ -19,7 +19,10 @@ CATALOGUE_PATH = Path(__file__).with_name("catalogue.toml")
 
 @dataclass(frozen=True)
 class WeightFile:
-    """One file of a checkpoint, as catalogue.toml describes it. None is "unknown"; an optional one need not be there."""
+    """One file of a checkpoint, as catalogue.toml describes it.
+
+    None is "unknown"; an optional one need not be there.
+    """
 
     path: str
     page: str

@@ -17,7 +17,8 @@ SUPPORT = ROOT / "Testing" / "support"
 
 NEED_TORCH = {
     "": """bundles closed_folders device_models key_made_weights nninteractive_model nninteractive_server nnunet_folders
-    tiny_class_networks tiny_networks tiny_sam3 tiny_sat tiny_vista3d untrained_networks version1_folders window_fakes""",
+    tiny_class_networks tiny_networks tiny_sam3 tiny_sat tiny_vista3d untrained_networks version1_folders
+    window_fakes""",
     "PromptSegLib.predictors": "published torch_device",
     "PromptSegLib.predictors.default": "network_torch prompt_features prompt_unet",
     "PromptSegLib.predictors.names": "label_export model plain_unet slab_masks tiling",

@@ -66,5 +66,5 @@ class PromptableSamUNet(nn.Module):
 
     def _encoding(self, embedding: Tensor) -> SamUNetEncoding:
         width, side = self.network.config.embedding, self.grid
-        coarse, fine = embedding.split([width * side**2, width // 8 * (4 * side) ** 2], dim=1)
+        coarse, fine = torch.split(embedding, [width * side**2, width // 8 * (4 * side) ** 2], dim=1)
         return SamUNetEncoding(coarse.reshape(-1, width, side, side), fine.reshape(-1, width // 8, 4 * side, 4 * side))
