@@ -25,7 +25,7 @@ from PromptSegLib.command import (
     train_default,
     weights,
 )
-from PromptSegLib.command.arguments import Parser, with_values_attached, with_words_joined
+from PromptSegLib.command.arguments import Parser, with_values_attached
 from PromptSegLib.errors import PromptSegError
 
 _BAD_INPUT, _INTERRUPTED, _CUT_SHORT, _TERMINATED = 2, 130, 141, 143
@@ -36,10 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _never_fail_to_print()
     try:
         with _tidy_when_terminated():
-            words = with_words_joined(
-                sys.argv[1:] if argv is None else argv, (*own_models.COMMANDS, benchmark_compare.COMMAND)
-            )
-            arguments = _parser().parse_args(with_values_attached(words))
+            arguments = _parser().parse_args(with_values_attached(sys.argv[1:] if argv is None else argv))
             return int(arguments.run(arguments))
     except PromptSegError as error:
         print(f"promptseg: {' '.join(str(error).split())}", file=sys.stderr)
@@ -88,6 +85,7 @@ def _parser() -> Parser:
         epilog="Exit status: 0 done, 1 weights could not be had, 2 bad input, 3 rows of a list failed, "
         "130 interrupted, 143 terminated.",
     )
+    parser.two_words = (*own_models.COMMANDS, benchmark_compare.COMMAND)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in (
         segment,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,7 +24,16 @@ class UsageError(PromptSegError, ValueError):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are errors like all others: one line."""
+    """A parser whose complaints are errors like all others: one line.
+
+    two_words: commands of two words, such as "models add" beside "models".
+    """
+
+    two_words: tuple[str, ...] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        words = with_words_joined(sys.argv[1:] if args is None else args, self.two_words)
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")

@@ -73,7 +73,7 @@ class Kind(Protocol):
         """Check it and say what it is, without running anything.
 
         Raises:
-            WeightsError: the weights are missing, damaged or do not fit.
+            WeightsError: it is damaged, or says what cannot be.
         """
         ...
 
@@ -118,7 +118,7 @@ class OwnModel:
             f"Finds: {shown}" if can.classes else "",
             f"From: {self.origin}",
             f"License of the weights: {can.weights_license or 'none stated'}",
-            f"SHA-256: {self.sha256}",
+            f"SHA-256: {' '.join(self.sha256[at : at + 16] for at in range(0, 64, 16))}",
             "Runs code of its own, to which you agreed." if self.agreed else "",
         ]
         return "\n".join(line for line in lines if line)
@@ -209,7 +209,7 @@ class OwnModels:
         """Remove a model and its files; return the bytes that are free again.
 
         Raises:
-            PromptSegError: as `get`.
+            UnknownPredictorError: there is none.
         """
         if name not in self:
             self.get(name)
@@ -223,7 +223,8 @@ class OwnModels:
         """Call a model otherwise.
 
         Raises:
-            PromptSegError: as `get`, and WeightsError when the new name is taken or no name.
+            UnknownPredictorError: there is none.
+            WeightsError: the new name is taken, or no name.
         """
         model = self.get(name)
         self._check_name(new, taken)
@@ -237,7 +238,8 @@ class OwnModels:
         """Write a model as one zip, which `add` takes in elsewhere; return its path.
 
         Raises:
-            PromptSegError: as `get`.
+            UnknownPredictorError: there is none.
+            WeightsError: `target` is no zip.
         """
         model, target = self.get(name), Path(target).expanduser()
         if target.suffix.casefold() != ".zip":
@@ -288,7 +290,7 @@ def recognised(place: Path, options: Mapping[str, Any]) -> tuple[str, Found]:
     """Return of which kind the model at `place` is, and what it is.
 
     Raises:
-        WeightsError: the weights are missing, damaged or do not fit.
+        WeightsError: it is damaged, or says what cannot be.
     """
     if (place / DESCRIPTION).is_file() and (place / FILES).is_dir():  # one that was exported
         table = _read_description(place / DESCRIPTION)
@@ -310,7 +312,7 @@ def opened(source: Path, scratch: Path, cancel: CancelToken | None = None) -> Pa
     """Return `source`, or the folder `scratch` with what it packs if it is a zip of a model.
 
     Raises:
-        WeightsError: the weights are missing, damaged or do not fit.
+        WeightsError: it is damaged, or says what cannot be.
     """
     if not source.exists():
         raise WeightsError(f"expected a folder, a zip or a file of a model, got {source}: there is none")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from PromptSegLib.errors import WeightsError
-from PromptSegLib.predictors.nnunet.fields import Fields
+from PromptSegLib.predictors.fields import Fields
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,7 +141,7 @@ class Configuration:
         """Read the configuration `name` for images of as many channels.
 
         Raises:
-            WeightsError: the weights are missing, damaged or do not fit.
+            WeightsError: it is damaged, or says what cannot be.
         """
         fields = _with_parents(plans, name)
         spacing = fields.numbers("spacing", 2, 3, low=1e-3, high=1e4)

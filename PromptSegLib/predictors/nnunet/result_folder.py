@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from PromptSegLib.errors import WeightsError
+from PromptSegLib.predictors.fields import Fields
 from PromptSegLib.predictors.nnunet.configuration import Configuration
-from PromptSegLib.predictors.nnunet.fields import Fields
 from PromptSegLib.predictors.nnunet.labels import Labels
 from PromptSegLib.weights.torchfile import open_torch_file
 
