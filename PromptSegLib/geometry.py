@@ -69,7 +69,8 @@ def affine_from_parts(spacing_mm: ArrayLike, directions: ArrayLike, origin: Arra
 def checked_affine(matrix: ArrayLike) -> FloatArray:
     """Return `matrix` as a read-only 4x4 float64 affine.
 
-    Raises GeometryError when it is not 4x4, not finite, not affine, or maps space onto a plane.
+    Raises:
+        GeometryError: it is not 4x4, not finite, not affine, or maps space onto a plane.
     """
     try:
         affine = np.array(matrix, dtype=np.float64) + 0.0  # makes -0.0 to 0.0: equal affines hash alike

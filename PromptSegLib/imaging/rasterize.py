@@ -26,7 +26,8 @@ def rasterize(prompt: Prompt, grid: Grid) -> Patch:
     is inside; a 2D box marks one slice, and `Box.flattened` makes one of what may lie between two. Lasso: voxels whose
     centre it surrounds, one slice thick. Mask: see `mask_on_grid`. What lies outside of the grid is left out.
 
-    Raises PromptError for prompts without a place.
+    Raises:
+        PromptError: for prompts without a place.
     """
     if isinstance(prompt, Point | VoxelScribble):
         return _voxels_at(prompt.positions_ras(), grid)

@@ -45,7 +45,8 @@ class Worklist:
         A CSV file has a column `image`, and one `segmentation` if need be; paths are relative to the file.
         Otherwise segmentations go to a folder `segmentations` beside the images.
 
-        Raises VolumeError when there is no case.
+        Raises:
+            VolumeError: there is no case.
         """
         path = Path(source).absolute()
         worklist = cls.from_csv(path) if path.suffix.lower() == ".csv" else cls.from_folder(path)

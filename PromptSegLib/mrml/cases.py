@@ -20,7 +20,11 @@ class OpenCase:
         self._scene = scene
 
     def open(self, index: int) -> None:
-        """Save the case that is open, remove it, and load another. Raises SceneFileError; that one then stays."""
+        """Save the case that is open, remove it, and load another.
+
+        Raises:
+            SceneFileError: that one cannot be saved; it then stays.
+        """
         self.save()
         case = self.worklist.cases[index]
         volume_node = load_volume(self._scene, case.image)

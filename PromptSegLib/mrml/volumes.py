@@ -19,8 +19,11 @@ from PromptSegLib.volume import Volume
 def volume_from_node(volume_node: Any) -> Volume:
     """Return the voxels of a volume node, shared with it, in the node's own RAS (before its parent transforms).
 
-    A scalar or labelmap volume gives (k, j, i), an RGB or RGBA volume (k, j, i, 3); of a sequence it is the time
-    point shown. Raises VolumeError for a node without voxels, or with other than 1, 3 or 4 components.
+    A scalar or labelmap volume gives (k, j, i), an RGB or RGBA volume (k, j, i, 3); of a sequence it is the time point
+    shown.
+
+    Raises:
+        VolumeError: for a node without voxels, or with other than 1, 3 or 4 components.
     """
     image: Any = volume_node.GetImageData() if volume_node is not None else None
     scalars = image.GetPointData().GetScalars() if image is not None else None

@@ -12,10 +12,11 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from PromptSegLib.errors import PredictionError, UnknownPredictorError, UnsupportedPromptError
 from PromptSegLib.predictors.base import Capabilities, Predictor, feature_of
@@ -81,13 +82,44 @@ class Entry:
         return inspect.signature(self.make).parameters
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How a predictor is made, as `create_predictor` is told: the same is made of it in another process.
+
+    options: what else it is made with. They may hold a key, so nothing shows them.
+    """
+
+    name: str
+    device: str = "auto"
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
+
+    def make(self) -> Predictor:
+        """Return a new predictor; raises as `create_predictor` does."""
+        return create_predictor(self.name, self.device, **self.options)
+
+
+_recipes: WeakKeyDictionary[Predictor, Recipe] = WeakKeyDictionary()
+
+
+def recipe_of(predictor: Predictor) -> Recipe | None:
+    """Return how a predictor was made; None for one that `create_predictor` did not make."""
+    try:
+        return _recipes.get(predictor)
+    except TypeError:  # of another package, and cannot be referred to weakly
+        return None
+
+
 def predictor_names() -> tuple[str, ...]:
     """Return the names of all predictors, "default" first. `capabilities_of` says of a broken one what is wrong."""
     return (*BUILT_IN, *(name for name in sorted(_installed()) if name not in BUILT_IN))
 
 
 def capabilities_of(name: str) -> Capabilities:
-    """Return what the predictor `name` can do. Raises UnknownPredictorError, with the reason for one that is broken."""
+    """Return what the predictor `name` can do.
+
+    Raises:
+        UnknownPredictorError: there is none, or it is broken; says the reason.
+    """
     return entry_of(name).capabilities
 
 
@@ -107,20 +139,27 @@ def create_predictor(name: str, device: str = "auto", **options: Any) -> Predict
     prediction says where it was made. options: what else it is made with, such as the `server` of
     "nninteractive-server" or the `checkpoint` of one with weights.
 
-    Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name or the predictor
-    has no such option, and ConsentError when it would send the image away.
+    Raises:
+        UnknownPredictorError: there is no such predictor, or it is broken.
+        WeightsError: the weights are missing, damaged or do not fit.
+        PredictionError: `device` is no device's name or the predictor has no such option.
+        ConsentError: it would send the image away.
     """
     check_device_name(device)
     entry = entry_of(name)
     if unknown := [option for option in options if option not in entry.options]:
         raise PredictionError(f"expected options that {name!r} has, got {', '.join(unknown)}: it has no such option")
-    return entry.make(device=device, **options) if entry.takes_device else entry.make(**options)
+    made = entry.make(device=device, **options) if entry.takes_device else entry.make(**options)
+    with suppress(TypeError):
+        _recipes[made] = Recipe(name, device, options)
+    return made
 
 
 def check_takes(capabilities: Capabilities, prompt: Prompt) -> None:
     """Raise UnsupportedPromptError, naming the predictors that take it, when `prompt` is not among its prompts.
 
-    Raises PromptError for a class that the predictor does not know, see `class_named`.
+    Raises:
+        PromptError: for a class that the predictor does not know, see `class_named`.
     """
     if capabilities.takes(prompt):
         if isinstance(prompt, ClassPrompt):
@@ -137,7 +176,8 @@ def check_takes(capabilities: Capabilities, prompt: Prompt) -> None:
 def entry_of(name: str) -> Entry:
     """Return how the predictor `name` is made, or a class elsewhere, given as "package.module:Class".
 
-    Raises UnknownPredictorError, with the reason for one that is broken.
+    Raises:
+        UnknownPredictorError: there is none, or it is broken; says the reason.
     """
     if name in BUILT_IN:
         return _entry(_imported(BUILT_IN[name]))
@@ -179,7 +219,11 @@ def _loaded(name: str, point: EntryPoint) -> Entry:
 
 
 def _entry(found: Any) -> Entry:
-    """Return the entry for a predictor's class, or `found` itself when it is one. Raises ValueError for others."""
+    """Return the entry for a predictor's class, or `found` itself when it is one.
+
+    Raises:
+        ValueError: for others.
+    """
     if isinstance(found, Entry):
         return found
     capabilities = getattr(found, "capabilities", None)

@@ -57,7 +57,11 @@ class WeightedPredictor(ABC, Generic[Model]):
         return self.capabilities.weights[0]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the weights by the network's own names. Raises WeightsError."""
+        """Return the weights by the network's own names.
+
+        Raises:
+            WeightsError: the weights are missing, damaged or do not fit.
+        """
         if self._checkpoint is None:
             return self._weights.state_dict(self.weights_name)
         from PromptSegLib.weights.layout import Layout
@@ -68,14 +72,22 @@ class WeightedPredictor(ABC, Generic[Model]):
 
     @abstractmethod
     def published(self) -> Any:
-        """Return the network with the weights of `state_dict`. Raises WeightsError when they do not fit it."""
+        """Return the network with the weights of `state_dict`.
+
+        Raises:
+            WeightsError: they do not fit it.
+        """
 
     @abstractmethod
     def model_of(self, network: Any) -> Model:
         """Return `network` ready to run on the device that was asked for."""
 
     def loaded(self, progress: Progress = no_progress) -> Model:
-        """Return the model, made at the first call. Raises WeightsError."""
+        """Return the model, made at the first call.
+
+        Raises:
+            WeightsError: the weights are missing, damaged or do not fit.
+        """
         if self._model is None:
             progress(0.0, "loading the weights")
             self._model = self.model_of(self.published() if self._network is None else self._network)

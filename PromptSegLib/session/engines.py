@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from PromptSegLib.errors import VolumeError
+from PromptSegLib.errors import UnsupportedPromptError, VolumeError
 from PromptSegLib.execution.engine import Engine
 from PromptSegLib.predictors.base import Capabilities, Predictor
-from PromptSegLib.predictors.registry import create_predictor
+from PromptSegLib.predictors.registry import Recipe, capabilities_of
 from PromptSegLib.volume import Image
 
 
@@ -18,18 +18,40 @@ class Engines:
         self._image = image
         self._by_name: dict[str, Engine] = {}
 
-    def prepared(self, predictor: str | Predictor, device: str) -> Engine:
-        """Return the engine of a predictor; the one there is, where it was made by the same name for the same device.
+    def prepared(self, predictor: str | Recipe | Predictor, device: str) -> Engine:
+        """Return the engine of a predictor; the one there is, where it was made by the same recipe.
 
-        Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name, or VolumeError
-        when the predictor does not suit the image.
+        device: of one by its name.
+
+        Raises:
+            UnknownPredictorError: there is no such predictor, or it is broken.
+            WeightsError: the weights are missing, damaged or do not fit.
+            PredictionError: `device` is no device's name.
+            VolumeError: the predictor does not suit the image.
         """
-        made = create_predictor(predictor, device) if isinstance(predictor, str) else predictor
+        wanted = Recipe(predictor, device) if isinstance(predictor, str) else predictor
+        recipe = wanted if isinstance(wanted, Recipe) else None
+        made = wanted.make() if isinstance(wanted, Recipe) else wanted
         self._check_suits(made.capabilities)
         engine = self._by_name.get(made.capabilities.name)
-        if engine is None or engine.device != device or not isinstance(predictor, str):
-            engine = Engine(made, self._image, predictor if isinstance(predictor, str) else "", device)
-        return engine
+        if engine is not None and recipe is not None and engine.recipe == recipe:
+            return engine
+        return Engine(made, self._image, recipe, device)
+
+    def check_takes_mask(self, predictor: str | Recipe | Predictor) -> Capabilities:
+        """Return what a predictor can do that is to go on from a mask.
+
+        Raises:
+            UnknownPredictorError: there is none of that name.
+            UnsupportedPromptError: it takes no mask.
+        """
+        name = predictor.name if isinstance(predictor, Recipe) else predictor
+        capabilities = capabilities_of(name) if isinstance(name, str) else name.capabilities
+        if "mask" not in capabilities.prompts:
+            raise UnsupportedPromptError(
+                f"expected a predictor that takes a mask to go on from, got {capabilities.name!r}"
+            )
+        return capabilities
 
     def take(self, engine: Engine) -> None:
         """Use `engine` from now on."""

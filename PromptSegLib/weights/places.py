@@ -15,7 +15,11 @@ OFFLINE_VARIABLE = "PROMPTSEG_WEIGHTS_DIR"
 
 
 def default_folder() -> Path:
-    """Where this platform keeps what can be fetched again. Raises WeightsError where nobody is at home."""
+    """Where this platform keeps what can be fetched again.
+
+    Raises:
+        WeightsError: nobody is at home.
+    """
     try:
         return _cache_folder()
     except RuntimeError as error:

@@ -97,7 +97,7 @@ def whole(arguments):
     return {
         "way": "session, 512 x 512 x 600",
         "seconds": time.perf_counter() - started,
-        "timings_ms": {stage: round(ms) for stage, ms in session._ledger.record(keys[0]).answer.timings_ms.items()},
+        "timings_ms": {stage: round(ms) for stage, ms in session.ledger.record(keys[0]).answer.timings_ms.items()},
         "voxels": [int(session.mask(key).sum()) for key in keys],
         "peak_GiB": peak_gib(),
     }

@@ -35,6 +35,7 @@ from PromptSegLib.bitmask import MaskDelta, Patch
 from PromptSegLib.certainty import Certainty
 from PromptSegLib.errors import PredictionError, PromptSegError
 from PromptSegLib.geometry import Extent, FloatArray
+from PromptSegLib.predictors.registry import Recipe
 from PromptSegLib.prompts import Prompt
 from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
@@ -66,12 +67,11 @@ class ShareImage:
 
 @dataclass(frozen=True)
 class MakeEngine:
-    """Make a predictor, see `create_predictor`, for `image`; an engine that is there moves to that image."""
+    """Make a predictor by `recipe` for `image`; an engine that is there moves to that image."""
 
     engine: int
     image: int
-    predictor: str
-    device: str
+    recipe: Recipe
 
 
 @dataclass(frozen=True)
@@ -202,14 +202,22 @@ class Pipe:
         return _LENGTH.pack(len(content)) + content
 
     def send(self, message: Message) -> None:
-        """Send `message`; waits as long as the other end does not read. Raises OSError when it is gone."""
+        """Send `message`; waits as long as the other end does not read.
+
+        Raises:
+            OSError: it is gone.
+        """
         content = self.packed(message)
         with self._lock:
             self._sink.write(content)
             self._sink.flush()
 
     def receive(self) -> Any:
-        """Wait for a message. Raises EOFError when the other end is gone, or says what is no message."""
+        """Wait for a message.
+
+        Raises:
+            EOFError: the other end is gone, or says what is no message.
+        """
         (length,) = _LENGTH.unpack(self._read(_LENGTH.size))
         if length > _LONGEST:
             raise EOFError(f"a message of {length} bytes is none")

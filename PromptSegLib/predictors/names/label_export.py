@@ -31,7 +31,9 @@ def labels_from_slabs(
     slabs: (class, n, j, i) probabilities that follow each other along k, `grid_kji` in all.
     thick_axis: the axis along which the nearest layer is taken, see `nnunet_preparation`.
 
-    Raises VolumeError when layers are missing, Cancelled between two layers.
+    Raises:
+        VolumeError: layers are missing.
+        Cancelled: between two layers.
     """
     cancel = cancel or CancelToken()
     labels: NDArray[Any] | None = None

@@ -56,7 +56,8 @@ def prepare(
     channels: (k, j, i) real arrays on one grid. spacing_kji_mm: of the image. target_kji_mm: of the plan.
     normalisations: one for each channel, such as `z_score`.
 
-    Raises VolumeError when channels differ in shape or normalisations are not as many.
+    Raises:
+        VolumeError: channels differ in shape or normalisations are not as many.
     """
     shape = channels[0].shape
     if len(shape) != 3 or any(channel.shape != shape for channel in channels):

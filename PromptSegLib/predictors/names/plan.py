@@ -70,7 +70,8 @@ class Plan:
     def volumes(self, image: Image, who: str) -> list[Volume]:
         """Return the channels of `image` in the network's order, see `Image.volumes`.
 
-        Raises VolumeError when some are missing, and for colour images.
+        Raises:
+            VolumeError: some are missing, and for colour images.
         """
         volumes = image.volumes(self.channels, f"{who!r} to find {', '.join(self.classes[:3])}")
         for volume in volumes:

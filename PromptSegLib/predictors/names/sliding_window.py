@@ -51,7 +51,8 @@ def slabs_of_probabilities(
     wanted: the voxels to be answered for, all by default: the same windows answer, but those that see none of these
     voxels are left out; where no window answers, all probabilities are 0.
 
-    Raises Cancelled between two windows.
+    Raises:
+        Cancelled: between two windows.
     """
     short = [max(w - n, 0) for n, w in zip(volume.shape[1:], window, strict=True)]
     padded = _pad(volume, [n // 2 for n in short], [n - n // 2 for n in short])

@@ -45,8 +45,10 @@ class LocalSession:
     network: used in place of the one in the folder. stop.cancel: what ends a prediction.
     note: OUT_OF_MEMORY_NOTE once that happened, else "".
 
-    Raises WeightsError when the folder holds no such model or a file in it is not to be trusted; nothing in it was
-    executed. Raises ModuleNotFoundError without the package, PredictionError when the device is not here.
+    Raises:
+        WeightsError: the folder holds no such model or a file in it is not to be trusted; nothing in it was executed.
+        ModuleNotFoundError: without the package.
+        PredictionError: the device is not here.
     """
 
     def __init__(self, folder: Path, device: str = "auto", network: nn.Module | None = None) -> None:
@@ -172,7 +174,8 @@ def _tensors_only() -> Iterator[None]:
 def _checked(folder: Path) -> TorchFile:
     """Return the checkpoint in `folder`, its numbers not yet read.
 
-    Raises WeightsError where a file names what no model of this kind needs, before anything looks the names up.
+    Raises:
+        WeightsError: a file names what no model of this kind needs, before anything looks the names up.
     """
     checkpoints = sorted(folder.glob(f"fold_*/{_CHECKPOINT}"))
     if len(checkpoints) != 1:

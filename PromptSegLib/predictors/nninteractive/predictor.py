@@ -35,7 +35,8 @@ class NnInteractive:
     model's, with its settings. device: "auto" for CUDA where there is one, or a name such as "cpu". weights: where
     weights are; by default the user's store. A prediction ends at the next layer of the network when it is cancelled.
 
-    Raises WeightsError, which says how to get them, when the weights are not here.
+    Raises:
+        WeightsError: the weights are not here; says how to get them.
     """
 
     capabilities = Capabilities.published(
@@ -65,7 +66,12 @@ class NnInteractive:
             self._weights.require(_WEIGHTS)
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> OrientedImage:
-        """Give the package the image. Raises VolumeError for colour or an image without contrast, WeightsError."""
+        """Give the package the image.
+
+        Raises:
+            VolumeError: for colour or an image without contrast.
+            WeightsError: the weights are missing, damaged or do not fit.
+        """
         oriented = OrientedImage.of(image.reference)
         if self._steps is None:
             progress(0, "loading nnInteractive")

@@ -83,7 +83,8 @@ class Interaction:
     def of(cls, prompt: Prompt, grid: Grid, takes_3d_boxes: bool) -> Interaction:
         """Return what `prompt` is on `grid`, that of an oriented image.
 
-        Raises PromptError when it marks no voxel.
+        Raises:
+            PromptError: it marks no voxel.
         """
         if isinstance(prompt, Box):
             return _of_box(prompt, grid, takes_3d_boxes)

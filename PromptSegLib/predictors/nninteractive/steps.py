@@ -95,7 +95,10 @@ class SteppingSession:
     ) -> Iterator[Prediction]:
         """Answer `state` by one prediction, or by several where no window holds all prompts not yet answered.
 
-        Raises Cancelled, PromptError, and what the session raises.
+        Raises:
+            Cancelled: somebody asked for that.
+            PromptError: a prompt marks no voxel.
+            RuntimeError: what the session raises.
         """
         prompts = _since_mask_prompt(state.prompts)
         interactions = self._interactions(image, prompts)

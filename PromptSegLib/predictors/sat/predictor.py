@@ -69,7 +69,11 @@ class SatPredictor(WeightedPredictor["SatModel"]):
         super().__init__(model, device=device, weights=weights, checkpoint=checkpoint)
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> _SatImage:
-        """Prepare the image for the network; the network itself needs the texts, too. Raises VolumeError."""
+        """Prepare the image for the network; the network itself needs the texts, too.
+
+        Raises:
+            VolumeError: the image is missing, damaged or does not suit.
+        """
         from PromptSegLib.predictors.sat.preparation import prepare
 
         volume = image.reference
@@ -87,7 +91,9 @@ class SatPredictor(WeightedPredictor["SatModel"]):
     ) -> Iterator[Prediction]:
         """Answer all targets asked for, in one run of the windows.
 
-        Raises PromptError for a text that cannot be English, Cancelled.
+        Raises:
+            PromptError: for a text that cannot be English.
+            Cancelled: somebody asked for that.
         """
         names = names_asked(state.asked, self.capabilities.name)
         notes = [encoding.note, *dict.fromkeys(language_note(text) for text in names.values())]
@@ -167,7 +173,8 @@ class SatPro(SatPredictor):
 def language_note(text: str) -> str:
     """Return what to tell about a text that may be no English name.
 
-    Raises PromptError when it has letters that English does not have.
+    Raises:
+        PromptError: it has letters that English does not have.
     """
     if foreign := sorted({letter for letter in text if letter.isalpha() and not letter.isascii()}):
         raise PromptError(f"expected the English name of a structure, got {text!r} with {', '.join(foreign)}")
@@ -180,7 +187,11 @@ def language_note(text: str) -> str:
 
 
 def read_vocabulary(path: Path, expected: int) -> dict[str, int]:
-    """Return the number of each word piece of a vocab.txt. Raises WeightsError when it is not `expected` of them."""
+    """Return the number of each word piece of a vocab.txt.
+
+    Raises:
+        WeightsError: it is not `expected` of them.
+    """
     try:
         # By line feeds alone: some word pieces are characters that `splitlines` takes for ends of lines.
         words = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")

@@ -66,7 +66,11 @@ class Vista3d(WeightedPredictor["Vista3dModel"]):
     window: ClassVar[tuple[int, int, int]] = (128, 128, 128)
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> _VistaImage:
-        """Prepare the image for the network. Raises VolumeError for colour."""
+        """Prepare the image for the network.
+
+        Raises:
+            VolumeError: for colour.
+        """
         from PromptSegLib.predictors.vista3d.preparation import prepare
 
         volume = image.reference
@@ -83,7 +87,9 @@ class Vista3d(WeightedPredictor["Vista3dModel"]):
     ) -> Iterator[Prediction]:
         """Answer all targets asked for: their classes in one run of the windows, then the clicks of each.
 
-        Raises PromptError for a target with neither a class nor a click, Cancelled.
+        Raises:
+            PromptError: for a target with neither a class nor a click.
+            Cancelled: somebody asked for that.
         """
         started = time.perf_counter()
         classes = {target: self._class_among(prompts) for target, prompts in state.asked.items()}
