@@ -40,12 +40,14 @@ from PromptSegWidgets.look_ahead import LookAhead
 from PromptSegWidgets.measure_section import MeasureSection
 from PromptSegWidgets.model_section import ModelSection
 from PromptSegWidgets.names_section import NamesSection
+from PromptSegWidgets.own_models_section import OwnModelsSection
 from PromptSegWidgets.panel_observer import PanelObserver
 from PromptSegWidgets.parameter_binding import KeptParameters, ParameterBinding
 from PromptSegWidgets.prompts_section import TOOL_BUTTONS, PromptsSection
 from PromptSegWidgets.result_section import ResultSection
 from PromptSegWidgets.sample_data import registerSampleData
 from PromptSegWidgets.settings_section import SettingsSection
+from PromptSegWidgets.which_section import WhichSection
 from PromptSegWidgets.worklist_section import WorklistSection
 
 _ICONS = ("next", "run", "cancel", "undo", "redo")
@@ -168,9 +170,14 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             getattr(ui, name).icon = qt.QIcon(self.resourcePath(f"Icons/{name.removesuffix('Button')}.png"))
         ui.statusLabel.setVisible(False)
         self.model, self.prompts, self.settings = ModelSection(self), PromptsSection(self), SettingsSection(self)
-        self.input, others = InputSection(self), (NamesSection(self), ResultSection(self), WorklistSection(self))
+        self.input, others = (
+            InputSection(self),
+            (NamesSection(self), ResultSection(self), WorklistSection(self)),
+        )
         self.measure, self.followUp = MeasureSection(self), FollowUpSection(self)
-        self._sections = (self.input, self.model, self.prompts, self.settings, *others, self.measure, self.followUp)
+        self.which = WhichSection(self)
+        others = (OwnModelsSection(self), *others, self.measure, self.followUp)
+        self._sections = (self.input, self.model, self.which, self.prompts, self.settings, *others)
         self._enabling, self._lookAhead = Enabling(self), LookAhead(self)
         for section in self._sections:
             for control, action in section.actions().items():

@@ -18,12 +18,13 @@ from PromptSegLib.command import (
     info,
     measure,
     models,
+    own_models,
     propagate,
     segment,
     train_default,
     weights,
 )
-from PromptSegLib.command.arguments import Parser, with_values_attached
+from PromptSegLib.command.arguments import Parser, with_values_attached, with_words_joined
 from PromptSegLib.errors import PromptSegError
 
 _BAD_INPUT, _INTERRUPTED, _CUT_SHORT, _TERMINATED = 2, 130, 141, 143
@@ -34,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _never_fail_to_print()
     try:
         with _tidy_when_terminated():
-            arguments = _parser().parse_args(with_values_attached(sys.argv[1:] if argv is None else argv))
+            words = with_words_joined(sys.argv[1:] if argv is None else argv, own_models.COMMANDS)
+            arguments = _parser().parse_args(with_values_attached(words))
             return int(arguments.run(arguments))
     except PromptSegError as error:
         print(f"promptseg: {' '.join(str(error).split())}", file=sys.stderr)
@@ -84,6 +86,18 @@ def _parser() -> Parser:
         "130 interrupted, 143 terminated.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (segment, propagate, measure, follow_up, models, info, demo, benchmark, train_default, weights):
+    for command in (
+        segment,
+        propagate,
+        measure,
+        follow_up,
+        models,
+        own_models,
+        info,
+        demo,
+        benchmark,
+        train_default,
+        weights,
+    ):
         command.add_parser(commands)
     return parser

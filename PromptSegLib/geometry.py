@@ -371,6 +371,11 @@ class AxisMap:
         offset = [-sign * self.offset_kji[axis] for axis, sign in zip(self.axes, self.signs, strict=True)]
         return AxisMap(axes, _triple([self.signs[a] for a in axes]), _triple(offset))
 
+    def reordered(self, order: Sequence[int]) -> AxisMap:
+        """Return the map to the other lattice with its axes in another order: its axis n is what `order[n]` was."""
+        place = np.argsort(order)
+        return AxisMap(_triple(place[list(self.axes)]), self.signs, _triple(self.offset_kji[axis] for axis in order))
+
     @property
     def is_identity(self) -> bool:
         return self == AxisMap((0, 1, 2), (1, 1, 1), (0, 0, 0))

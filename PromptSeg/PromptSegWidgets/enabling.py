@@ -4,6 +4,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from PromptSegLib.panel.availability import Situation, hint, reasons
+from PromptSegLib.panel.own_models import is_own
 from PromptSegWidgets.prompts_section import TOOL_BUTTONS
 
 
@@ -62,6 +63,7 @@ class Enabling:
             is_prompt_selected=self.panel.ui.promptsTable.currentRow() >= 0,
             weights=models.weights_state(model),
             is_fetching=logic.background.busy,
+            is_own=is_own(model),
             has_worklist=worklist is not None,
             has_previous_case=bool(worklist and worklist.has_previous),
             has_next_case=bool(worklist and worklist.has_next),

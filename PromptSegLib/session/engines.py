@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from os import PathLike, fspath
+
 from PromptSegLib.errors import UnsupportedPromptError, VolumeError
 from PromptSegLib.execution.engine import Engine
 from PromptSegLib.predictors.base import Capabilities, Predictor
@@ -18,7 +20,7 @@ class Engines:
         self._image = image
         self._by_name: dict[str, Engine] = {}
 
-    def prepared(self, predictor: str | Recipe | Predictor, device: str) -> Engine:
+    def prepared(self, predictor: str | PathLike[str] | Recipe | Predictor, device: str) -> Engine:
         """Return the engine of a predictor; the one there is, where it was made by the same recipe.
 
         device: of one by its name.
@@ -29,6 +31,7 @@ class Engines:
             PredictionError: `device` is no device's name.
             VolumeError: the predictor does not suit the image.
         """
+        predictor = fspath(predictor) if isinstance(predictor, PathLike) else predictor
         wanted = Recipe(predictor, device) if isinstance(predictor, str) else predictor
         recipe = wanted if isinstance(wanted, Recipe) else None
         made = wanted.make() if isinstance(wanted, Recipe) else wanted
@@ -38,13 +41,14 @@ class Engines:
             return engine
         return Engine(made, self._image, recipe, device)
 
-    def check_takes_mask(self, predictor: str | Recipe | Predictor) -> Capabilities:
+    def check_takes_mask(self, predictor: str | PathLike[str] | Recipe | Predictor) -> Capabilities:
         """Return what a predictor can do that is to go on from a mask.
 
         Raises:
             UnknownPredictorError: there is none of that name.
             UnsupportedPromptError: it takes no mask.
         """
+        predictor = fspath(predictor) if isinstance(predictor, PathLike) else predictor
         name = predictor.name if isinstance(predictor, Recipe) else predictor
         capabilities = capabilities_of(name) if isinstance(name, str) else name.capabilities
         if "mask" not in capabilities.prompts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,7 +38,8 @@ class Session:
 
     image: an Image, a Volume, a mapping of names to volumes, or a bare array (k, j, i). Of several volumes the first
         one is the reference, whose grid masks are on; others are resampled to it, see `as_image`.
-    predictor: a name out of `predictor_names()`, a `Recipe` where options are to be said too, or an object that is one.
+    predictor: a name out of `predictor_names()`, a model's path, a `Recipe` where options are to be said
+        too, or an object that is one.
     device: where one made by name runs, see `PromptSegLib.predictors.devices`.
     executor: where predictions run; at once in this thread by default. store: where masks live.
     auto: predict after every change of the prompts; otherwise when `predict` is called.
@@ -55,7 +57,7 @@ class Session:
     def __init__(
         self,
         image: Image | Volume | Mapping[str, Volume] | ArrayLike,
-        predictor: str | Recipe | Predictor = "default",
+        predictor: str | PathLike[str] | Recipe | Predictor = "default",
         *,
         device: str = "auto",
         executor: Executor | None = None,
@@ -104,7 +106,7 @@ class Session:
         """The device that was asked for; `prediction` tells which one was used."""
         return self._engines.current.device
 
-    def use(self, predictor: str | Recipe | Predictor, device: str | None = None) -> None:
+    def use(self, predictor: str | PathLike[str] | Recipe | Predictor, device: str | None = None) -> None:
         """Go on with another predictor, or on another device; prompts and masks stay. Cancels what runs.
 
         device: where a predictor made by name runs; None for where the one before was to run.
@@ -359,7 +361,7 @@ class Session:
         self._start(None, view, targets, redraw=redraw)
 
     def hand_over(
-        self, predictor: str | Recipe | Predictor, view: View | None = None, device: str | None = None
+        self, predictor: str | PathLike[str] | Recipe | Predictor, view: View | None = None, device: str | None = None
     ) -> None:
         """Go on with another predictor from the selected target's mask, in a single step.
 

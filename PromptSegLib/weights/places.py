@@ -54,8 +54,8 @@ class Places:
         return next((place for place in places if place.is_file()), None)
 
     def missing(self, checkpoint: Checkpoint) -> tuple[WeightFile, ...]:
-        """The checkpoint's files that are nowhere."""
-        return tuple(file for file in checkpoint.files if self.find(checkpoint, file) is None)
+        """The checkpoint's files that are nowhere and have to be somewhere."""
+        return tuple(file for file in checkpoint.files if not file.optional and self.find(checkpoint, file) is None)
 
     def record(self, checkpoint: Checkpoint, file: WeightFile) -> Path:
         return self.folder / checkpoint.name / f"{file.path}.record.json"

@@ -38,7 +38,9 @@ CHECKED_ONLY = {
     ("weights", "verify"): "as above",
     ("weights", "remove"): "as above",
 }
-OTHER_PROGRAMS = {"make", "pip", "python", ".venv/bin/python", "git", "cd", "ssh", "nninteractive-server"}
+OTHER_PROGRAMS = {"make", "pip", "python", ".venv/bin/python", "git", "cd", "ssh", "nninteractive-server"} | {
+    "voxtell-server"
+}
 
 
 def with_examples():

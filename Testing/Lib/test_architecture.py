@@ -38,6 +38,8 @@ FLOORS = (
 PARTS = {("predictors.sam2", "predictors.sam"), ("predictors.sam_med3d", "predictors.sam")} | {
     ("predictors.sam_unet", "predictors.sam"),
     ("predictors.scribbleprompt", "predictors.sam"),
+    ("predictors.sam3", "predictors.sam"),
+    ("predictors.sam3", "predictors.sam2"),
 }
 # The package tokenizers comes with transformers.
 NETWORKS_MAY_USE = {"torch", "transformers", "tokenizers", "monai", "PromptSegLib.errors"}

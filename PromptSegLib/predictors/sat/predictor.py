@@ -1,6 +1,6 @@
 """SAT (arXiv:2312.17183): structures in CT, MR, ultrasound and PET by their names, in free English words.
 
-A text is answered as the official script does: 1x1x3 mm, cropped, standardised, windows half overlapping; masks come
+A text is answered as the official script does: 1x1x3 mm, cropped, standardised, tiles half overlapping; masks come
 back to the image's own voxels, oblique ones too. They may overlap, as structures do.
 """
 
@@ -56,7 +56,7 @@ class SatPredictor(WeightedPredictor["SatModel"]):
     """
 
     size: ClassVar[Any]
-    window: ClassVar[tuple[int, int, int]] = (288, 288, 96)
+    tile: ClassVar[tuple[int, int, int]] = (288, 288, 96)
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class SatPredictor(WeightedPredictor["SatModel"]):
     def predict(
         self, encoding: _SatImage, state: TargetState, cancel: CancelToken, progress: Progress
     ) -> Iterator[Prediction]:
-        """Answer all targets asked for, in one run of the windows.
+        """Answer all targets asked for, in one run of the tiles.
 
         Raises:
             PromptError: for a text that cannot be English.
@@ -105,7 +105,7 @@ class SatPredictor(WeightedPredictor["SatModel"]):
             masks = model.masks(encoding.values, encoding.sampling, queries, cancel, progress)
             for text, mask in zip(missing, masks, strict=True):
                 encoding.found.keep(text, mask)
-        timings_ms = {"windows": 1000 * (time.perf_counter() - started)}
+        timings_ms = {"tiles": 1000 * (time.perf_counter() - started)}
         for target, prompts in state.asked.items():
             cancel.check()
             patch = encoding.found.patch([names[target]], places_in(prompts))
@@ -125,7 +125,7 @@ class SatPredictor(WeightedPredictor["SatModel"]):
         filled(network, self.state_dict())
         filled(encoder, self._weights.state_dict(name, text))
         words = read_vocabulary(self._weights.path(name, vocabulary), encoder.vocabulary)
-        return SatModel(network, encoder, words, self._device, self.window)
+        return SatModel(network, encoder, words, self._device, self.tile)
 
     def model_of(self, network: SatModel) -> SatModel:
         return network

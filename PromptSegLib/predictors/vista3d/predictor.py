@@ -51,7 +51,7 @@ class _Before:
 
 
 class Vista3d(WeightedPredictor["Vista3dModel"]):
-    """See `WeightedPredictor` for the arguments. window: of the network, in voxels."""
+    """See `WeightedPredictor` for the arguments. tile: of the network, in voxels."""
 
     capabilities = Capabilities.published(
         "vista3d",
@@ -63,7 +63,7 @@ class Vista3d(WeightedPredictor["Vista3dModel"]):
         corrects=True,
         devices=("cuda", "cpu"),
     )
-    window: ClassVar[tuple[int, int, int]] = (128, 128, 128)
+    tile: ClassVar[tuple[int, int, int]] = (128, 128, 128)
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> _VistaImage:
         """Prepare the image for the network.
@@ -85,7 +85,7 @@ class Vista3d(WeightedPredictor["Vista3dModel"]):
     def predict(
         self, encoding: _VistaImage, state: TargetState, cancel: CancelToken, progress: Progress
     ) -> Iterator[Prediction]:
-        """Answer all targets asked for: their classes in one run of the windows, then the clicks of each.
+        """Answer all targets asked for: their classes in one run of the tiles, then the clicks of each.
 
         Raises:
             PromptError: for a target with neither a class nor a click.
@@ -99,7 +99,7 @@ class Vista3d(WeightedPredictor["Vista3dModel"]):
         before = {target: self._before(target, state, classes[target]) for target in state.asked}
         wanted = [classes[target] for target in state.asked if before[target] is None]
         self._find([name for name in wanted if name is not None], encoding, cancel, progress)
-        timings_ms = {"windows": 1000 * (time.perf_counter() - started)}
+        timings_ms = {"tiles": 1000 * (time.perf_counter() - started)}
         for target, prompts in state.asked.items():
             cancel.check()
             patch, feedback = self._answer(encoding, prompts, classes[target], before[target], cancel)
@@ -126,7 +126,7 @@ class Vista3d(WeightedPredictor["Vista3dModel"]):
     def model_of(self, network: VISTA3D) -> Vista3dModel:
         from PromptSegLib.predictors.vista3d.model import Vista3dModel
 
-        return Vista3dModel(network, self._device, self.window)
+        return Vista3dModel(network, self._device, self.tile)
 
     # Within
 
