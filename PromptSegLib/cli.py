@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import signal
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _never_fail_to_print()
     try:
         with _tidy_when_terminated():
-            arguments = _parser().parse_args(with_values_attached(sys.argv[1:] if argv is None else argv))
+            arguments = parsed(sys.argv[1:] if argv is None else argv)
             return int(arguments.run(arguments))
     except PromptSegError as error:
         print(f"promptseg: {' '.join(str(error).split())}", file=sys.stderr)
@@ -52,6 +53,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     except SystemExit as stop:  # --help, or terminated
         return int(stop.code or 0)
+
+
+def parsed(argv: Sequence[str]) -> argparse.Namespace:
+    """Return what a command line says.
+
+    Raises:
+        UsageError: it makes no sense.
+    """
+    return _parser().parse_args(with_values_attached(argv))
 
 
 @contextmanager
