@@ -14,9 +14,9 @@ from types import MappingProxyType
 from typing import Any
 
 from PromptSegLib.panel.image_kind import ImageKind
+from PromptSegLib.predictors import registry
 from PromptSegLib.predictors.base import Capabilities
 from PromptSegLib.predictors.devices import cuda_devices, devices_here
-from PromptSegLib.predictors.registry import BUILT_IN, usable_predictors
 
 RULES_PATH = Path(__file__).with_name("advice.toml")
 
@@ -125,7 +125,7 @@ def advise(
         lacks: what a model lacks to be used at once, by its name.
         predictors: those there are, by name; all by default.
     """
-    found = usable_predictors() if predictors is None else predictors
+    found = registry.usable_predictors() if predictors is None else predictors
     members: dict[str, list[str]] = {key: [] for key in GROUPS}
     for name, capabilities in found.items():
         for key in _groups_of(name, capabilities):
@@ -181,7 +181,7 @@ def _rank_of_group(key: str, prompt: str) -> int:
 
 
 def _groups_of(name: str, capabilities: Capabilities) -> list[str]:
-    if name not in BUILT_IN:
+    if name not in registry.BUILT_IN:
         return ["own"]
     keys = ["clicks"] if "point-" in capabilities.prompts or not capabilities.takes_names else []
     if "text" in capabilities.prompts:
