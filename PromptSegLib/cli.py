@@ -14,6 +14,7 @@ from types import FrameType
 
 from PromptSegLib.command import (
     benchmark,
+    benchmark_compare,
     demo,
     follow_up,
     info,
@@ -25,7 +26,7 @@ from PromptSegLib.command import (
     train_default,
     weights,
 )
-from PromptSegLib.command.arguments import Parser, with_values_attached, with_words_joined
+from PromptSegLib.command.arguments import Parser, with_values_attached
 from PromptSegLib.errors import PromptSegError
 
 _BAD_INPUT, _INTERRUPTED, _CUT_SHORT, _TERMINATED = 2, 130, 141, 143
@@ -60,7 +61,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     Raises:
         UsageError: it makes no sense.
     """
-    return _parser().parse_args(with_values_attached(with_words_joined(argv, own_models.COMMANDS)))
+    return _parser().parse_args(with_values_attached(argv))
 
 
 @contextmanager
@@ -94,6 +95,7 @@ def _parser() -> Parser:
         epilog="Exit status: 0 done, 1 weights could not be had, 2 bad input, 3 rows of a list failed, "
         "130 interrupted, 143 terminated.",
     )
+    parser.two_words = (*own_models.COMMANDS, benchmark_compare.COMMAND)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in (
         segment,
@@ -105,6 +107,7 @@ def _parser() -> Parser:
         info,
         demo,
         benchmark,
+        benchmark_compare,
         train_default,
         weights,
     ):
