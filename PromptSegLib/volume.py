@@ -21,10 +21,11 @@ SINGLE_CHANNEL = "image"
 class Volume:
     """Voxels and where they lie.
 
-    array: (k, j, i), or (k, j, i, component) for colour; bool, integer or floating. It is used as it is, never
-        copied and never written to. A 2D image is one slice: (1, j, i).
-    ijk_to_ras: 4x4 affine from IJK to RAS, mm; the identity when there is no geometry to speak of.
-    name: what to call it in messages.
+    Args:
+        array: (k, j, i), or (k, j, i, component) for colour; bool, integer or floating. It is used as it is, never
+            copied and never written to. A 2D image is one slice: (1, j, i).
+        ijk_to_ras: 4x4 affine from IJK to RAS, mm; the identity when there is no geometry to speak of.
+        name: what to call it in messages.
 
     Raises:
         VolumeError: for an array that is no image.

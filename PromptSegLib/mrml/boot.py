@@ -36,10 +36,11 @@ _TISSUE = {"CodingSchemeDesignator": "SCT", "CodeValue": "85756007", "CodeMeanin
 class StandaloneScene:
     """A scene with what the application puts around it; close it, or use it in a `with` statement.
 
-    scene: vtkMRMLScene with the colour tables, the units, the default slice orientations and the singletons of
-        selection, interaction and crosshair.
-    application_logic: vtkSlicerApplicationLogic that knows the logics.
-    logics: Colors, Volumes, Segmentations, Markups and others, by the name of their module in Slicer.
+    Attributes:
+        scene: vtkMRMLScene with the colour tables, the units, the default slice orientations and the singletons of
+            selection, interaction and crosshair.
+        application_logic: vtkSlicerApplicationLogic that knows the logics.
+        logics: Colors, Volumes, Segmentations, Markups and others, by the name of their module in Slicer.
     """
 
     scene: Any

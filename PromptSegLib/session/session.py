@@ -36,19 +36,20 @@ from PromptSegLib.volume import Image, Volume
 class Session:
     """Encode once, prompt often.
 
-    image: an Image, a Volume, a mapping of names to volumes, or a bare array (k, j, i). Of several volumes the first
-        one is the reference, whose grid masks are on; others are resampled to it, see `as_image`.
-    predictor: a name out of `predictor_names()`, a model's path, a `Recipe` where options are to be said
-        too, or an object that is one.
-    device: where one made by name runs, see `PromptSegLib.predictors.devices`.
-    executor: where predictions run; at once in this thread by default. store: where masks live.
-    auto: predict after every change of the prompts; otherwise when `predict` is called.
-    window: the intensities that matter, for predictors that can use it.
-    redraw: let predictors draw a mask that came from elsewhere anew, where a prompt would only correct it.
+    Args:
+        image: an Image, a Volume, a mapping of names to volumes, or a bare array (k, j, i). Of several volumes the
+            first one is the reference, whose grid masks are on; others are resampled to it, see `as_image`.
+        predictor: a name out of `predictor_names()`, a model's path, a `Recipe` where options are to be said
+            too, or an object that is one.
+        device: where one made by name runs, see `PromptSegLib.predictors.devices`.
+        executor: where predictions run; at once in this thread by default.
+        store: where masks live.
+        auto: predict after every change of the prompts; otherwise when `predict` is called.
+        window: the intensities that matter, for predictors that can use it.
+        redraw: let predictors draw a mask that came from elsewhere anew, where a prompt would only correct it.
 
-    ledger: prompts and masks as they are known, without a look at what others changed; for those who derive from it.
-
-    A session belongs to one thread.
+    A session belongs to one thread. `ledger` is for those who derive from it: prompts and masks as they are known,
+    without a look at what others changed.
 
     Raises:
         PromptSegError: one of its subclasses, which says what was expected and what came.
