@@ -17,7 +17,7 @@ SUPPORT = ROOT / "Testing" / "support"
 
 NEED_TORCH = {
     "": """bundles closed_folders device_models key_made_weights nninteractive_model nninteractive_server nnunet_folders
-    tiny_class_networks tiny_networks tiny_sam3 tiny_sat tiny_vista3d untrained_networks version1_folders
+    tiny_class_networks tiny_networks tiny_sam3 tiny_sat tiny_vista3d tiny_voxtell untrained_networks version1_folders
     window_fakes""",
     "PromptSegLib.predictors": "published torch_device",
     "PromptSegLib.predictors.default": "network_torch prompt_features prompt_unet",
@@ -36,6 +36,7 @@ NEED_TORCH = {
     "PromptSegLib.predictors.stu_net": "network",
     "PromptSegLib.predictors.uniseg": "network",
     "PromptSegLib.predictors.vista3d": "model",
+    "PromptSegLib.predictors.voxtell": "local",
     "PromptSegLib.training": """draws fields held_out inflation label_maps pool prompt_simulation ranks rendering
     sample_sheet slots targets trainer vessels views""",
 }
