@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from PromptSegLib.errors import PromptSegError, SceneError, VolumeError
 from PromptSegLib.geometry import Grid
-from PromptSegLib.io.worklist import Worklist
+from PromptSegLib.worklist.worklist import Worklist
 from PromptSegLib.measurement.dicom_header import read_header_of_files, suv_factor
 from PromptSegLib.measurement.follow_up import TimePoint
 from PromptSegLib.measurement.image_unit import read_measured_image
