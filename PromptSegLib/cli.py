@@ -13,12 +13,15 @@ from types import FrameType
 
 from PromptSegLib.command import (
     benchmark,
+    compare,
     demo,
     follow_up,
     info,
+    list_cases,
     measure,
     models,
     propagate,
+    propose,
     segment,
     train_default,
     weights,
@@ -84,6 +87,8 @@ def _parser() -> Parser:
         "130 interrupted, 143 terminated.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (segment, propagate, measure, follow_up, models, info, demo, benchmark, train_default, weights):
+    of_images = (segment, propagate, measure, follow_up, info)
+    of_lists = (list_cases, propose, compare)
+    for command in (*of_images, *of_lists, models, demo, benchmark, train_default, weights):
         command.add_parser(commands)
     return parser

@@ -58,7 +58,9 @@ def at_once(path: Path, changes: int) -> int:
     seconds = time.monotonic() - started
     worklist = Worklist.open(path)
     found = sum(case.clicks for case in worklist.cases)
-    print(f"two writers: {said} changes reported, {found} in the list, {len(worklist.problems)} problems, {seconds:.1f} s")
+    print(
+        f"two writers: {said} changes reported, {found} in the list, {len(worklist.problems)} problems, {seconds:.1f} s"
+    )
     return max(said - found, 0) + (said != 2 * changes)
 
 

@@ -76,7 +76,9 @@ def test_a_record_may_want_a_state_and_nothing_is_recorded_when_what_comes_befor
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 def test_a_list_is_read_back_as_spreadsheets_save_it_and_goes_on_in_their_way(path, delimiter, encoding, line_end):
     worklist = Worklist.open(path, "Jürgen")
-    worklist.record(worklist.cases[1], reader="Jürgen", comment='= "Größe"; ab, zu', unsure=0.25, state=CaseState.PROPOSED)
+    worklist.record(
+        worklist.cases[1], reader="Jürgen", comment='= "Größe"; ab, zu', unsure=0.25, state=CaseState.PROPOSED
+    )
     rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
     width = max(map(len, rows))
     text = io.StringIO()
@@ -199,9 +201,9 @@ def test_a_lock_of_another_computer_is_waited_for_and_named(path, monkeypatch):
     worklist.record(worklist.cases[0], comment="after a while")
     assert not marker.exists()
     marker.write_text(f"{platform.node()} {os.getpid()} token")
-    with pytest.raises(WorklistError, match=rf"within 0.1 s, got it locked by {platform.node()} {os.getpid()}"):
-        with lock.lock_beside(path, patience_s=0.1):
-            pass
+    locked = rf"within 0.1 s, got it locked by {platform.node()} {os.getpid()}"
+    with pytest.raises(WorklistError, match=locked), lock.lock_beside(path, patience_s=0.1):
+        pass
     assert marker.exists()
 
 
