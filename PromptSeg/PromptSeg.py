@@ -51,6 +51,9 @@ from PromptSegWidgets.prompts_section import TOOL_BUTTONS, PromptsSection
 from PromptSegWidgets.result_section import ResultSection
 from PromptSegWidgets.sample_data import registerSampleData
 from PromptSegWidgets.settings_section import SettingsSection
+from PromptSegWidgets.worklist_proposals import ProposalsSection
+from PromptSegWidgets.worklist_readings import ReadingsSection
+from PromptSegWidgets.worklist_review import ReviewSection
 from PromptSegWidgets.worklist_section import WorklistSection
 
 _ICONS = ("next", "run", "cancel", "undo", "redo")
@@ -173,9 +176,13 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             getattr(ui, name).icon = qt.QIcon(self.resourcePath(f"Icons/{name.removesuffix('Button')}.png"))
         ui.statusLabel.setVisible(False)
         self.model, self.prompts, self.settings = ModelSection(self), PromptsSection(self), SettingsSection(self)
-        self.input, others = InputSection(self), (NamesSection(self), ResultSection(self), WorklistSection(self))
+        self.input, self.names, others = InputSection(self), NamesSection(self), (ResultSection(self),)
+        self.worklist, self.review = WorklistSection(self), ReviewSection(self)
+        self.proposals, self.readings = ProposalsSection(self), ReadingsSection(self)
         self.measure, self.followUp = MeasureSection(self), FollowUpSection(self)
-        self._sections = (self.input, self.model, self.prompts, self.settings, *others, self.measure, self.followUp)
+        worklist = (self.worklist, self.review, self.proposals, self.readings)
+        self._sections = (self.input, self.model, self.prompts, self.settings, self.names, *others, *worklist)
+        self._sections += (self.measure, self.followUp)
         self._enabling, self._lookAhead = Enabling(self), LookAhead(self)
         for section in self._sections:
             for control, action in section.actions().items():
@@ -185,6 +192,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self):
         self.exit()
         self.setParameterNode(None)
+        self.proposals.close()
         self.logic.close()
         self._yieldTimer.stop()
         if slicer.app.layoutManager() is not None:

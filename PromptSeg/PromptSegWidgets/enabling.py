@@ -43,7 +43,6 @@ class Enabling:
         session, models, model = logic.session, logic.models, parameters.model
         prompts = session.prompts() if session else ()
         segmentation = parameters.segmentation
-        worklist = logic.case.worklist if logic.case else None
         return Situation(
             capabilities=models.capabilities(model),
             problem=models.problem(model) or self._channelProblem(),
@@ -62,10 +61,7 @@ class Enabling:
             is_prompt_selected=self.panel.ui.promptsTable.currentRow() >= 0,
             weights=models.weights_state(model),
             is_fetching=logic.background.busy,
-            has_worklist=worklist is not None,
-            has_previous_case=bool(worklist and worklist.has_previous),
-            has_next_case=bool(worklist and worklist.has_next),
-            has_done_case=bool(worklist and worklist.done),
+            worklist=self.panel.worklist.situation(),
             has_measurements=self.panel.measure.hasRows,
             shows_diameters=self.panel.ui.diametersButton.checked,
             has_earlier=self.panel.followUp.earlier is not None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import getpass
 import io
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from PromptSegLib.command.arguments import Parser, UsageError
 from PromptSegLib.command.console import print_json, print_table, warn
 from PromptSegLib.io.one_line import one_line
 from PromptSegLib.io.output_file import replacing
-from PromptSegLib.worklist.case import CaseState, WorklistCase
+from PromptSegLib.worklist.case import CaseState, WorklistCase, by_unsureness
+from PromptSegLib.worklist.reader import reader_by_login
 from PromptSegLib.worklist.table import COLUMNS, Head, Table
 from PromptSegLib.worklist.worklist import Worklist
 
@@ -41,7 +41,7 @@ def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    worklist = Worklist.open(arguments.list, arguments.reader or user_name())
+    worklist = Worklist.open(arguments.list, arguments.reader or reader_by_login())
     for problem in worklist.problems:
         warn(f"{worklist.path}, {problem}")
     if arguments.case is not None:
@@ -79,19 +79,6 @@ def _record(worklist: Worklist, arguments: argparse.Namespace) -> None:
         changes["comment"] = arguments.comment
     if changes:
         worklist.record(mine[-1], **changes)
-
-
-def by_unsureness(cases: list[WorklistCase]) -> list[WorklistCase]:
-    """Return the most unsure first; those of which nothing is known last."""
-    return sorted(cases, key=lambda case: -1.0 if case.unsure is None else case.unsure, reverse=True)
-
-
-def user_name() -> str:
-    """Return who is logged in; nothing where that cannot be known."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return ""
 
 
 def _as_csv(cases: list[WorklistCase], folder: Path) -> str:

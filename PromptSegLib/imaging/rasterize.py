@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from PromptSegLib.bitmask import BoolArray, Patch
 from PromptSegLib.errors import PromptError
 from PromptSegLib.geometry import Extent, FloatArray, Grid, IntArray, apply_affine, flip_axes
-from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Prompt, Scribble, VoxelScribble
+from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Prompt, Scribble, VoxelScribble, checked_mask
 
 _MOST_POINTS = 10_000  # of a scribble or a lasso: a mouse that draws for a minute makes some 4,000
 _MOST_PASSED = 1_000_000  # voxels that a scribble's line passes
@@ -56,6 +57,18 @@ def mask_on_grid(prompt: MaskPrompt, grid: Grid) -> Patch:
         return inside
 
     return _evaluated(is_set, extent, grid)
+
+
+def patch_of_mask(mask_kji: ArrayLike, grid: Grid) -> Patch:
+    """Return the smallest box of `grid` that holds a mask of all of it : (k, j, i), see `checked_mask`.
+
+    Raises PromptError when its shape is not the grid's, or its values are those of no mask.
+    """
+    mask = checked_mask(mask_kji)
+    if mask.shape != grid.shape_kji:
+        raise PromptError(f"expected a mask of shape {grid.shape_kji} (k, j, i), got {mask.shape}")
+    extent = Extent.of_mask(mask) or Extent((0, 0, 0), (0, 0, 0))
+    return Patch(extent, mask[extent.slices])
 
 
 def _voxels_at(positions_ras: FloatArray, grid: Grid) -> Patch:

@@ -95,6 +95,15 @@ def masks_of_both(mine: Segmentation, other: Segmentation, name: str) -> tuple[B
     return masks[0], masks[1], box
 
 
+def mask_on(segmentation: Segmentation, name: str, grid: Grid) -> BoolArray:
+    """Return a segment's mask : (k, j, i) on `grid`, what lies outside of it left out. Raises as `agreement`."""
+    mask = np.zeros(grid.shape_kji, dtype=bool)
+    patch = _moved(_patch(segmentation, name), segmentation, grid)
+    if patch is not None and (inside := patch.extent.intersection(grid.extent)).size:
+        mask[inside.slices] = patch.mask_kji[inside.slices_within(patch.extent)]
+    return mask
+
+
 def compared_readings(worklist: Worklist, readers: Sequence[str] = ()) -> list[Readings]:
     """Compare the readings of each image that have segmentations, two by two.
 

@@ -9,6 +9,7 @@ from PromptSegLib.errors import PromptSegError
 from PromptSegLib.geometry import Grid
 from PromptSegLib.io.certainty_file import read_certainties
 from PromptSegLib.mrml.export import load_segmentation, load_volume, save_segmentation
+from PromptSegLib.mrml.layers import BINARY_LABELMAP
 from PromptSegLib.mrml.scene_session import add_segmentation_node
 from PromptSegLib.mrml.volumes import volume_from_node
 from PromptSegLib.panel.stopwatch import Stopwatch
@@ -26,7 +27,7 @@ class OpenCase:
         self.clicks = 0
         self.stopwatch = Stopwatch()
         self._scene = scene
-        self._saved = 0
+        self._saved: tuple[object, ...] = ()
         self._certainties: dict[str, Certainty] | None = None
 
     @property
@@ -38,7 +39,7 @@ class OpenCase:
     @property
     def is_changed(self) -> bool:
         """Whether the segments are others than those that were loaded or saved."""
-        return self.is_open and _change_of(self.segmentation_node) > self._saved
+        return self.is_open and _look_of(self.segmentation_node) != self._saved
 
     def open(self, index: int) -> None:
         """Save the case that is open, remove it, and load another.
@@ -69,7 +70,7 @@ class OpenCase:
             return False
         case = self.worklist.claim(self.worklist.current)
         save_segmentation(self.segmentation_node, case.segmentation)
-        self._saved = _change_of(self.segmentation_node)
+        self._saved = _look_of(self.segmentation_node)
         # What is in work is not what was proposed: how sure a model was of that says nothing any more.
         self.worklist.record(case, add_seconds=self.stopwatch.take(), add_clicks=self._take_clicks())
         return True
@@ -92,6 +93,11 @@ class OpenCase:
             comment=comment,
         )
 
+    def go_on_as(self, case: WorklistCase) -> None:
+        """Let what is open be `case`, another reading of the image: what was changed is saved to that one."""
+        self.worklist.go(self.worklist.cases.index(self.worklist.find(case)))
+        self._certainties = {}
+
     def certainties(self) -> dict[str, Certainty]:
         """Return how sure the model was of what it proposed, by the names of segments, while that is as it left it."""
         if self._certainties is None:
@@ -105,7 +111,7 @@ class OpenCase:
 
     def _begin_anew(self) -> None:
         self._certainties = None
-        self._saved = _change_of(self.segmentation_node)
+        self._saved = _look_of(self.segmentation_node)
         self.stopwatch.take()
         self.clicks = 0
 
@@ -132,15 +138,13 @@ class OpenCase:
                     self._scene.RemoveNode(display)
 
 
-def _change_of(segmentation_node: Any) -> int:
-    """Return a number that grows when segments change, or their voxels."""
+def _look_of(segmentation_node: Any) -> tuple[object, ...]:
+    """Return what a change of segments changes: names, and when voxels were written; empty ones don't count."""
     segmentation = segmentation_node.GetSegmentation()
-    times = [int(segmentation.GetMTime())]
+    look: list[object] = []
     for segment_id in segmentation.GetSegmentIDs():
         segment = segmentation.GetSegment(segment_id)
-        times.append(int(segment.GetMTime()))
-        for name in ("Binary labelmap",):
-            image = segment.GetRepresentation(name)
-            if image is not None:
-                times.append(int(image.GetMTime()))
-    return max(times)
+        image = segment.GetRepresentation(BINARY_LABELMAP)
+        if image is not None and not image.IsEmpty():
+            look.append((segment_id, segment.GetName(), int(image.GetMTime()), segment.GetLabelValue()))
+    return tuple(look)

@@ -24,15 +24,23 @@ _BELOW_NORMAL = getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0)
 _NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 
 
-def proposing(path: Path, model: str, device: str, names: Sequence[str] = (), python: str | None = None) -> Work:
+def proposing(
+    path: Path,
+    model: str,
+    device: str,
+    classes: Sequence[str] = (),
+    texts: Sequence[str] = (),
+    python: str | None = None,
+) -> Work:
     """Return the work of `promptseg propose` on the list at `path`.
 
-    names: of structures, for a model that finds them by name. python: the interpreter, this one by default. The work
-    tells of its progress after each case, and returns how many were proposed and which failed, as
+    classes, texts: structures, for a model that finds them by name. python: the interpreter, this one by default. The
+    work tells of its progress after each case, and returns how many were proposed and which failed, as
     `{"proposed": 3, "taken": 0, "failed": ["b: …"]}`. When it is cancelled, what is done stays.
     """
     words = ["propose", str(path), "--model", model, "--device", device, "--json"]
-    words += [word for name in names for word in ("--text", name)]
+    words += [word for name in classes for word in ("--classes", name)]
+    words += [word for name in texts for word in ("--text", name)]
     command = [python or sys.executable, "-P", "-m", "PromptSegLib", *words]
 
     def work(progress: Progress, cancel: CancelToken) -> dict[str, Any]:

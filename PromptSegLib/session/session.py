@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from PromptSegLib.bitmask import BoolArray, Patch
+from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.certainty import Certainty
 from PromptSegLib.errors import (
     PromptError,
@@ -18,11 +18,11 @@ from PromptSegLib.errors import (
 from PromptSegLib.execution.executor import Executor, ImmediateExecutor
 from PromptSegLib.geometry import Extent
 from PromptSegLib.imaging.co_registration import as_image
-from PromptSegLib.imaging.rasterize import mask_on_grid
+from PromptSegLib.imaging.rasterize import mask_on_grid, patch_of_mask
 from PromptSegLib.predictors.base import Capabilities, EncodesAhead, Predictor, TargetState
 from PromptSegLib.predictors.naming import classes_of_task
 from PromptSegLib.predictors.registry import capabilities_of, check_takes
-from PromptSegLib.prompts import ClassPrompt, MaskPrompt, Prompt, TextPrompt, check_inside, checked_mask
+from PromptSegLib.prompts import ClassPrompt, MaskPrompt, Prompt, TextPrompt, check_inside
 from PromptSegLib.session.engines import Engines
 from PromptSegLib.session.history import Answer, Step, TargetRecord
 from PromptSegLib.session.ledger import Ledger
@@ -270,13 +270,17 @@ class Session:
         Set are bools, labels that are not 0, or probabilities of at least 0.5. Raises PromptError when its shape is
         not the image's, or its values are none of these.
         """
-        mask = checked_mask(mask_kji)
-        if mask.shape != self.image.grid.shape_kji:
-            raise PromptError(f"expected a mask of shape {self.image.grid.shape_kji} (k, j, i), got {mask.shape}")
+        patch = patch_of_mask(mask_kji, self.image.grid)
         self._begin()
-        extent = Extent.of_mask(mask) or Extent((0, 0, 0), (0, 0, 0))
-        step = self._ledger.push("set mask", {self._target: self._ledger.record(self._target)})
-        self._ledger.replace_mask(step, Patch(extent, mask[extent.slices]))
+        self._ledger.set_masks({self._target: patch})
+
+    def set_masks(self, masks: Mapping[str, ArrayLike]) -> None:
+        """Set the masks of several targets, by their keys, as `set_mask` does, in one step."""
+        patches = {target: patch_of_mask(mask, self.image.grid) for target, mask in masks.items()}
+        self._begin()
+        for target in patches:
+            self._check_target(target)
+        self._ledger.set_masks(patches)
 
     def labelmap(self) -> NDArray[np.uint16]:
         """Return all targets in one array (k, j, i): 1, 2, … in their order, 0 elsewhere; later ones on top."""

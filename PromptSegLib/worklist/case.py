@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -81,6 +81,11 @@ class WorklistCase:
         """Whether somebody other than `reader` works on it, or has decided."""
         is_held = self.state in (CaseState.IN_WORK, CaseState.ACCEPTED, CaseState.REJECTED)
         return is_held and bool(self.reader) and self.reader != reader
+
+
+def by_unsureness(cases: Iterable[WorklistCase]) -> list[WorklistCase]:
+    """Return the most unsure first; those of which nothing is known last."""
+    return sorted(cases, key=lambda case: -1.0 if case.unsure is None else case.unsure, reverse=True)
 
 
 def image_stem(path: Path) -> str:
