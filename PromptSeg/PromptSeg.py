@@ -35,7 +35,9 @@ from PromptSegLib.mrml.scene_session import SceneSession, has_saved_session
 from PromptSegLib.mrml.state_node import StateNode
 from PromptSegLib.mrml.tools import DrawingView, PromptTools
 from PromptSegLib.panel.models import Models, missing_package
+from PromptSegLib.panel.servers import Servers
 from PromptSegLib.panel.texts import error_text
+from PromptSegLib.predictors.registry import Recipe
 from PromptSegLib.session.session import SessionObserver
 from PromptSegWidgets.enabling import Enabling
 from PromptSegWidgets.follow_up_section import FollowUpSection
@@ -274,7 +276,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         chosen = (parameters.volume, parameters.segmentation)
         if logic.session and (logic.session.volume_node, logic.session.segmentation_node) != chosen:
             logic.closeSession()
-        wanted = (*chosen, parameters.model, parameters.device)
+        wanted = (*chosen, logic.servers.recipe(parameters.model, parameters.device))
         if logic.session is not None and not logic.session.is_open:
             logic.closeSession()
             self._refused = wanted  # another session has the nodes: it keeps them until the user goes on here
@@ -424,10 +426,11 @@ class PromptSegLogic(ScriptedLoadableModuleLogic):
         self.later = lambda function: function()
         self.hostIsNeeded = lambda isNeeded: None
         self.models = Models()
+        self.servers = Servers()
         self.session = None
         self.tools = None
         self.case = None
-        self._chosen = ("default", "auto")
+        self._chosen = Recipe("default")
         self._needs = 0
         self.executor = ThreadExecutor(self._count)
         self.background = Background(self._count)
@@ -447,13 +450,12 @@ class PromptSegLogic(ScriptedLoadableModuleLogic):
         volumes: a volume node, or several by the names of the model's channels, the reference first.
         """
         self.closeSession()
-        self._chosen = ("default" if self.models.problem(model) else model, device)
+        self._chosen = self.servers.recipe("default" if self.models.problem(model) else model, device)
         reference = next(iter(volumes.values())) if isinstance(volumes, dict) else volumes
         self.session = SceneSession(
             volumes,
             segmentationNode,
-            predictor=self._chosen[0],
-            device=device,
+            predictor=self._chosen,
             executor=SharedExecutor(self.executor),
             observer=self.observer,
             editor_node=editor_node(reference.GetScene()),
@@ -473,13 +475,9 @@ class PromptSegLogic(ScriptedLoadableModuleLogic):
             return
         if isinstance(volumes, dict) and dict(session.volume_nodes) != volumes:
             self.openSession(volumes, session.segmentation_node, model, device)
-        elif (model, device) != self._chosen:
-            self._chosen = (model, device)
-            session.use(model, device)
-
-    def tryModelAgain(self):
-        """Let `useModel` try once more what was refused before."""
-        self._chosen = ("", "")
+        elif (recipe := self.servers.recipe(model, device)) != self._chosen:
+            self._chosen = recipe
+            session.use(recipe)
 
     def closeSession(self):
         session, self.session = self.session, None

@@ -4,12 +4,12 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from PromptSegLib.panel.servers import Servers
 from PromptSegLib.panel.texts import shortened
 from PromptSegLib.predictors.devices import devices_here
-from PromptSegLib.predictors.nninteractive.server_access import agree_to_send, choose_server
 from PromptSegWidgets.section import Section
 
-_SERVER_SETTING = "PromptSeg/server"
+_SERVER_SETTING = "PromptSeg/server/{model}"
 _TITLE_LENGTH = 36  # characters in the title of the section, which makes the whole panel as wide as it is
 
 
@@ -21,11 +21,10 @@ class ModelSection(Section):
         for device in devices_here():
             self.ui.deviceComboBox.addItem(_("Automatic") if device == "auto" else device, device)
         self.ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDeviceChosen)
-        self.ui.serverEdit.text = slicer.util.settingsValue(_SERVER_SETTING, "")
+        self.logic.servers = Servers(lambda model: slicer.util.settingsValue(_SERVER_SETTING.format(model=model), ""))
+        self._server = None  # as it was last shown or typed: model, address, key
         for edit in (self.ui.serverEdit, self.ui.serverKeyEdit):
             edit.connect("editingFinished()", self.onServer)
-        self._server = ("", "")
-        self.onServer()
         self.showWeights()
 
     def actions(self):
@@ -49,6 +48,9 @@ class ModelSection(Section):
         ui.termsLabel.setVisible(bool(terms))
         capabilities = models.capabilities(name)
         ui.serverFrame.setVisible(capabilities is not None and "server" in capabilities.devices)
+        if self._server is None or self._server[0] != name:
+            self._server = (name, *self.logic.servers.chosen(name))
+            _model, ui.serverEdit.text, ui.serverKeyEdit.text = self._server
         answer = self.session.prediction if self.session else None
         used = answer.device if answer else ""
         ui.deviceLabel.text = _("Last used: {device}").format(device=used) if used else _("Not used yet")
@@ -89,23 +91,23 @@ class ModelSection(Section):
 
     def onServer(self):
         """Ask another server from now on; its key is for this run of Slicer only."""
-        server = (self.ui.serverEdit.text, self.ui.serverKeyEdit.text)
+        if self.parameters is None:
+            return
+        model = self.parameters.model
+        server = (model, self.ui.serverEdit.text, self.ui.serverKeyEdit.text)
         if server == self._server:
             return
         self._server = server
         with self.panel.reporting():
-            choose_server(*server)
-            qt.QSettings().setValue(_SERVER_SETTING, server[0])
-            self.logic.closeSession()
-            self.logic.executor.close()  # a process of its own knows the server before
+            self.logic.servers.choose(*server)
+            qt.QSettings().setValue(_SERVER_SETTING.format(model=model), server[1])
+            self.logic.closeSession()  # nothing more for the server before, whether or not this one is agreed to
         self.panel.scheduleUpdate()
 
     def askForConsent(self, question):
         """Ask whether the image may be sent to the server; the prompt is then to be placed again."""
         if slicer.util.confirmYesNoDisplay(f"{question}\n\n{_('Send images to this server?')}"):
-            agree_to_send()
-            self.logic.executor.close()
-            self.logic.tryModelAgain()
+            self.logic.servers.agree(self.parameters.model)
             self.panel.setStatus(_("Agreed: place the prompt again."))
             self.panel.scheduleUpdate()
 

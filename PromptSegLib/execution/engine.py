@@ -10,22 +10,23 @@ from typing import Any
 from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.errors import PredictionError
 from PromptSegLib.predictors.base import EncodesAhead, Prediction, Predictor, TargetState
+from PromptSegLib.predictors.registry import Recipe, recipe_of
 from PromptSegLib.volume import Image
 
 
 class Engine:
     """Holds the encoding of `image` by `predictor`. Used by one thread at a time: the executor's.
 
-    name, device: what `create_predictor` makes such a predictor by, elsewhere; the name is empty when it was given as
-    an object.
+    recipe: how such a predictor is made elsewhere; None for an object that was made otherwise.
+    device: where it was asked to run.
     revision: counts how often the image changed.
     """
 
-    def __init__(self, predictor: Predictor, image: Image, name: str = "", device: str = "auto") -> None:
+    def __init__(self, predictor: Predictor, image: Image, recipe: Recipe | None = None, device: str = "auto") -> None:
         self.predictor = predictor
         self.image = image
-        self.name = name
-        self.device = device
+        self.recipe = recipe or recipe_of(predictor)
+        self.device = self.recipe.device if self.recipe is not None else device
         self.revision = 0
         self._encoded: tuple[int, Any] | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from PromptSegLib.mrml.scene_session import SceneSession
+from PromptSegLib.predictors.registry import recipe_of
 from PromptSegLib.prompts import MaskPrompt, Prompt
 from PromptSegLib.volume import SINGLE_CHANNEL
 
@@ -14,6 +15,7 @@ def console_lines(session: SceneSession) -> str:
     name = session.segmentation_node.GetSegmentation().GetSegment(session.target).GetName()
     lines = ["import slicer", "from PromptSegLib.mrml.scene_session import SceneSession"]
     lines += [f"from PromptSegLib.prompts import {', '.join(kinds)}"] if kinds else []
+    lines += ["from PromptSegLib.predictors.registry import Recipe"] if _predictor_options(session) else []
     lines += ["from PromptSegLib.view import Window"] if session.window else []
     lines += [
         "",
@@ -26,8 +28,16 @@ def console_lines(session: SceneSession) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _predictor_options(session: SceneSession) -> dict[str, object]:
+    """Return what the predictor was made with, without its key: that is for nobody's clipboard."""
+    recipe = recipe_of(session.predictor)
+    return {} if recipe is None else {name: said for name, said in recipe.options.items() if name != "api_key"}
+
+
 def _options(session: SceneSession) -> list[str]:
-    options = [f"predictor={session.capabilities.name!r}", "auto=False"]
+    name, predictor_options = session.capabilities.name, _predictor_options(session)
+    predictor = f"Recipe({name!r}, {session.device!r}, {predictor_options!r})" if predictor_options else repr(name)
+    options = [f"predictor={predictor}", "auto=False"]
     if session.device != "auto":
         options.append(f"device={session.device!r}")
     if session.window is not None:

@@ -29,6 +29,7 @@ from PromptSegLib.mrml.segments import SegmentMaskStore
 from PromptSegLib.mrml.state_node import StateNode
 from PromptSegLib.mrml.transforms import world_to_node
 from PromptSegLib.predictors.base import Predictor
+from PromptSegLib.predictors.registry import Recipe
 from PromptSegLib.prompts import Point, Prompt, check_inside
 from PromptSegLib.session.history import TargetRecord
 from PromptSegLib.session.observer import SessionObserver
@@ -66,7 +67,7 @@ class SceneSession(Session):
         volume_node: Any,
         segmentation_node: Any = None,
         segment_id: str | None = None,
-        predictor: str | Predictor = "default",
+        predictor: str | Recipe | Predictor = "default",
         *,
         device: str = "auto",
         executor: Executor | None = None,

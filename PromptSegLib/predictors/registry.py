@@ -12,10 +12,11 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from PromptSegLib.errors import PredictionError, UnknownPredictorError, UnsupportedPromptError
 from PromptSegLib.predictors.base import Capabilities, Predictor, feature_of
@@ -81,6 +82,33 @@ class Entry:
         return inspect.signature(self.make).parameters
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How a predictor is made, as `create_predictor` is told: the same is made of it in another process.
+
+    options: what else it is made with. They may hold a key, so nothing shows them.
+    """
+
+    name: str
+    device: str = "auto"
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
+
+    def make(self) -> Predictor:
+        """Return a new predictor; raises as `create_predictor` does."""
+        return create_predictor(self.name, self.device, **self.options)
+
+
+_recipes: WeakKeyDictionary[Predictor, Recipe] = WeakKeyDictionary()
+
+
+def recipe_of(predictor: Predictor) -> Recipe | None:
+    """Return how a predictor was made; None for one that `create_predictor` did not make."""
+    try:
+        return _recipes.get(predictor)
+    except TypeError:  # of another package, and cannot be referred to weakly
+        return None
+
+
 def predictor_names() -> tuple[str, ...]:
     """Return the names of all predictors, "default" first. `capabilities_of` says of a broken one what is wrong."""
     return (*BUILT_IN, *(name for name in sorted(_installed()) if name not in BUILT_IN))
@@ -114,7 +142,10 @@ def create_predictor(name: str, device: str = "auto", **options: Any) -> Predict
     entry = entry_of(name)
     if unknown := [option for option in options if option not in entry.options]:
         raise PredictionError(f"expected options that {name!r} has, got {', '.join(unknown)}: it has no such option")
-    return entry.make(device=device, **options) if entry.takes_device else entry.make(**options)
+    made = entry.make(device=device, **options) if entry.takes_device else entry.make(**options)
+    with suppress(TypeError):
+        _recipes[made] = Recipe(name, device, options)
+    return made
 
 
 def check_takes(capabilities: Capabilities, prompt: Prompt) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PromptSegLib.errors import VolumeError
 from PromptSegLib.execution.engine import Engine
 from PromptSegLib.predictors.base import Capabilities, Predictor
-from PromptSegLib.predictors.registry import create_predictor
+from PromptSegLib.predictors.registry import Recipe
 from PromptSegLib.volume import Image
 
 
@@ -18,18 +18,22 @@ class Engines:
         self._image = image
         self._by_name: dict[str, Engine] = {}
 
-    def prepared(self, predictor: str | Predictor, device: str) -> Engine:
-        """Return the engine of a predictor; the one there is, where it was made by the same name for the same device.
+    def prepared(self, predictor: str | Recipe | Predictor, device: str) -> Engine:
+        """Return the engine of a predictor; the one there is, where it was made by the same recipe.
+
+        device: of one by its name.
 
         Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name, or VolumeError
         when the predictor does not suit the image.
         """
-        made = create_predictor(predictor, device) if isinstance(predictor, str) else predictor
+        wanted = Recipe(predictor, device) if isinstance(predictor, str) else predictor
+        recipe = wanted if isinstance(wanted, Recipe) else None
+        made = wanted.make() if isinstance(wanted, Recipe) else wanted
         self._check_suits(made.capabilities)
         engine = self._by_name.get(made.capabilities.name)
-        if engine is None or engine.device != device or not isinstance(predictor, str):
-            engine = Engine(made, self._image, predictor if isinstance(predictor, str) else "", device)
-        return engine
+        if engine is not None and recipe is not None and engine.recipe == recipe:
+            return engine
+        return Engine(made, self._image, recipe, device)
 
     def take(self, engine: Engine) -> None:
         """Use `engine` from now on."""

@@ -21,7 +21,7 @@ from PromptSegLib.imaging.co_registration import as_image
 from PromptSegLib.imaging.rasterize import mask_on_grid, patch_of_mask
 from PromptSegLib.predictors.base import Capabilities, EncodesAhead, Predictor, TargetState
 from PromptSegLib.predictors.naming import classes_of_task
-from PromptSegLib.predictors.registry import capabilities_of, check_takes
+from PromptSegLib.predictors.registry import Recipe, capabilities_of, check_takes
 from PromptSegLib.prompts import ClassPrompt, MaskPrompt, Prompt, TextPrompt, check_inside
 from PromptSegLib.session.engines import Engines
 from PromptSegLib.session.history import Answer, Step, TargetRecord
@@ -41,8 +41,8 @@ class Session:
 
     image: an Image, a Volume, a mapping of names to volumes, or a bare array (k, j, i). Of several volumes the first
         one is the reference, whose grid masks are on; others are resampled to it, see `as_image`.
-    predictor: a name out of `predictor_names()`, or an object that is one. device: where one made by name runs, see
-    `PromptSegLib.predictors.devices`.
+    predictor: a name out of `predictor_names()`, a `Recipe` where options are to be said too, or an object that is one.
+    device: where one made by name runs, see `PromptSegLib.predictors.devices`.
     executor: where predictions run; at once in this thread by default. store: where masks live.
     auto: predict after every change of the prompts; otherwise when `predict` is called.
     window: the intensities that matter, for predictors that can use it.
@@ -54,7 +54,7 @@ class Session:
     def __init__(
         self,
         image: Image | Volume | Mapping[str, Volume] | ArrayLike,
-        predictor: str | Predictor = "default",
+        predictor: str | Recipe | Predictor = "default",
         *,
         device: str = "auto",
         executor: Executor | None = None,
@@ -104,7 +104,7 @@ class Session:
         """The device that was asked for; `prediction` tells which one was used."""
         return self._engines.current.device
 
-    def use(self, predictor: str | Predictor, device: str | None = None) -> None:
+    def use(self, predictor: str | Recipe | Predictor, device: str | None = None) -> None:
         """Go on with another predictor, or on another device; prompts and masks stay. Cancels what runs.
 
         device: where a predictor made by name runs; None for where the one before was to run.
@@ -373,7 +373,9 @@ class Session:
                 )
         self._start(None, view, targets, redraw=redraw)
 
-    def hand_over(self, predictor: str | Predictor, view: View | None = None, device: str | None = None) -> None:
+    def hand_over(
+        self, predictor: str | Recipe | Predictor, view: View | None = None, device: str | None = None
+    ) -> None:
         """Go on with another predictor from the selected target's mask, in a single step.
 
         It gets the mask, and of the prompts those that it takes: a 3D model makes a whole structure of a slice's mask,
@@ -386,7 +388,8 @@ class Session:
         self._sync()
         if self._ledger.store.snapshot(self._target) is None:
             raise PromptError(f"expected a mask of {self._target!r} to hand over, got none")
-        capabilities = capabilities_of(predictor) if isinstance(predictor, str) else predictor.capabilities
+        name = predictor.name if isinstance(predictor, Recipe) else predictor
+        capabilities = capabilities_of(name) if isinstance(name, str) else name.capabilities
         if "mask" not in capabilities.prompts:
             raise UnsupportedPromptError(
                 f"expected a predictor that takes a mask to go on from, got {capabilities.name!r}"

@@ -139,20 +139,21 @@ def not_refined(logits, image, positive, negative, allowed):
     return certainty.astype(np.float32)
 
 
-def first_opinion(question, look, *_):
-    """What the default predictor's `_with_…` return when others have no say."""
+def first_opinion(opinions, look, *_):
+    """What `Opinions` return when others have no say."""
     return look
 
 
 SIDES = {2: (96, 128, 192), 3: (48, 64)}
-PREDICTOR = "PromptSegLib.predictors.default.predictor"
+DEFAULT = "PromptSegLib.predictors.default"
+OPINIONS = f"{DEFAULT}.opinions.Opinions"
 USES = {
     "full": {},
-    "doubtful voxels not refined": {"without": (f"{PREDICTOR}.refined", not_refined)},
-    "no hint of the size": {"without": (f"{PREDICTOR}.ExpectedSize.brought_to", as_it_is)},
-    "no other opinions": {"without": (f"{PREDICTOR}._Question._with_other_opinions", first_opinion)},
-    "no level sets in boxes": {"without": (f"{PREDICTOR}._Question._with_level_sets", first_opinion)},
-    "no looks and places of strokes": {"without": (f"{PREDICTOR}._Question._with_strokes", first_opinion)},
+    "doubtful voxels not refined": {"without": (f"{DEFAULT}.predictor.refined", not_refined)},
+    "no hint of the size": {"without": (f"{DEFAULT}.predictor.ExpectedSize.brought_to", as_it_is)},
+    "no other opinions": {"without": (f"{OPINIONS}.shift", first_opinion)},
+    "no level sets in boxes": {"without": (f"{OPINIONS}.of_level_sets", first_opinion)},
+    "no looks and places of strokes": {"without": (f"{OPINIONS}.of_strokes", first_opinion)},
     "field of view not told": {"has_view": False},
 }
 

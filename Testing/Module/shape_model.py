@@ -13,7 +13,7 @@ from PromptSegLib.certainty import Certainty
 from PromptSegLib.geometry import Extent
 from PromptSegLib.imaging.rasterize import rasterize
 from PromptSegLib.predictors.base import PROMPT_FEATURES, Capabilities, Prediction
-from PromptSegLib.predictors.nninteractive.server_access import ServerAccess
+from PromptSegLib.predictors.nninteractive.server import SERVED
 from PromptSegLib.prompts import Point, Scribble
 
 
@@ -65,11 +65,13 @@ class Remote(ShapePredictor):
 
     capabilities = dataclasses.replace(ShapePredictor.capabilities, name="remote", title="Remote", devices=("server",))
 
-    def __init__(self) -> None:
-        self.access = ServerAccess.granted()
+    def __init__(self, server: str | None = None, *, api_key: str | None = None, consent: bool | None = None) -> None:
+        self.access = SERVED.granted(server, api_key, consent)
+        self.keys.append(self.access.api_key)
         self.asked.append(self.access.address)
 
     asked: ClassVar[list[str]] = []
+    keys: ClassVar[list[str | None]] = []
 
 
 class Prepares(ShapePredictor):

@@ -23,12 +23,7 @@ from PromptSegLib.mrml.headless.slice_view import SliceView
 from PromptSegLib.mrml.state_node import StateNode
 from PromptSegLib.panel import models
 from PromptSegLib.predictors import registry
-from PromptSegLib.predictors.nninteractive.server_access import (
-    CONSENT_VARIABLE,
-    KEY_VARIABLE,
-    SERVER_VARIABLE,
-    THIS_MACHINE,
-)
+from PromptSegLib.predictors.nninteractive.server import SERVED
 from PromptSegLib.prompts import TextPrompt
 
 
@@ -363,14 +358,18 @@ def test_while_a_tool_is_in_hand_the_model_prepares_for_the_slice_that_is_looked
 @pytest.fixture
 def remote(user, image, monkeypatch):
     """The model on a server is chosen; nobody agreed to anything."""
-    for variable in (SERVER_VARIABLE, CONSENT_VARIABLE, KEY_VARIABLE):
-        monkeypatch.setenv(variable, "")
+    for variable in (SERVED.server_variable, SERVED.consent_variable, SERVED.key_variable):
+        monkeypatch.delenv(variable, raising=False)
+    before = os.environ.copy()
     monkeypatch.setitem(registry.BUILT_IN, "remote", "shape_model:Remote")
     Remote.asked.clear()
+    Remote.keys.clear()
     user.ui.modelComboBox.addItem("remote", "remote")
     user.ui.modelComboBox.setCurrentIndex(user.ui.modelComboBox.findData("remote"))
     user.look()
-    return Remote
+    yield Remote
+    now = os.environ.copy()
+    assert now | {"PYTEST_CURRENT_TEST": ""} == before | {"PYTEST_CURRENT_TEST": ""}
 
 
 def set_server(user, address, key=""):
@@ -386,8 +385,7 @@ def test_a_server_on_another_machine_gets_nothing_before_the_user_agreed(user, r
     user.ui.modelCollapsibleButton.collapsed = False
     assert user.ui.serverFrame.isVisible()
     set_server(user, "https://gpu.example.org:1527", "secret")
-    assert os.environ[KEY_VARIABLE] == "secret"
-    assert "secret" not in str(qt.QSettings().value("PromptSeg/server"))
+    assert qt.QSettings().value("PromptSeg/server/remote") == "https://gpu.example.org:1527"
     user.press("pointPlus")
     assert remote.asked == []
     assert "gpu.example.org" in questions[0]
@@ -397,6 +395,7 @@ def test_a_server_on_another_machine_gets_nothing_before_the_user_agreed(user, r
     user.press("pointPlus")
     user.click((20, 15, 10))
     assert remote.asked == ["https://gpu.example.org:1527"]
+    assert remote.keys == ["secret"]
     assert user.size > 0
     assert len(questions) == 2
 
@@ -431,10 +430,9 @@ def test_adding_a_segment_under_a_nonlinear_transform_is_refused_and_told_once(u
 def test_a_server_without_a_certificate_is_refused(user, remote):
     set_server(user, "http://gpu.example.org:1527")
     assert "expected https://" in user.status.lower()
-    assert os.environ[SERVER_VARIABLE] == ""
     user.tool("pointPlus")
     user.click((20, 15, 10))
-    assert remote.asked == [THIS_MACHINE]
+    assert remote.asked == [SERVED.this_machine]
 
 
 def test_reloading_drops_all_that_belongs_to_the_module(user, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from PromptSegLib.prompts import Point, TextPrompt
 OBEDIENT = "worker_fakes:ObedientPredictor"
 LARGE_BALL = "worker_fakes:LargeBallPredictor"
 MOVABLE = "worker_fakes:MovablePredictor"
+KEYED = "worker_fakes:KeyedPredictor"
 
 
 class LargeBallPredictor(BallPredictor):
@@ -38,6 +40,20 @@ class MovablePredictor(BallPredictor):
 
     def answers(self, image, state):
         yield from (dataclasses.replace(answer, device=self.device) for answer in super().answers(image, state))
+
+
+class KeyedPredictor(BallPredictor):
+    """Tells by which key it was made, as a digest."""
+
+    capabilities = dataclasses.replace(BallPredictor.capabilities, name="keyed")
+
+    def __init__(self, api_key=None, radius_mm=3.0):
+        super().__init__(radius_mm=radius_mm)
+        self.api_key = api_key
+
+    def answers(self, image, state):
+        note = f"key {hashlib.sha256(self.api_key.encode()).hexdigest()}"
+        yield from (dataclasses.replace(answer, note=note) for answer in super().answers(image, state))
 
 
 class ObedientPredictor(BallPredictor):

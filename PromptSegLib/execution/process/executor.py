@@ -45,7 +45,7 @@ class ProcessExecutor(BackgroundExecutor[_ProcessJob]):
     cancel_grace_s: a cancelled prediction that has not stopped after so many seconds is killed with its process;
     what was encoded and loaded there is then made again. None: it is waited for.
 
-    Takes predictors by name only, see `create_predictor`: an object cannot be made again elsewhere. Belongs to one
+    Takes predictors by name, or made by `create_predictor`: others cannot be made again elsewhere. Belongs to one
     thread. When the process crashes, is killed or exits, the prediction that ran ends with a PredictionError that
     says how; those that wait go on in a new process.
     """
@@ -105,16 +105,15 @@ class ProcessExecutor(BackgroundExecutor[_ProcessJob]):
 
     def _ask(self, job: _ProcessJob) -> None:
         name = job.engine.predictor.capabilities.name
-        if not job.engine.name:
-            kind = type(job.engine.predictor).__qualname__
-            what = f"expected a predictor by name, 'default' or 'package.module:Class', got a {kind} object"
-            self._deliver_end(job, PredictionError(f"{what}: it cannot be made again in another process"))
-            return
         try:
+            self._memory.check(job.engine)
             if self._worker is None:
                 self._memory = memory = WorkerMemory()
                 self._worker = ProcessHandle(self._python, self._environment, partial(self._heard, memory), self._lost)
             messages = self._memory.messages(job.number, job.engine, job.state)
+        except PredictionError as error:
+            self._deliver_end(job, error)
+            return
         except OSError as error:
             wrapped = PredictionError(f"expected a process for {name!r}, got none: {error}")
             wrapped.__cause__ = error

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import weakref
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PromptSegLib.bitmask import BitMask, MaskDelta
+from PromptSegLib.errors import PredictionError
 from PromptSegLib.execution.engine import Engine
 from PromptSegLib.execution.process.protocol import Ask, Channel, Forget, MakeEngine, Message, ShareImage
 from PromptSegLib.execution.process.shared_block import offsets_of, write_block
 from PromptSegLib.predictors.base import TargetState
+from PromptSegLib.predictors.registry import Recipe
 from PromptSegLib.prompts import Prompt
 from PromptSegLib.volume import Image
 
@@ -56,6 +59,15 @@ class WorkerMemory:
         self._images: weakref.WeakKeyDictionary[Image, _KnownImage] = weakref.WeakKeyDictionary()
         self._engines: weakref.WeakKeyDictionary[Engine, _KnownEngine] = weakref.WeakKeyDictionary()
         self._forgotten: deque[Forget] = deque()
+
+    def check(self, engine: Engine) -> None:
+        """Check that the predictor of `engine` can be made again there.
+
+        Raises:
+            PredictionError: it has no recipe, or one with an option that cannot be sent.
+        """
+        if engine not in self._engines:
+            _check_can_be_made_again(engine)
 
     def messages(self, job: int, engine: Engine, state: TargetState) -> list[Message]:
         """Return what the worker must be told to answer `state` with `engine`, in order.
@@ -122,7 +134,7 @@ class WorkerMemory:
         if known.image != image.number:
             known.image = image.number
             known.targets.clear()
-            messages.append(MakeEngine(known.number, image.number, engine.name, engine.device))
+            messages.append(MakeEngine(known.number, image.number, _recipe(engine)))
         return known
 
     def _ask(self, job: int, known: _KnownEngine, engine: Engine, state: TargetState) -> Ask:
@@ -154,6 +166,28 @@ class WorkerMemory:
             state.mask_is_given,
             state.redraw,
         )
+
+
+def _recipe(engine: Engine) -> Recipe:
+    if engine.recipe is None:
+        kind = type(engine.predictor).__qualname__
+        raise PredictionError(
+            f"expected a predictor by name, 'default' or 'package.module:Class', got a {kind} object: it cannot be "
+            "made again in another process"
+        )
+    return engine.recipe
+
+
+def _check_can_be_made_again(engine: Engine) -> None:
+    """Raise PredictionError when there is no recipe, or it has ingredients that cannot be sent."""
+    for option, value in _recipe(engine).options.items():
+        try:
+            pickle.dumps(value)
+        except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
+            raise PredictionError(
+                f"expected options that can be sent to another process, got {option}, which is a "
+                f"{type(value).__qualname__}: {engine.predictor.capabilities.name!r} cannot be made again there"
+            ) from error
 
 
 def _change(before: BitMask, now: BitMask) -> MaskDelta | None:

@@ -35,6 +35,7 @@ from PromptSegLib.bitmask import MaskDelta, Patch
 from PromptSegLib.certainty import Certainty
 from PromptSegLib.errors import PredictionError, PromptSegError
 from PromptSegLib.geometry import Extent, FloatArray
+from PromptSegLib.predictors.registry import Recipe
 from PromptSegLib.prompts import Prompt
 from PromptSegLib.span import Span
 from PromptSegLib.view import View, Window
@@ -66,12 +67,11 @@ class ShareImage:
 
 @dataclass(frozen=True)
 class MakeEngine:
-    """Make a predictor, see `create_predictor`, for `image`; an engine that is there moves to that image."""
+    """Make a predictor by `recipe` for `image`; an engine that is there moves to that image."""
 
     engine: int
     image: int
-    predictor: str
-    device: str
+    recipe: Recipe
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from PromptSegLib.execution.process.protocol import (
 )
 from PromptSegLib.execution.process.shared_block import map_block
 from PromptSegLib.predictors.base import Prediction, TargetState
-from PromptSegLib.predictors.registry import create_predictor
+from PromptSegLib.predictors.registry import Recipe
 from PromptSegLib.prompts import Prompt
 from PromptSegLib.volume import Image, Volume
 
@@ -50,8 +50,7 @@ class _Engine:
     """An engine, or why there is none, and its targets."""
 
     image: int
-    predictor: str
-    device: str
+    recipe: Recipe
     engine: Engine | None = None
     targets: dict[str, _Target] = field(default_factory=dict)
 
@@ -117,7 +116,7 @@ class Worker:
                 self._feedback.pop(message.number, None)
 
     def _make(self, message: MakeEngine) -> None:
-        entry = self._engines.setdefault(message.engine, _Engine(message.image, message.predictor, message.device))
+        entry = self._engines.setdefault(message.engine, _Engine(message.image, message.recipe))
         entry.image = message.image
         entry.targets.clear()
         if entry.engine is not None:
@@ -132,7 +131,7 @@ class Worker:
         try:
             token.check()
             if entry.engine is None:
-                entry.engine = Engine(create_predictor(entry.predictor, entry.device), self._images[entry.image])
+                entry.engine = Engine(entry.recipe.make(), self._images[entry.image])
             for prediction in entry.engine.predict(
                 state, token, lambda fraction, what: self._pipe.send(Progressed(ask.job, fraction, what))
             ):

@@ -11,17 +11,7 @@ from scipy.special import expit
 
 from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.geometry import Extent, Float32Array, FloatArray
-
-# Surroundings that are looked at, as standard deviations of Gaussians in working voxels.
-_SCALES, _CURVED_SCALES = (1, 2, 4, 8), (1, 2)
-# A network's probabilities beyond these are examples, too, those of the surroundings no farther from the structure than
-# this part of its longest side; at most so many of each sign.
-_SURE, _AROUND, _MOST_EXAMPLES = 0.9, 0.5, 1500
-# All strokes of a sign count as much as so many examples, however long they are; so do all examples of the network.
-_EXAMPLES = 40.0
-# Either side of a mask counts as so many examples. What is nearer to a prompt against it than the first part of how far
-# the mask may be wrong there is no example of it, what is nearer than the second one of the prompt.
-_SIDE, _DOUBTED, _TOLD = 100.0, 1.5, 0.5
+from PromptSegLib.predictors.default.tuning import TUNED
 
 
 def appearance_of(
@@ -40,13 +30,13 @@ def appearance_of(
     around = np.zeros(image.shape, dtype=bool)
     bounds = Extent.of_mask(positive | (probability > 0.5))
     if bounds is not None:
-        padded = bounds.padded(round(_AROUND * max(bounds.shape_kji)))
+        padded = bounds.padded(round(TUNED.around * max(bounds.shape_kji)))
         around[padded.intersection(Extent.of_shape(image.shape)).slices] = True
     examples = [
-        (_some(features, positive), 1.0, _EXAMPLES),
-        (_some(features, negative), 0.0, _EXAMPLES),
-        (_some(features, free & (probability > _SURE)), 1.0, _EXAMPLES),
-        (_some(features, free & around & (probability < 1 - _SURE)), 0.0, _EXAMPLES),
+        (_some(features, positive), 1.0, TUNED.weight_of_examples),
+        (_some(features, negative), 0.0, TUNED.weight_of_examples),
+        (_some(features, free & (probability > TUNED.sure_example)), 1.0, TUNED.weight_of_examples),
+        (_some(features, free & around & (probability < 1 - TUNED.sure_example)), 0.0, TUNED.weight_of_examples),
     ]
     stroked = np.concatenate([rows for rows, _, _ in examples[:2]])
     return np.asarray(expit(_odds(features, stroked, examples)), dtype=np.float32)
@@ -63,17 +53,20 @@ def unlike_side(image: Float32Array, mask: BoolArray, far: FloatArray, reach: fl
     if bounds is None or mask.all():
         return np.zeros(image.shape, dtype=np.float32)
     features = np.stack(list(_plain_features(image.squeeze())), axis=-1).reshape(*image.shape, -1)
-    padded = bounds.padded(round(_AROUND * max(bounds.shape_kji)))
+    padded = bounds.padded(round(TUNED.around * max(bounds.shape_kji)))
     around = np.zeros(image.shape, dtype=bool)
     around[padded.intersection(Extent.of_shape(image.shape)).slices] = True
-    wrong_side, is_near = (~mask if is_positive else mask), far <= _DOUBTED * reach
-    told = wrong_side & (far <= _TOLD * reach)
+    wrong_side, is_near = (~mask if is_positive else mask), far <= TUNED.doubted * reach
+    told = wrong_side & (far <= TUNED.told * reach)
     inside, outside = (side & ~(is_near & wrong_side) for side in (mask, ~mask & around))
-    examples = [(_some(features, inside), 1.0, _SIDE), (_some(features, outside), 0.0, _SIDE)]
+    examples = [
+        (_some(features, inside), 1.0, TUNED.weight_of_side),
+        (_some(features, outside), 0.0, TUNED.weight_of_side),
+    ]
     if not all(len(rows) for rows, _, _ in examples):
         return np.zeros(image.shape, dtype=np.float32)
     sides = np.concatenate([rows for rows, _, _ in examples])
-    examples.append((_some(features, told), float(is_positive), _EXAMPLES))
+    examples.append((_some(features, told), float(is_positive), TUNED.weight_of_examples))
     return np.asarray(_odds(features, sides, examples), dtype=np.float32)
 
 
@@ -102,13 +95,13 @@ def _odds(
 
 def _features(image: Float32Array) -> Iterator[Float32Array]:
     """Yield what a voxel looks like, (*S) each: of an image without axes of one voxel."""
-    smooth = {scale: ndimage.gaussian_filter(image, scale) for scale in _SCALES}
+    smooth = {scale: ndimage.gaussian_filter(image, scale) for scale in TUNED.looks_scales}
     yield image
-    yield from (smooth[scale] for scale in _SCALES[:-1])
+    yield from (smooth[scale] for scale in TUNED.looks_scales[:-1])
     yield image - smooth[2]
     yield smooth[1] - smooth[4]
     yield smooth[2] - smooth[8]
-    for scale in _CURVED_SCALES:
+    for scale in TUNED.curved_scales:
         hessian = np.zeros((*image.shape, image.ndim, image.ndim), dtype=np.float32)
         for a, b in combinations_with_replacement(range(image.ndim), 2):
             order = [int(axis == a) + int(axis == b) for axis in range(image.ndim)]
@@ -124,7 +117,7 @@ def _plain_features(image: Float32Array) -> Iterator[Float32Array]:
 
     All of `_features` take twice as long as the network in a volume, and in slices tell a mask's sides no better.
     """
-    smooth = {scale: ndimage.gaussian_filter(image, scale) for scale in _SCALES[:3]}
+    smooth = {scale: ndimage.gaussian_filter(image, scale) for scale in TUNED.looks_scales[:3]}
     yield image
     yield smooth[1]
     yield smooth[2]
@@ -135,7 +128,7 @@ def _plain_features(image: Float32Array) -> Iterator[Float32Array]:
 def _some(features: Float32Array, where: BoolArray) -> Float32Array:
     """Return the features of voxels `where`, (n, feature), evenly chosen among them if they are many."""
     rows = features[where]
-    return rows[:: max(1, -(-len(rows) // _MOST_EXAMPLES))]
+    return rows[:: max(1, -(-len(rows) // TUNED.most_examples))]
 
 
 def _logistic_regression(rows: FloatArray, answers: FloatArray, weights: FloatArray) -> FloatArray:

@@ -32,19 +32,12 @@ from PromptSegLib.predictors.default.geodesic import (
 )
 from PromptSegLib.predictors.default.prompt_maps import prompt_maps
 from PromptSegLib.predictors.default.scale_choice import Look
+from PromptSegLib.predictors.default.tuning import TUNED
 from PromptSegLib.view import View
 from PromptSegLib.volume import Image
 
-# What a step through the most familiar tissue costs, against 1 for one that is clearly strange.
-_STEP = 0.05
-_WORKING_VOXELS = 64
-_MOST_PASSES = 4
 # In place of infinity, of which differences are no numbers.
 _NEVER = 1e30
-# What the field counts as logits, where a mask that came from elsewhere is corrected.
-_SURE = 4.0
-# The first region's side, when no view says better, as a part of the image's longest.
-_FIRST_SIDE = 0.35
 
 
 class ClassicalPredictor:
@@ -88,11 +81,11 @@ class ClassicalPredictor:
         if evidence.is_apart(state, encoding.grid):
             # Another part of the structure, of a size of its own.
             evidence = evidence.without_earlier()
-        roi = Roi.around(encoding.grid, evidence.bounds, side_mm, _WORKING_VOXELS)
-        for turn in range(_MOST_PASSES):
-            progress(turn / _MOST_PASSES, "growing")
+        roi = Roi.around(encoding.grid, evidence.bounds, side_mm, TUNED.grown_side)
+        for turn in range(TUNED.most_passes):
+            progress(turn / TUNED.most_passes, "growing")
             field, speaks = _grown(encoding, state, evidence, roi, timings, cancel)
-            better = _better_roi(roi, field, evidence) if turn < _MOST_PASSES - 1 else None
+            better = _better_roi(roi, field, evidence) if turn < TUNED.most_passes - 1 else None
             if better is None:
                 break
             roi = better
@@ -110,15 +103,15 @@ def _correction(
     grid = image.grid
     bounds = evidence.bounds_with_newest(grid)
     side_mm = 1.5 * float((np.array(bounds.shape_kji) * grid.spacing_kji_mm).max())
-    roi = Roi.around(grid, bounds, side_mm, _WORKING_VOXELS)
+    roi = Roi.around(grid, bounds, side_mm, TUNED.grown_side)
     part, depth = closer_by(roi, state.mask)
     if part < 1:
-        roi = Roi.around(grid, box_around(evidence.newest_kji), part * side_mm, _WORKING_VOXELS)
+        roi = Roi.around(grid, box_around(evidence.newest_kji), part * side_mm, TUNED.grown_side)
     field, _ = _grown(image, state, evidence, roi, timings, cancel)
     started = time.perf_counter()
     previous = roi.read_mask(state.mask)
     maps = prompt_maps(roi, image.reference, state, evidence, previous, is_ct(image.reference))
-    look = Look(roi, (_SURE * field).astype(np.float32))
+    look = Look(roi, (TUNED.field_as_logits * field).astype(np.float32))
     patch, certainty = corrected(state, evidence, look, maps, depth)
     timings["correct"] = 1000 * (time.perf_counter() - started)
     return Prediction({state.target: patch}, timings_ms=timings, certainty=certainty)
@@ -128,7 +121,7 @@ def _first_side_mm(grid: Grid, view: View | None) -> float:
     if view is not None:
         return float(max(view.size_mm))
     longest_mm = float((np.array(grid.shape_kji) * grid.spacing_kji_mm).max())
-    return max(_FIRST_SIDE * longest_mm, _WORKING_VOXELS * float(grid.spacing_mm.min()) / 2)
+    return max(TUNED.first_part * longest_mm, TUNED.grown_side * float(grid.spacing_mm.min()) / 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +158,7 @@ def _grown(
         if not seeds.any():
             return _Effort(np.full(seeds.shape, _NEVER, dtype=np.float32), np.zeros(seeds.shape, dtype=np.float32))
         strange = strangeness(smooth, seeds, noise)
-        return _Effort(travel_time(_STEP + strange, seeds, spacing), strange)
+        return _Effort(travel_time(TUNED.familiar_step + strange, seeds, spacing), strange)
 
     allowed = np.ones(prior.shape, dtype=bool)
     if evidence.limit is not None:
@@ -216,9 +209,9 @@ def _better_roi(roi: Roi, field: Float32Array, evidence: Evidence) -> Roi | None
     bounds = roi.source_extent(found).union(evidence.bounds)
     found_mm = float((np.array(bounds.shape_kji) * spacing).max())
     if roi.touched_faces(found).any():
-        return Roi.around(roi.source, bounds, 2 * side_mm, _WORKING_VOXELS)
+        return Roi.around(roi.source, bounds, 2 * side_mm, TUNED.grown_side)
     coarse = float(np.max(roi.step_kji)) > 1.5
     if coarse and found_mm < 0.3 * side_mm and not len(evidence.newest_kji):
-        side_mm = max(2 * found_mm, _WORKING_VOXELS / 2 * float(spacing.min()))
-        return Roi.around(roi.source, bounds, side_mm, _WORKING_VOXELS)
+        side_mm = max(2 * found_mm, TUNED.grown_side / 2 * float(spacing.min()))
+        return Roi.around(roi.source, bounds, side_mm, TUNED.grown_side)
     return None

@@ -24,25 +24,8 @@ from PromptSegLib.predictors.default.appearance import unlike_side
 from PromptSegLib.predictors.default.evidence import Evidence, with_changes
 from PromptSegLib.predictors.default.prompt_maps import PromptMaps
 from PromptSegLib.predictors.default.scale_choice import Look
+from PromptSegLib.predictors.default.tuning import TUNED
 from PromptSegLib.prompts import Box
-
-# The odds that a voxel is wrong: of the network's logit, of that of its looks, and of the logarithm of its distance
-# from the prompt, in parts of how deep the prompt lies in what it is about. By a logistic regression on 250 bent
-# synthetic slices, the constant lower: a first click there has 0.075 more Dice, and 3 of 100 lose.
-_CONSTANT, _NETWORK, _LOOKS, _FAR = -0.4, 0.43, 0.45, -1.0
-# Larger logits are no surer.
-_MOST_NETWORK, _MOST_LOOKS = 8.0, 6.0
-# What is added is at most so many times as thick as the mask, and a voxel; to be thinner, it takes higher odds.
-_THICK, _ODDS = 1.5, (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
-# Working voxels around a prompt that change with it in any case.
-_HEARD = 1.5
-# Voxels of a stroke of which it is asked how deep they lie.
-_MOST_ASKED = 30
-
-
-# A mask is corrected in a region in which it is so many working voxels deep. On synthetic volumes trees lose by
-# corrections when all of them is looked at.
-_DEEP_ENOUGH = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +52,7 @@ def closer_by(whole: Roi, mask: BitMask) -> tuple[float, float]:
     1 where its thickest part can be seen in all of it. The depth is in working voxels of the part.
     """
     deep = deepest(whole.read_mask(mask) > 0.5, _step_of(whole))
-    part = min(1.0, max(deep, 0.5) / _DEEP_ENOUGH)
+    part = min(1.0, max(deep, 0.5) / TUNED.deep_enough)
     return part, max(deep, 0.5) / part
 
 
@@ -123,16 +106,18 @@ def correction_of(
     reach = max(1.0, _farthest_from(prompted, ~domain, step_kji))
     looks = unlike_side(image, mask, far, reach, is_positive)
     sign = 1 if is_positive else -1
-    odds = _CONSTANT + _NETWORK * sign * np.clip(logits, -_MOST_NETWORK, _MOST_NETWORK)
-    odds += _LOOKS * sign * np.clip(looks, -_MOST_LOOKS, _MOST_LOOKS) + _FAR * np.log(far / reach + 0.5)
-    heard = prompted | (domain & (far <= min(_HEARD, reach)))
+    network = np.clip(logits, -TUNED.most_of_network, TUNED.most_of_network)
+    looks = np.clip(looks, -TUNED.most_of_looks, TUNED.most_of_looks)
+    odds = TUNED.wrong_constant + TUNED.wrong_by_network * sign * network
+    odds += TUNED.wrong_by_looks * sign * looks + TUNED.wrong_by_distance * np.log(far / reach + 0.5)
+    heard = prompted | (domain & (far <= min(TUNED.heard_in_correction, reach)))
     odds = odds.astype(np.float32)
     if not is_positive:
         return Correction(parts_with((odds > 0) & domain | heard, prompted), odds)
     own = deepest(mask, step_kji) or usual_depth
-    for least in _ODDS:
+    for least in TUNED.odds:
         changed = parts_with((odds > least) & domain | heard, prompted)
-        if not _is_thicker(mask, changed, _THICK * own + 1, step_kji):
+        if not _is_thicker(mask, changed, TUNED.thick * own + 1, step_kji):
             return Correction(changed, odds)
     near = (odds > 0) & domain & (far <= own)
     return Correction(parts_with(near | heard, prompted), odds)
@@ -169,7 +154,7 @@ def _farthest_from(these: BoolArray, those: BoolArray, step_kji: FloatArray) -> 
         return float(max(these.shape))
     mine = np.argwhere(these) * step_kji
     # Of a stroke of many voxels some will do.
-    mine = mine[:: -(-len(mine) // _MOST_ASKED)]
+    mine = mine[:: -(-len(mine) // TUNED.most_asked)]
     return float(max(np.sqrt(((others - one) ** 2).sum(axis=1).min()) for one in mine))
 
 

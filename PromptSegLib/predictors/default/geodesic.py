@@ -12,12 +12,8 @@ from scipy import ndimage
 
 from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.geometry import Extent, Float32Array, FloatArray, flip_axes
+from PromptSegLib.predictors.default.tuning import TUNED
 
-# What noise alone seldom reaches, and another tissue passes: log(1 + 2.7).
-_STRANGE = 1.3
-# What differs by more is no stranger: air and bone would outweigh the borders between soft tissues. On phantoms the
-# Dice after three clicks is 0.79 with this limit, 0.76 without.
-_MOST_UNLIKE = 6.0
 # Differences of less than this part of an intensity are the last bits of float32.
 _LAST_BITS = 1e-6
 
@@ -89,7 +85,7 @@ def strangeness(image: Float32Array, seeds: BoolArray, noise: float) -> Float32A
     # Without a floor the faintest shade would be as strange as another tissue, in an image without noise.
     noise = max(noise, 0.02 * spread)
     scale = max(float(np.sqrt(2 * noise * np.quantile(difference, 0.25))), 0.01 * spread, _last_bits(values)) or 1.0
-    return np.asarray(np.log1p(np.minimum(difference / scale, _MOST_UNLIKE)), dtype=np.float32)
+    return np.asarray(np.log1p(np.minimum(difference / scale, TUNED.most_unlike)), dtype=np.float32)
 
 
 def noise_of(image: Float32Array) -> float:
@@ -126,7 +122,7 @@ def best_level(
     inside = np.sort(times[where], axis=None)
     if inside.size == 0:
         return 0.0
-    if np.quantile(strange[where], 0.98) < _STRANGE:
+    if np.quantile(strange[where], 0.98) < TUNED.strange:
         # No other tissue in sight: what looks like a border is noise.
         return float(inside[-1])
     counts = np.unique(np.geomspace(min(smallest, inside.size), max(0.8 * inside.size, 1), 64).astype(int))

@@ -10,17 +10,7 @@ from scipy import ndimage
 
 from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.geometry import Float32Array, FloatArray
-
-# Levels tried, quantiles of the box, and how many of the largest parts above and below each.
-_LEVELS, _PARTS = np.linspace(0.05, 0.97, 20), 3
-# Smaller parts say nothing; nor do those that are shorter than half of the box along any axis: people draw boxes around
-# what they mean.
-_LEAST_VOXELS, _LEAST_SIDE = 30, 0.5
-# Against noise, in working voxels: of the levels, of the edges.
-_SMOOTH, _EDGE_SMOOTH = 0.6, 0.8
-# How much a network's view of it counts, and what spreads over the box's faces, as surroundings do; fitted to 300 boxes
-# in synthetic volumes.
-_AGREEMENT, _SPREAD = 3.0, 1.4
+from PromptSegLib.predictors.default.tuning import TUNED
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +29,11 @@ def filling_of(image: Float32Array, probability: Float32Array) -> Filling | None
     wide-baseline stereo from maximally stable extremal regions", 2004, look for structures among the same), without
     holes; they are weighed and averaged. None when there is none that fills the box.
     """
-    if image.size < _LEAST_VOXELS:
+    if image.size < TUNED.least_voxels:
         return None
     shape, image, probability = image.shape, image.squeeze(), probability.squeeze()
-    smooth = ndimage.gaussian_filter(image, _SMOOTH)
-    edges = ndimage.gaussian_gradient_magnitude(image, _EDGE_SMOOTH)
+    smooth = ndimage.gaussian_filter(image, TUNED.smooth_levels)
+    edges = ndimage.gaussian_gradient_magnitude(image, TUNED.smooth_edges)
     best, highest = None, 0.0
     total, weights = np.zeros(image.shape, dtype=np.float32), 0.0
     for candidate in _candidates(smooth):
@@ -53,7 +43,7 @@ def filling_of(image: Float32Array, probability: Float32Array) -> Filling | None
         agreement = 2 * float(probability[candidate].sum()) / (float(probability.sum()) + float(candidate.sum()))
         spread = np.mean([candidate.take(face, axis).mean() for axis in range(image.ndim) for face in (0, -1)])
         edge = float(edges[rim].mean()) / max(float(edges.mean()), 1e-9)
-        weight = float(_sides(candidate).prod() * edge * agreement**_AGREEMENT * np.exp(-_SPREAD * spread))
+        weight = float(_sides(candidate).prod() * edge * agreement**TUNED.agreement * np.exp(-TUNED.spread * spread))
         total += np.float32(weight) * candidate
         weights += weight
         if weight > highest:
@@ -63,12 +53,12 @@ def filling_of(image: Float32Array, probability: Float32Array) -> Filling | None
 
 def _candidates(smooth: Float32Array) -> Iterator[BoolArray]:
     for sign in (1, -1):
-        for level in np.unique(np.quantile(smooth, _LEVELS)):
+        for level in np.unique(np.quantile(smooth, TUNED.levels)):
             parts, count = ndimage.label(sign * smooth > sign * level)
             sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-            for number in 1 + np.argsort(-sizes, kind="stable")[:_PARTS]:
+            for number in 1 + np.argsort(-sizes, kind="stable")[: TUNED.parts_of_level]:
                 part = parts == number
-                if sizes[number - 1] >= _LEAST_VOXELS and (_sides(part) >= _LEAST_SIDE).all():
+                if sizes[number - 1] >= TUNED.least_voxels and (_sides(part) >= TUNED.least_side).all():
                     yield ndimage.binary_fill_holes(part)
 
 

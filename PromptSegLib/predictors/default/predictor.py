@@ -12,69 +12,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import ndimage
-from scipy.special import expit
 
 from PromptSegLib.bitmask import BitMask, BoolArray
 from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.certainty import Certainty
-from PromptSegLib.geometry import Extent, Float32Array, FloatArray, Grid, flip_axes
+from PromptSegLib.geometry import Extent, Float32Array, flip_axes
 from PromptSegLib.imaging.roi import Roi
 from PromptSegLib.imaging.voxels import box_around
 from PromptSegLib.imaging.windowing import is_ct
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
-from PromptSegLib.predictors.default.appearance import appearance_of
-from PromptSegLib.predictors.default.classical import ClassicalPredictor
 from PromptSegLib.predictors.default.correction import closer_by, corrected, is_correction
 from PromptSegLib.predictors.default.evidence import Evidence
 from PromptSegLib.predictors.default.expected_size import ExpectedSize
-from PromptSegLib.predictors.default.level_sets import filling_of
 from PromptSegLib.predictors.default.network import PromptNetwork, load_network
+from PromptSegLib.predictors.default.opinions import Opinions
 from PromptSegLib.predictors.default.prompt_maps import PromptMaps, prompt_maps
-from PromptSegLib.predictors.default.refinement import nearer_strokes, refined
+from PromptSegLib.predictors.default.refinement import refined
 from PromptSegLib.predictors.default.scale_choice import Look, most_agreed
+from PromptSegLib.predictors.default.seen_image import SeenImage
+from PromptSegLib.predictors.default.tuning import TUNED
 from PromptSegLib.prompts import Lasso, Scribble, VoxelScribble
 from PromptSegLib.view import View
 from PromptSegLib.volume import Image
-
-_MOST_LOOKS = 3
-# A region's side as a multiple of what is known of the structure; the network was trained with 1.15 to 3.2.
-_MARGIN = 1.5
-# The smallest working voxel, in voxels of the image. With as fine ones, the first stroke of the other sign has 0.005
-# less Dice on synthetic images.
-_FINEST, _FINEST_OF_CONTRAST = 0.3, 0.5
-# Regions tried when nobody said how large the structure is, and their working voxels a side.
-_SCALES, _SCALE_SIDE = {2: 6, 3: 4}, {2: 96, 3: 48}
-# Working voxels a side of the first region and of those after it, until there is a mask to correct or a stroke to
-# follow: on phantoms the first click in a slice has 0.07 more Dice with 128 than with 192, the fifth 0.01 less. The
-# first click in a synthetic volume has 0.02 more when all but its first region have 48 in place of 64.
-_FIRST_SIDE, _NEXT_SIDE = {2: 128, 3: 64}, {2: 128, 3: 48}
-# The classical predictor's answer shifts the odds, as one does that is right in two voxels of three, and somewhat more
-# often where strokes tell it more. With twice the weight first clicks and strokes on synthetic images have 0.02 less
-# Dice; with none third clicks have 0.01 less. A box in a slice and a later click are better left to the network.
-_OPINION_OF_CLICKS, _OPINION_OF_STROKES = 0.7, 1.0
-# In a box, level sets shift the odds, and so does what the network says when it is shown the best of them as the mask:
-# by a part of the difference. With twice the weight of either, boxes on synthetic images have 0.01 less Dice; with
-# neither, those in slices have 0.02 less.
-_OPINION_OF_LEVEL_SETS, _ON_SECOND_THOUGHT = 1.0, 0.33
-# With the first stroke of the other sign in a slice, the odds are shifted by what looks like the strokes, by what is
-# nearer to them over the edges, and by half of what the network says otherwise when it forgets the mask so far. Without
-# all that such strokes have 0.02 less Dice on synthetic images; with it for later ones, too, those have 0.01 less.
-_OPINION_OF_LOOKS, _OPINION_OF_PLACES, _ANEW = 5.0, 2.0, 0.5
-# Looked at again is a structure that needs more than _ROOM of the region's side, or less than _CLOSE_IN of it; one that
-# reaches the border, in a region larger by _STRIDE.
-_ROOM, _CLOSE_IN, _STRIDE = 1.1, 0.75, 1.6
-# How far from the newest prompt changes may begin that it asks for, and how far others may lie, in parts of the mask's
-# longest side. The first stroke of the other sign in a slice says more than a click, so many times as far.
-_REACH, _CONTRARY_REACH, _CONTRAST_REACH = 0.5, 0.25, 2
-# The smallest working voxel of a correction, in voxels of the image.
-_FINEST_CORRECTED = 0.75
-# A network that expects no better Dice than this in the view that was clicked in is shown other regions, too.
-_SURE = 0.48
 
 
 class DefaultPredictor:
@@ -142,59 +105,6 @@ class DefaultPredictor:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class SeenImage:
-    """What is known of an image before anybody clicks. dims: of the network, 2 for an image of one slice."""
-
-    image: Image
-    network: PromptNetwork
-    dims: int
-    is_ct: bool
-
-    @property
-    def grid(self) -> Grid:
-        return self.image.grid
-
-    @property
-    def longest_mm(self) -> float:
-        return float((np.array(self.grid.shape_kji) * self.grid.spacing_kji_mm).max())
-
-    def side_mm(self, bounds: Extent, finest: float = _FINEST) -> float:
-        """Return the side of a region in which what is in `bounds` has the room that the network is used to."""
-        longest_mm = float((np.array(bounds.shape_kji) * self.grid.spacing_kji_mm).max())
-        finest_mm = finest * self.network.side * float(self.grid.spacing_mm.min())
-        return max(_MARGIN * longest_mm, finest_mm)
-
-    def region(self, middle_kji: FloatArray, side_mm: float, side: int) -> Roi:
-        """Return a region of cubic voxels, `side` at most along each axis, within the image where that is larger."""
-        spacing, shape = self.grid.spacing_kji_mm, np.array(self.grid.shape_kji)
-        step_mm, multiple = side_mm / side, self.network.multiple
-        thin = self._thin_axis
-        counts, steps = np.full(3, side), np.full(3, step_mm)
-        needed = multiple * np.ceil(shape * spacing / step_mm / multiple - 1e-6).astype(int)
-        counts = np.minimum(counts, needed)
-        if thin is not None:
-            counts[thin], steps[thin] = 1, spacing[thin]
-        half = counts * steps / spacing / 2
-        low, high = np.minimum(half - 0.5, (shape - 1) / 2), np.maximum(shape - 0.5 - half, (shape - 1) / 2)
-        return Roi.centred(self.grid, self.grid.to_ras(flip_axes(np.clip(middle_kji, low, high))), steps, counts)
-
-    def logits(self, maps: PromptMaps) -> Float32Array:
-        thin = self._thin_axis
-        if thin is None:
-            return self.network.logits(maps)
-        return np.expand_dims(self.network.logits(maps.squeezed(thin)), thin)
-
-    def sides_mm(self, shape_kji: ArrayLike) -> FloatArray:
-        """Return the sides, two in an image of one slice, of a box of so many voxels, or parts of one."""
-        sides_mm = np.array(shape_kji) * self.grid.spacing_kji_mm
-        return sides_mm if self._thin_axis is None else np.delete(sides_mm, self._thin_axis)
-
-    @property
-    def _thin_axis(self) -> int | None:
-        return self.grid.shape_kji.index(1) if self.dims == 2 else None
-
-
 class _Inquiry:
     """One state of one target, on its way to an answer."""
 
@@ -214,10 +124,19 @@ class _Inquiry:
         is_new_sign = len(signs) > 1 and signs[-1] not in signs[:-1]
         self._is_contrast = scene.dims == 2 and self._is_drawn and is_new_sign and evidence.limit is None
         self._expected_size = self._expectation()
+        self._opinions = Opinions(
+            scene,
+            state,
+            cancel,
+            is_first=state.mask is None,
+            is_boxed=evidence.limit is not None,
+            is_drawn=self._is_drawn,
+            is_contrast=self._is_contrast,
+        )
         is_fine = self._mask is not None or self._is_drawn
         self._first_side, self._next_side = (
             scene.network.side if is_fine else min(scene.network.side, side[scene.dims])
-            for side in (_FIRST_SIDE, _NEXT_SIDE)
+            for side in (TUNED.first_side, TUNED.next_side)
         )
 
     def correction(self) -> Prediction:
@@ -246,8 +165,8 @@ class _Inquiry:
             return whole, depth
         around = box_around(self._evidence.newest_kji)
         newest_mm = float((np.array(around.shape_kji) * scene.grid.spacing_kji_mm).max())
-        finest_mm = _FINEST_CORRECTED * self._first_side * float(scene.grid.spacing_mm.min())
-        near_mm = min(side_mm, max(part * side_mm, finest_mm, _MARGIN * newest_mm))
+        finest_mm = TUNED.finest_corrected * self._first_side * float(scene.grid.spacing_mm.min())
+        near_mm = min(side_mm, max(part * side_mm, finest_mm, TUNED.margin * newest_mm))
         return self._region(near_mm, self._first_side, around), depth * part * side_mm / near_mm
 
     def timed(self, stage: str) -> _Timed:
@@ -256,66 +175,17 @@ class _Inquiry:
     def answered(self, progress: Progress) -> tuple[Look, PromptMaps]:
         """Return the network's answer, in the region that suits the structure, and what it was shown."""
         look, maps, may_close_in = self._first_look()
-        for turn in range(1, _MOST_LOOKS):
+        for turn in range(1, TUNED.most_looks):
             better = self._better(look, may_close_in)
             if better is None:
                 break
-            progress(turn / _MOST_LOOKS, "looking again")
+            progress(turn / TUNED.most_looks, "looking again")
             look, maps = self._look(*better)
             may_close_in = False
-        return self._with_other_opinions(look, maps, progress), maps
-
-    def _with_other_opinions(self, look: Look, maps: PromptMaps, progress: Progress) -> Look:
-        """Return `look` with the odds shifted towards what others make of the prompts, where that has shown to help."""
         if self._is_apart:
-            return look
-        network = look
-        is_first, is_boxed = self._state.mask is None, self._evidence.limit is not None
-        is_boxed_slice = is_boxed and self._scene.dims == 2
+            return look, maps
         with self.timed("other opinions"):
-            if is_first and is_boxed:
-                look = self._with_level_sets(look, maps)
-            if (is_first or self._is_drawn) and not is_boxed_slice:
-                weight = _OPINION_OF_STROKES if self._is_drawn else _OPINION_OF_CLICKS
-                look = look.shifted(weight * self._of_classical(look.roi, progress))
-            if self._is_contrast and maps.positive.any() and maps.negative.any():
-                look = self._with_strokes(look, network, maps)
-        return look
-
-    def _with_level_sets(self, look: Look, maps: PromptMaps) -> Look:
-        """Return `look`, of a box, shifted by the image's level sets, and by what the network makes of the best one."""
-        roi, box = look.roi, Extent.of_mask(maps.box > 0)
-        found = filling_of(maps.image[box.slices], expit(look.logits[box.slices])) if box is not None else None
-        if box is None or found is None:
-            return look
-        self._cancel.check()
-        opinion, best = np.zeros((2, *roi.shape_kji), dtype=np.float32)
-        opinion[box.slices], best[box.slices] = 2 * found.likelihood - 1, found.best
-        again = self._scene.logits(replace(maps, previous=best))
-        return look.shifted(_OPINION_OF_LEVEL_SETS * opinion + _ON_SECOND_THOUGHT * (again - look.logits))
-
-    def _with_strokes(self, look: Look, network: Look, maps: PromptMaps) -> Look:
-        """Return `look` shifted by what strokes of both signs say by themselves; network: what it said of all maps."""
-        positive, negative = maps.positive > 0, maps.negative > 0
-        if self._mask is not None:
-            anew = self._scene.logits(replace(maps, previous=np.zeros_like(maps.previous)))
-            look = look.shifted(_ANEW * (anew - network.logits))
-            self._cancel.check()
-        look = look.shifted(_OPINION_OF_PLACES * nearer_strokes(maps.image, positive, negative))
-        self._cancel.check()
-        likeness = appearance_of(maps.image, positive, negative, expit(look.logits))
-        return look.shifted(_OPINION_OF_LOOKS * (2 * likeness - 1))
-
-    def _of_classical(self, roi: Roi, progress: Progress) -> Float32Array:
-        """Return -1 to 1 on the working grid: what the classical predictor makes of all prompts at once."""
-        image, anew = self._scene.image, replace(self._state, mask=None)
-        opinion = np.zeros(roi.shape_kji, dtype=np.float32)
-        for prediction in ClassicalPredictor().predict(image, anew, self._cancel, progress):
-            patch = prediction.patches[self._state.target]
-            mask = BitMask(image.grid.shape_kji)
-            mask.write(patch.extent, patch.mask_kji)
-            opinion = 2 * roi.read_mask(mask) - 1
-        return opinion
+            return self._opinions.shift(look, maps, progress), maps
 
     def settled(self, look: Look, maps: PromptMaps) -> tuple[Float32Array, BoolArray]:
         """Return how surely each working voxel belongs to the structure, -1 to 1, and where the mask follows that."""
@@ -356,7 +226,7 @@ class _Inquiry:
     def _first_look(self) -> tuple[Look, PromptMaps, bool]:
         """Return the first answer worth going on with, and whether to look again from nearer by."""
         scene, view = self._scene, self._state.view
-        finest = _FINEST_OF_CONTRAST if self._is_contrast else _FINEST
+        finest = TUNED.finest_of_contrast if self._is_contrast else TUNED.finest
         side_mm, longest_mm = scene.side_mm(self._bounds, finest), scene.longest_mm
         if self._mask is not None or self._evidence.limit is not None:
             return *self._look(self._region(side_mm, self._first_side)), False
@@ -364,11 +234,11 @@ class _Inquiry:
         if view is not None or side_mm >= longest_mm:
             seen_mm = longest_mm if view is None else min(max(view.size_mm), longest_mm)
             look, maps = self._look(self._seen_region(view, max(side_mm, seen_mm)))
-            if look.expected_dice > _SURE or side_mm >= longest_mm:
+            if look.expected_dice > TUNED.sure or side_mm >= longest_mm:
                 return look, maps, True
             looks = [look]
-        sides_mm = np.geomspace(side_mm, longest_mm, _SCALES[scene.dims])
-        looks += [self._look(self._region(side_mm, _SCALE_SIDE[scene.dims]))[0] for side_mm in sides_mm]
+        sides_mm = np.geomspace(side_mm, longest_mm, TUNED.scales[scene.dims])
+        looks += [self._look(self._region(side_mm, TUNED.scale_side[scene.dims]))[0] for side_mm in sides_mm]
         chosen = looks[most_agreed(looks)]
         again = self._region(self._side_mm(chosen.roi), self._next_side)
         return *self._look(*(self._better(chosen, may_close_in=True) or (again, None))), False
@@ -399,10 +269,10 @@ class _Inquiry:
         side_mm, bounds = self._side_mm(roi), roi.source_extent(found).union(self._bounds)
         needed_mm = min(scene.side_mm(bounds), scene.longest_mm)
         if roi.touched_faces(found).any():
-            needed_mm = min(max(needed_mm, _STRIDE * side_mm), scene.longest_mm)
-        if needed_mm > _ROOM * side_mm:
+            needed_mm = min(max(needed_mm, TUNED.stride * side_mm), scene.longest_mm)
+        if needed_mm > TUNED.room * side_mm:
             return self._region(needed_mm, self._next_side, bounds), None
-        if self._mask is None and may_close_in and needed_mm < _CLOSE_IN * side_mm:
+        if self._mask is None and may_close_in and needed_mm < TUNED.close_in * side_mm:
             closer = self._region(needed_mm, self._next_side, bounds)
             return closer, roi.carried((look.logits > 0).astype(np.float32), closer)
         return None
@@ -418,13 +288,13 @@ class _Inquiry:
             return np.ones(roi.shape_kji, dtype=bool)
         distance, size = ndimage.distance_transform_edt(~newest), max(bounds.shape_kji)
         if self._is_contrast:
-            size *= _CONTRAST_REACH
+            size *= TUNED.contrast_reach
         more, less = new & ~old, old & ~new
         meant, contrary = (more, less) if self._evidence.newest_is_positive else (less, more)
         parts, count = ndimage.label(meant, np.ones((3, 3, 3)))
         nearest = ndimage.minimum(distance, parts, range(1, count + 1))
-        changes = np.array([False, *(nearest <= _REACH * size)])[parts]
-        changes |= contrary & (distance <= _CONTRARY_REACH * size)
+        changes = np.array([False, *(nearest <= TUNED.reach * size)])[parts]
+        changes |= contrary & (distance <= TUNED.contrary_reach * size)
         # The border around what changes is drawn anew with it.
         heard: BoolArray = ndimage.binary_dilation(changes) & (changes | (new == old))
         return heard

@@ -8,17 +8,7 @@ from scipy import ndimage
 from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.geometry import Extent, Float32Array
 from PromptSegLib.predictors.default.geodesic import travel_times
-
-# Probabilities between these are in doubt.
-_DOUBT = 0.05, 0.95
-# How far from the network's border the image may move it: in parts of the radius of a ball as large as the mask, and in
-# working voxels at least.
-_BAND, _LEAST_BAND = 0.25, 3.0
-# Working voxels around a prompt within which a network that is sure of the contrary is not believed.
-_HEARD = 4
-# What a step of a working voxel costs beside the edges it crosses, which are parts of black to white: in the band of
-# what is in doubt, and from strokes, which may be far.
-_STEP, _STEP_FROM_STROKES = 0.02, 0.005
+from PromptSegLib.predictors.default.tuning import TUNED
 
 
 def refined(
@@ -35,7 +25,7 @@ def refined(
     """
     certainty = np.tanh(np.clip(logits, -20, 20) / 2)  # 2 p - 1
     heard = [_around(marks) for marks in (positive, negative)]
-    low, high = (2 * p - 1 for p in _DOUBT)
+    low, high = (2 * p - 1 for p in TUNED.doubt)
     doubtful = (certainty > low) & (certainty < high) & _near_border(certainty > 0)
     doubtful |= (heard[0] & (certainty < high)) | (heard[1] & (certainty > low))
     doubtful &= allowed & ~positive & ~negative
@@ -47,7 +37,7 @@ def refined(
     if found is None or not inside.any() or not outside.any():
         return result.astype(np.float32)
     box = found.padded(1).intersection(Extent.of_shape(doubtful.shape)).slices
-    cost = _edges(image[box]) + np.float32(_STEP)
+    cost = _edges(image[box]) + np.float32(TUNED.step_in_doubt)
     ones = np.ones(3)
     here, beyond = travel_times(cost, (inside[box], outside[box]), ones, doubtful[box])
     opinion = np.where(heard[0], np.maximum(certainty, 0), np.where(heard[1], np.minimum(certainty, 0), certainty))
@@ -60,7 +50,7 @@ def nearer_strokes(image: Float32Array, positive: BoolArray, negative: BoolArray
 
     All (k, j, i) on one isotropic grid, some voxels of each sign; image: 0 black to 1 white.
     """
-    cost, ones = _edges(image) + np.float32(_STEP_FROM_STROKES), np.ones(3)
+    cost, ones = _edges(image) + np.float32(TUNED.step_from_strokes), np.ones(3)
     return _nearer(*travel_times(cost, (positive, negative), ones))
 
 
@@ -71,7 +61,7 @@ def _near_border(mask: BoolArray) -> BoolArray:
     if bounds is None or volume == mask.size or dims < 2:
         return np.ones(mask.shape, dtype=bool)
     radius = np.sqrt(volume / np.pi) if dims == 2 else np.cbrt(0.75 * volume / np.pi)
-    limit = max(_BAND * radius, _LEAST_BAND)
+    limit = max(TUNED.band * radius, TUNED.least_band)
     box = bounds.padded(int(limit) + 1).intersection(Extent.of_shape(mask.shape)).slices
     distance = ndimage.distance_transform_edt(mask[box]) + ndimage.distance_transform_edt(~mask[box])
     near = np.zeros(mask.shape, dtype=bool)
@@ -82,7 +72,7 @@ def _near_border(mask: BoolArray) -> BoolArray:
 def _around(marks: BoolArray) -> BoolArray:
     if not marks.any():
         return marks
-    return np.asarray(ndimage.distance_transform_cdt(~marks, "chessboard") <= _HEARD)
+    return np.asarray(ndimage.distance_transform_cdt(~marks, "chessboard") <= TUNED.heard)
 
 
 def _edges(image: Float32Array) -> Float32Array:

@@ -17,10 +17,17 @@ from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.predictors.nninteractive.image import OrientedImage
 from PromptSegLib.predictors.nninteractive.predictor import PROMPTS, NnInteractive
 from PromptSegLib.predictors.nninteractive.prompts import OfficialSession
-from PromptSegLib.predictors.nninteractive.server_access import KEY_VARIABLE, ServerAccess
 from PromptSegLib.predictors.nninteractive.server_guard import guarded
 from PromptSegLib.predictors.nninteractive.steps import SteppingSession
+from PromptSegLib.predictors.server_access import ServedSystem, ServerAccess
 from PromptSegLib.volume import Image
+
+SERVED = ServedSystem(
+    this_machine="http://127.0.0.1:1527",
+    server_variable="PROMPTSEG_NNINTERACTIVE_SERVER",
+    key_variable="NN_INTERACTIVE_API_KEY",  # as the server itself calls it
+    consent_variable="PROMPTSEG_NNINTERACTIVE_CONSENT",
+)
 
 _NO_ANSWER = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError, MemoryError)
 """What the client raises for an answer that it does not expect, beside httpx's errors."""
@@ -30,7 +37,7 @@ _MOST_CAUSES = 20
 
 
 class NnInteractiveServer:
-    """nnInteractive on a server; see `PromptSegLib.predictors.nninteractive.server_access` for which one.
+    """nnInteractive on a server; see `PromptSegLib.predictors.server_access` for which one.
 
     server: its address. api_key: its key. consent: that the user agreed to send images there; not needed for this
     machine. timeout_s: the longest wait for one prediction. A prediction that is cancelled runs to its end there, and
@@ -59,7 +66,7 @@ class NnInteractiveServer:
         consent: bool | None = None,
         timeout_s: float = 300.0,
     ) -> None:
-        self._connection = _Connection(ServerAccess.granted(server, api_key, consent), timeout_s)
+        self._connection = _Connection(SERVED.granted(server, api_key, consent), timeout_s)
         self._steps: SteppingSession | None = None
         # The client's own thread keeps its session, and so the server's memory, until it is told otherwise.
         weakref.finalize(self, self._connection.close)
@@ -137,7 +144,7 @@ class _Connection:
             raise
         except httpx.HTTPStatusError as error:
             if error.response.status_code in (401, 403):
-                raise self._told(f"{address} wants a key, or another one: set {KEY_VARIABLE}", error) from error
+                raise self._told(f"{address} wants a key, or another one: set {SERVED.key_variable}", error) from error
             raise self._told(f"{address} answered {error}: {error.response.text}", error) from error
         except httpx.ConnectError as error:
             what = f"expected an nnInteractive server at {address}, got none ({error}); start one: nninteractive-server"

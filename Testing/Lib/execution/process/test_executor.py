@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 from pathlib import Path
@@ -18,7 +20,7 @@ import pytest
 import strategies
 from fakes import BallPredictor, ball_patch
 from recording import RecordingListener, RecordingObserver, wait_until
-from worker_fakes import LARGE_BALL, MOVABLE, OBEDIENT
+from worker_fakes import KEYED, LARGE_BALL, MOVABLE, OBEDIENT
 
 from PromptSegLib.errors import Cancelled, PredictionError, UnknownPredictorError, WeightsError
 from PromptSegLib.execution.engine import Engine
@@ -27,7 +29,7 @@ from PromptSegLib.execution.process.executor import ProcessExecutor
 from PromptSegLib.execution.process.shared_block import PREFIX
 from PromptSegLib.geometry import affine_from_parts
 from PromptSegLib.predictors.base import TargetState
-from PromptSegLib.predictors.registry import create_predictor
+from PromptSegLib.predictors.registry import Recipe, create_predictor, recipe_of
 from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Scribble, TextPrompt
 from PromptSegLib.session.session import Session
 from PromptSegLib.view import View, Window
@@ -244,10 +246,46 @@ def test_a_predictor_given_as_an_object_is_refused_saying_what_to_do(executor):
     assert executor.pid is None
 
 
+def test_options_reach_the_predictor_there_and_nobody_else(executor, caplog):
+    caplog.set_level("DEBUG")
+    made = create_predictor(KEYED, api_key="sesame", radius_mm=5.0)
+    session = Session(VOLUME, made, executor=executor)
+    session.add(A)
+    assert session.wait(20)
+    assert session.prediction.note == f"key {hashlib.sha256(b'sesame').hexdigest()}"
+    process = psutil.Process(executor.pid)
+    told = repr((process.cmdline(), process.environ(), recipe_of(made), caplog.text))
+    assert "sesame" not in told
+    assert "keyed" in told.lower()
+    session.use(Recipe(KEYED, options={"api_key": "open"}))
+    session.predict()
+    assert session.wait(20)
+    assert session.prediction.note == f"key {hashlib.sha256(b'open').hexdigest()}"
+
+
+def test_a_recipe_that_is_used_again_finds_what_was_encoded(executor):
+    session = Session(VOLUME, Recipe(KEYED, options={"api_key": "open"}), executor=executor)
+    before = session.predictor
+    session.use(OBEDIENT)
+    session.use(Recipe(KEYED, options={"api_key": "open"}))
+    assert session.predictor is before
+    session.use(Recipe(KEYED, options={"api_key": "sesame"}))
+    assert session.predictor is not before
+
+
+def test_an_option_that_cannot_be_sent_is_named(executor):
+    session = Session(VOLUME, create_predictor(KEYED, api_key=threading.Lock()), executor=executor)
+    session.add(A)
+    with pytest.raises(PredictionError, match=r"options that can be sent to another process, got api_key, .* a lock"):
+        session.wait(20)
+    assert session.prompts() == ()
+    assert executor.pid is None
+
+
 def test_a_predictor_that_is_not_there_in_the_other_process_is_named():
     executor = ProcessExecutor()
     listener = RecordingListener()
-    engine = Engine(create_predictor(OBEDIENT), Image(VOLUME), OBEDIENT)
+    engine = Engine(create_predictor(OBEDIENT), Image(VOLUME))
     executor.submit(engine, TargetState("a", (A,)), listener)
     error = listener.wait(executor)
     executor.close()
@@ -335,7 +373,7 @@ def test_those_that_wait_go_on_in_a_new_process(executor):
 
 def test_closing_ends_the_process_and_what_ran_in_it(executor):
     listener = RecordingListener()
-    engine = Engine(create_predictor(OBEDIENT), Image(VOLUME), OBEDIENT)
+    engine = Engine(create_predictor(OBEDIENT), Image(VOLUME))
     executor.submit(engine, TargetState("a", (TextPrompt("deaf"),)), listener)
     wait_until(lambda: listener.progress, drain=executor.drain)
     pid = executor.pid
@@ -356,14 +394,14 @@ sys.path[:0] = {[str(SUPPORT), str(SUPPORT.parents[1])]!r}
 from recording import RecordingListener
 from PromptSegLib.execution.engine import Engine
 from PromptSegLib.predictors.base import TargetState
-from PromptSegLib.predictors.registry import create_predictor
+from PromptSegLib.predictors.registry import Recipe, create_predictor, recipe_of
 from PromptSegLib.execution.process.executor import ProcessExecutor
 from PromptSegLib.prompts import TextPrompt
 from PromptSegLib.imaging.co_registration import as_image
 
 executor = ProcessExecutor(environment={ENVIRONMENT!r})
 listener = RecordingListener()
-engine = Engine(create_predictor({OBEDIENT!r}), as_image([[[0, 1]]]), {OBEDIENT!r})
+engine = Engine(create_predictor({OBEDIENT!r}), as_image([[[0, 1]]]))
 executor.submit(engine, TargetState("a", (TextPrompt("deaf"),)), listener)
 while not listener.progress:
     executor.drain(0.01)

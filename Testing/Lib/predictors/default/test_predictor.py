@@ -23,7 +23,8 @@ from PromptSegLib.evaluation.phantom import make_abdomen
 from PromptSegLib.geometry import Extent, Grid, flip_axes
 from PromptSegLib.predictors.default.appearance import appearance_of
 from PromptSegLib.predictors.default.network import load_network
-from PromptSegLib.predictors.default.predictor import DefaultPredictor, SeenImage
+from PromptSegLib.predictors.default.predictor import DefaultPredictor
+from PromptSegLib.predictors.default.seen_image import SeenImage
 from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Scribble
 from PromptSegLib.session.session import Session
 from PromptSegLib.view import View, Window
@@ -224,7 +225,7 @@ def test_only_the_first_stroke_of_the_other_sign_in_a_slice_tells_by_its_looks(m
         told.append(maps)
         return appearance_of(*maps)
 
-    monkeypatch.setattr("PromptSegLib.predictors.default.predictor.appearance_of", spied)
+    monkeypatch.setattr("PromptSegLib.predictors.default.opinions.appearance_of", spied)
     session = Session(volume, DEFAULT)
     session.add_target("ball")
     for number, (row, positive) in enumerate([(30, True), (34, True), (10, False), (54, False), (32, True)]):

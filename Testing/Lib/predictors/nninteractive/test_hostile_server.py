@@ -20,7 +20,7 @@ import pytest
 
 from PromptSegLib.errors import PredictionError
 from PromptSegLib.predictors.nninteractive.server import NnInteractiveServer
-from PromptSegLib.predictors.nninteractive.server_access import ServerAccess
+from PromptSegLib.predictors.server_access import ServerAccess
 from PromptSegLib.prompts import Point
 from PromptSegLib.session.session import Session
 from PromptSegLib.volume import Volume

@@ -16,8 +16,7 @@ from nninteractive_model import closed_form_predictor, save_model
 from nninteractive_server import served
 
 from PromptSegLib.errors import ConsentError, PredictionError
-from PromptSegLib.predictors.nninteractive.server import NnInteractiveServer
-from PromptSegLib.predictors.nninteractive.server_access import ServerAccess
+from PromptSegLib.predictors.nninteractive.server import SERVED, NnInteractiveServer
 from PromptSegLib.predictors.registry import capabilities_of, create_predictor
 from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Scribble
 from PromptSegLib.session.session import Session
@@ -94,7 +93,7 @@ def test_a_key_is_wanted_and_taken_from_the_environment(model, monkeypatch):
         session.use(NnInteractiveServer(address))
         session.add(conversation()[0])
         assert session.mask_kji.any()
-    assert "sesame" not in repr(ServerAccess.granted(address))
+    assert "sesame" not in repr(SERVED.granted(address))
 
 
 def test_a_server_that_has_forgotten_the_session_gets_everything_again(server, tmp_path):
@@ -182,7 +181,7 @@ def test_another_machine_gets_nothing_before_the_user_agreed_to_just_that_addres
         create_predictor("nninteractive-server", server=address)
     with pytest.raises(ConsentError):
         NnInteractiveServer(address, consent=False)
-    assert ServerAccess.granted(address, consent=True).address == address
+    assert SERVED.granted(address, consent=True).address == address
     monkeypatch.setenv("PROMPTSEG_NNINTERACTIVE_SERVER", address + "/")
     with pytest.raises(ConsentError):
         NnInteractiveServer()
@@ -190,18 +189,18 @@ def test_another_machine_gets_nothing_before_the_user_agreed_to_just_that_addres
     with pytest.raises(ConsentError):
         NnInteractiveServer()
     monkeypatch.setenv("PROMPTSEG_NNINTERACTIVE_CONSENT", address)
-    assert ServerAccess.granted().address == address
+    assert SERVED.granted().address == address
 
 
 @pytest.mark.parametrize(
     "address", ["http://127.0.0.1:1527", "http://localhost:1527", "http://[::1]:80", "https://127.3.2.1"]
 )
 def test_this_machine_needs_no_consent(address):
-    assert ServerAccess.granted(address).address == address
+    assert SERVED.granted(address).address == address
 
 
 def test_without_a_name_it_is_the_server_on_this_machine():
-    assert ServerAccess.granted().address == "http://127.0.0.1:1527"
+    assert SERVED.granted().address == "http://127.0.0.1:1527"
 
 
 @pytest.mark.parametrize(
@@ -221,7 +220,7 @@ def test_without_a_name_it_is_the_server_on_this_machine():
 )
 def test_an_address_that_is_none_or_not_safe_is_refused(address, message):
     with pytest.raises(PredictionError, match=message) as refused:
-        ServerAccess.granted(address, consent=True)
+        SERVED.granted(address, consent=True)
     assert "word" not in str(refused.value)
 
 
@@ -230,6 +229,6 @@ def test_an_image_for_this_machine_is_not_sent_through_a_proxy(monkeypatch):
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     with pytest.raises(PredictionError, match=r"set the environment variable NO_PROXY=127\.0\.0\.1"):
-        ServerAccess.granted()
+        SERVED.granted()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    assert ServerAccess.granted().address == "http://127.0.0.1:1527"
+    assert SERVED.granted().address == "http://127.0.0.1:1527"

@@ -1,7 +1,8 @@
 """Which server an image may be sent to: its address, its key, and that the user agreed.
 
 This machine's own servers are reached by plain HTTP. Any other one has to be named, must have a certificate (https),
-and gets nothing before the user agreed to send images to just that address.
+and gets nothing before the user agreed to send images to just that address. A predictor on a server takes all that as
+its options `server`, `api_key` and `consent`; what is left out may be in the user's environment, which is only read.
 """
 
 from __future__ import annotations
@@ -18,11 +19,46 @@ from dataclasses import dataclass, field
 
 from PromptSegLib.errors import ConsentError, PredictionError
 
-SERVER_VARIABLE = "PROMPTSEG_NNINTERACTIVE_SERVER"
-CONSENT_VARIABLE = "PROMPTSEG_NNINTERACTIVE_CONSENT"
-KEY_VARIABLE = "NN_INTERACTIVE_API_KEY"
-"""As the server itself calls it."""
-THIS_MACHINE = "http://127.0.0.1:1527"
+_AN_ADDRESS = "http://127.0.0.1:1527"
+
+
+@dataclass(frozen=True)
+class ServedSystem:
+    """A system that runs on servers.
+
+    this_machine: where the user's own server is, if there is one. server_variable, key_variable, consent_variable: the
+    environment variables by which users may name another one, its key, and the address that they agree to.
+    """
+
+    this_machine: str
+    server_variable: str
+    key_variable: str
+    consent_variable: str
+
+    def granted(
+        self, address: str | None = None, api_key: str | None = None, consent: bool | None = None
+    ) -> ServerAccess:
+        """Return the access to a server, the one on this machine by default.
+
+        Args:
+            address: its URL; without one, the environment's.
+            api_key: its key; without one, the environment's.
+            consent: whether the user agreed to send images there; None when the environment may say so.
+
+        Raises:
+            PredictionError: the address is none, or not safe.
+            ConsentError: the server is on another machine, and the user did not agree.
+        """
+        address = tidied(address or os.environ.get(self.server_variable) or self.this_machine)
+        host = _checked_host(address, self.this_machine, self.key_variable)
+        if consent is None:
+            consent = tidied(os.environ.get(self.consent_variable, "")) == address
+        if not _is_here(host) and not consent:
+            raise ConsentError(
+                f"expected consent before the image is sent to {address}, got none: the server's operator will be "
+                f"able to see it. To agree: --send-image, consent=True, or {self.consent_variable}={address}"
+            )
+        return ServerAccess(address, api_key or os.environ.get(self.key_variable))
 
 
 @dataclass(frozen=True)
@@ -31,28 +67,6 @@ class ServerAccess:
 
     address: str
     api_key: str | None = field(default=None, repr=False)
-
-    @classmethod
-    def granted(
-        cls, address: str | None = None, api_key: str | None = None, consent: bool | None = None
-    ) -> ServerAccess:
-        """Return the access to a server, the one on this machine by default.
-
-        Without an argument PROMPTSEG_NNINTERACTIVE_SERVER names it, and NN_INTERACTIVE_API_KEY its key. consent:
-        whether the user agreed to send images there; without it, PROMPTSEG_NNINTERACTIVE_CONSENT must be that address.
-
-        Raises PredictionError for an address that is none or not safe, ConsentError without the user's consent.
-        """
-        address = (address or os.environ.get(SERVER_VARIABLE) or THIS_MACHINE).strip().rstrip("/")
-        host = _checked_host(address)
-        if consent is None:
-            consent = os.environ.get(CONSENT_VARIABLE, "").strip().rstrip("/") == address
-        if not _is_here(host) and not consent:
-            raise ConsentError(
-                f"expected consent before the image is sent to {address}, got none: the server's operator will be "
-                f"able to see it. To agree: --send-image, consent=True, or {CONSENT_VARIABLE}={address}"
-            )
-        return cls(address, api_key or os.environ.get(KEY_VARIABLE))
 
     def without_key(self, text: str) -> str:
         """Return `text`, which a server may have a part in, without the key in any of the forms that it is sent in."""
@@ -78,46 +92,39 @@ class ServerAccess:
         return text
 
 
-def choose_server(address: str, api_key: str = "") -> None:
-    """Let this process, and those it starts, ask the server at `address`; "" for the one on this machine.
+def tidied(address: str) -> str:
+    """Return a server's address in the form that consent is given for."""
+    return address.strip().rstrip("/")
 
-    Raises PredictionError for an address that is none or not safe; all is then as before.
+
+def check_address(address: str) -> None:
+    """Check a server's address, as far as that is possible without asking it.
+
+    Raises:
+        PredictionError: it is none, or not safe.
     """
-    address = address.strip().rstrip("/")
-    if address:
-        _checked_host(address)
-    for variable, value in ((SERVER_VARIABLE, address), (KEY_VARIABLE, api_key.strip())):
-        if value:
-            os.environ[variable] = value
-        else:
-            os.environ.pop(variable, None)
+    _checked_host(tidied(address))
 
 
-def agree_to_send() -> None:
-    """Note that the user agreed to send images to the server that is chosen, until this process ends."""
-    os.environ[CONSENT_VARIABLE] = os.environ.get(SERVER_VARIABLE, THIS_MACHINE)
-
-
-def _checked_host(address: str) -> str:
+def _checked_host(address: str, example: str = _AN_ADDRESS, key_variable: str = "a field of its own") -> str:
     """Return the host of a server's address. Raises PredictionError."""
     try:
         parts = urllib.parse.urlsplit(address)
         host, _ = parts.hostname or "", parts.port
     except ValueError as error:
-        raise PredictionError(
-            f"expected a server's address such as {THIS_MACHINE}, got {address!r}: {error}"
-        ) from error
+        raise PredictionError(f"expected a server's address such as {example}, got {address!r}: {error}") from error
     if parts.scheme not in ("http", "https") or not host or parts.path or parts.query or parts.fragment:
-        raise PredictionError(f"expected a server's address such as {THIS_MACHINE}, got {address!r}")
+        raise PredictionError(f"expected a server's address such as {example}, got {address!r}")
     if parts.username is not None:
         raise PredictionError(
-            f"expected a server's address without a user's name, got one; its key goes into {KEY_VARIABLE}"
+            f"expected a server's address without a user's name, got one; its key goes into {key_variable}"
         )
     if not _is_here(host) and parts.scheme != "https":
+        port = urllib.parse.urlsplit(example).port
         raise PredictionError(
             f"expected https:// for a server on another machine, got {address!r}: anybody on the way could see the "
             f"image. Put the server behind a proxy with a certificate, or reach it through a tunnel: "
-            f"ssh -N -L 1527:127.0.0.1:1527 {host}, and {THIS_MACHINE}"
+            f"ssh -N -L {port}:127.0.0.1:{port} {host}, and {example}"
         )
     proxies = urllib.request.getproxies()
     if _is_here(host) and proxies.keys() & {parts.scheme, "all"} and not urllib.request.proxy_bypass(host):
