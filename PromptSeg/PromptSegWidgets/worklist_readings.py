@@ -19,7 +19,7 @@ from PromptSegLib.mrml.view_geometry import jump_slices
 from PromptSegWidgets.section import Section
 
 _ROW_PX = 22
-_WIDTHS_PX = (110, 44, 44, 56)
+_WIDTHS_PX = (92, 52, 40, 76)
 
 
 class ReadingsSection(Section):

@@ -16,7 +16,7 @@ from PromptSegWidgets.section import Section
 
 _READER_SETTING = "PromptSeg/reader"
 _ROW_PX = 22
-_WIDTHS_PX = (92, 62, 58, 48)
+_WIDTHS_PX = (72, 74, 56, 58)
 
 
 class WorklistSection(Section):
@@ -114,6 +114,14 @@ class WorklistSection(Section):
         )
         self._claim()
         self._fill()
+        self._showStatus()
+
+    def _showStatus(self):
+        """Tell here what happened while the section that tells it is folded, as it may be in a review."""
+        told, here = self.ui.statusLabel, self.ui.listStatusLabel
+        here.text = told.text if self.ui.promptsCollapsibleButton.collapsed else ""
+        here.setStyleSheet(told.styleSheet)
+        here.setVisible(bool(here.text))
 
     def _claim(self):
         """Begin the case that is open as soon as its segments change, so that nobody else does."""

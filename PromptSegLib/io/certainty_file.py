@@ -42,7 +42,7 @@ def read_certainties(path: Path, grid: Grid) -> dict[str, Certainty]:
         GeometryError: it is of another grid than `grid`.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             names = json.loads(str(file["segments"]))
             written = Grid(_triple(file["shape_kji"]), file["ijk_to_ras"])
             boxes = [Extent(*map(_triple, file[f"extent_{number}"])) for number in range(len(names))]

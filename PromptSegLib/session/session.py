@@ -10,11 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.certainty import Certainty
-from PromptSegLib.errors import (
-    PromptError,
-    PromptSegError,
-    UnsupportedPromptError,
-)
+from PromptSegLib.errors import PromptError, PromptSegError, UnsupportedPromptError
 from PromptSegLib.execution.executor import Executor, ImmediateExecutor
 from PromptSegLib.geometry import Extent
 from PromptSegLib.imaging.co_registration import as_image

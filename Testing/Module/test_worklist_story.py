@@ -105,7 +105,7 @@ def test_a_list_is_proposed_reviewed_resumed_and_read_twice(user, scene, cases):
     for _ in range(2):
         user.press("lookNext")
         assert "ball: look in the middle of " in user.status
-        places.append([view.slice_node.GetSliceOffset() for view in user.views.values()])
+        places.append([view.node.GetSliceOffset() for view in user.views.values()])
     assert places[0] != places[1]
     assert user.session is None
 
@@ -219,8 +219,12 @@ def test_a_case_of_somebody_else_is_told_at_the_first_change_and_kept_as_a_secon
     user.tool("pointPlus")
     user.click((12, 12, 8))
     assert "in work by Bob: make a second reading" in user.status
+    user.ui.promptsCollapsibleButton.collapsed = True
     user.press("nextCase")
     assert "make a second reading" in user.status
+    assert user.ui.listStatusLabel.text == user.status
+    assert user.ui.listStatusLabel.isVisible()
+    user.ui.promptsCollapsibleButton.collapsed = False
     assert user.ui.volumeSelector.currentNode().GetName() == "a"  # nothing is lost
     user.press("secondReading")
     user.press("previousCase")
