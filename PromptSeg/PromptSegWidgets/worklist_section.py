@@ -154,6 +154,8 @@ class WorklistSection(Section):
                 table.setItem(row, column, item)
         rows = [row for row, case in enumerate(cases) if case.key == current]
         table.setCurrentCell(rows[0] if rows else -1, 0)
+        if rows:
+            table.scrollToItem(table.item(rows[0], 0))
         table.blockSignals(False)
 
     def onRow(self, row, column):
