@@ -1,7 +1,6 @@
-"""PromptSeg: the panel, the parameters and the logic of the module. Everything else is in PromptSegLib."""
+"""PromptSeg: the module, its parameters and its panel. The logic is in PromptSegWidgets, the rest in PromptSegLib."""
 
 import logging
-import shutil
 import sys
 import time
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from slicer.i18n import translate
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
-    ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
@@ -27,32 +25,29 @@ if (_checkout / "PromptSegLib" / "__init__.py").is_file() and str(_checkout) not
     sys.path.insert(0, str(_checkout))  # installed, PromptSegLib lies beside this file
 
 from PromptSegLib.errors import Cancelled, ConsentError, PromptSegError
-from PromptSegLib.execution.background import Background
-from PromptSegLib.execution.executor import SharedExecutor, ThreadExecutor
-from PromptSegLib.execution.process.executor import ProcessExecutor
-from PromptSegLib.mrml.display import editor_node, shown_window
-from PromptSegLib.mrml.scene_session import SceneSession, has_saved_session
+from PromptSegLib.mrml.display import shown_window
+from PromptSegLib.mrml.scene_session import has_saved_session
 from PromptSegLib.mrml.state_node import StateNode
 from PromptSegLib.mrml.tools import DrawingView, PromptTools
-from PromptSegLib.panel.models import Models, missing_package
-from PromptSegLib.panel.servers import Servers
+from PromptSegLib.panel.models import missing_package
 from PromptSegLib.panel.texts import error_text
-from PromptSegLib.predictors.registry import Recipe
-from PromptSegLib.session.session import SessionObserver
 from PromptSegWidgets.enabling import Enabling
 from PromptSegWidgets.follow_up_section import FollowUpSection
 from PromptSegWidgets.input_section import InputSection
 from PromptSegWidgets.installation import install
+from PromptSegWidgets.logic import PromptSegLogic
 from PromptSegWidgets.look_ahead import LookAhead
 from PromptSegWidgets.measure_section import MeasureSection
 from PromptSegWidgets.model_section import ModelSection
 from PromptSegWidgets.names_section import NamesSection
+from PromptSegWidgets.own_models_section import OwnModelsSection
 from PromptSegWidgets.panel_observer import PanelObserver
 from PromptSegWidgets.parameter_binding import KeptParameters, ParameterBinding
 from PromptSegWidgets.prompts_section import TOOL_BUTTONS, PromptsSection
 from PromptSegWidgets.result_section import ResultSection
 from PromptSegWidgets.sample_data import registerSampleData
 from PromptSegWidgets.settings_section import SettingsSection
+from PromptSegWidgets.which_section import WhichSection
 from PromptSegWidgets.worklist_proposals import ProposalsSection
 from PromptSegWidgets.worklist_readings import ReadingsSection
 from PromptSegWidgets.worklist_review import ReviewSection
@@ -178,13 +173,13 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             getattr(ui, name).icon = qt.QIcon(self.resourcePath(f"Icons/{name.removesuffix('Button')}.png"))
         ui.statusLabel.setVisible(False)
         self.model, self.prompts, self.settings = ModelSection(self), PromptsSection(self), SettingsSection(self)
-        self.input, self.names, others = InputSection(self), NamesSection(self), (ResultSection(self),)
+        self.input, self.names, self.which = InputSection(self), NamesSection(self), WhichSection(self)
         self.worklist, self.review = WorklistSection(self), ReviewSection(self)
         self.proposals, self.readings = ProposalsSection(self), ReadingsSection(self)
         self.measure, self.followUp = MeasureSection(self), FollowUpSection(self)
         worklist = (self.worklist, self.review, self.proposals, self.readings)
-        self._sections = (self.input, self.model, self.prompts, self.settings, self.names, *others, *worklist)
-        self._sections += (self.measure, self.followUp)
+        others = (OwnModelsSection(self), self.names, ResultSection(self), *worklist, self.measure, self.followUp)
+        self._sections = (self.input, self.model, self.which, self.prompts, self.settings, *others)
         self._enabling, self._lookAhead = Enabling(self), LookAhead(self)
         for section in self._sections:
             for control, action in section.actions().items():
@@ -407,115 +402,6 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onProgress(self, fraction, what):
         self.ui.progressBar.setValue(int(100 * fraction))
         self.setStatus(what)
-
-
-#
-# PromptSegLogic
-#
-
-
-class PromptSegLogic(ScriptedLoadableModuleLogic):
-    """One session at a time on the nodes of the scene; works without a panel.
-
-    observer, later, hostIsNeeded: how a panel takes part, see SceneSession and ThreadExecutor.
-    """
-
-    def __init__(self):
-        ScriptedLoadableModuleLogic.__init__(self)
-        self.observer = SessionObserver()
-        self.later = lambda function: function()
-        self.hostIsNeeded = lambda isNeeded: None
-        self.models = Models()
-        self.servers = Servers()
-        self.session = None
-        self.tools = None
-        self.case = None
-        self._chosen = Recipe("default")
-        self._needs = 0
-        self.executor = ThreadExecutor(self._count)
-        self.background = Background(self._count)
-
-    def _count(self, isNeeded):
-        """Need the host for as long as predictions or downloads do."""
-        self._needs += 1 if isNeeded else -1
-        self.hostIsNeeded(self._needs > 0)
-
-    @property
-    def isBusy(self):
-        return self.background.busy or (self.session is not None and self.session.busy)
-
-    def openSession(self, volumes, segmentationNode=None, model="default", device="auto"):
-        """Return the session on these nodes; the one before is closed, its prompts are in the scene.
-
-        volumes: a volume node, or several by the names of the model's channels, the reference first.
-        """
-        self.closeSession()
-        self._chosen = self.servers.recipe("default" if self.models.problem(model) else model, device)
-        reference = next(iter(volumes.values())) if isinstance(volumes, dict) else volumes
-        self.session = SceneSession(
-            volumes,
-            segmentationNode,
-            predictor=self._chosen,
-            executor=SharedExecutor(self.executor),
-            observer=self.observer,
-            editor_node=editor_node(reference.GetScene()),
-            later=self.later,
-            view_now=self.tools.view_now if self.tools else lambda: None,
-        )
-        return self.session
-
-    def useModel(self, model, device="auto", volumes=None):
-        """Let `model` answer on `device` as soon as it can: prompts and segments stay.
-
-        volumes: as of `openSession`, where the model wants several; undo begins anew when the session
-        has others.
-        """
-        session = self.session
-        if session is None or self.models.problem(model):
-            return
-        if isinstance(volumes, dict) and dict(session.volume_nodes) != volumes:
-            self.openSession(volumes, session.segmentation_node, model, device)
-        elif (recipe := self.servers.recipe(model, device)) != self._chosen:
-            self._chosen = recipe
-            session.use(recipe)
-
-    def closeSession(self):
-        session, self.session = self.session, None
-        if self.tools is not None:
-            self.tools.drop()
-        if session is not None:
-            session.close()
-
-    def close(self):
-        self.closeSession()
-        self.background.close()
-        self.executor.close()
-
-    def drain(self):
-        """Deliver what predictions and downloads have to tell."""
-        self.executor.drain()
-        self.background.drain()
-
-    def setOwnProcess(self, isOn):
-        """Run models in a process of their own, or in a thread of this one."""
-        if isOn != isinstance(self.executor, ProcessExecutor):
-            self.closeSession()
-            self.executor.close()
-            python = shutil.which("PythonSlicer")  # in Slicer, sys.executable may be Slicer itself
-            self.executor = ProcessExecutor(self._count, python=python) if isOn else ThreadExecutor(self._count)
-
-    def cancel(self):
-        self.background.cancel()
-        if self.session is not None:
-            self.session.cancel()
-
-    def addSegment(self, session):
-        name = session.segmentation_node.GetSegmentation().GenerateUniqueSegmentID("Segment_1")
-        return session.add_target(name.replace("_", " "))
-
-    def cleanUp(self, function):
-        """Set the mask of the selected segment to what `function` makes of it; undo takes it back."""
-        self.session.set_mask(function(self.session.mask_kji))
 
 
 #

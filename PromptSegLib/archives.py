@@ -89,8 +89,12 @@ def unpack(path: Path, folder: Path, *, most_bytes: int | None = None, cancel: C
 
     most_bytes: what it may unpack to, by default what its size explains.
 
-    Raises ArchiveError for an archive that is damaged or refused, see above, OSError, Cancelled. What was unpacked
-    until then stays in `folder`, which the caller removes.
+    What was unpacked until then stays in `folder`, which the caller removes.
+
+    Raises:
+        ArchiveError: for an archive that is damaged or refused, see above.
+        OSError: a file cannot be read or written.
+        Cancelled: somebody asked for that.
     """
     with path.open("rb") as file, opened_zip(file) as archive:
         entries = archive.infolist()

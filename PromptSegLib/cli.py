@@ -20,13 +20,14 @@ from PromptSegLib.command import (
     list_cases,
     measure,
     models,
+    own_models,
     propagate,
     propose,
     segment,
     train_default,
     weights,
 )
-from PromptSegLib.command.arguments import Parser, with_values_attached
+from PromptSegLib.command.arguments import Parser, with_values_attached, with_words_joined
 from PromptSegLib.errors import PromptSegError
 
 _BAD_INPUT, _INTERRUPTED, _CUT_SHORT, _TERMINATED = 2, 130, 141, 143
@@ -37,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _never_fail_to_print()
     try:
         with _tidy_when_terminated():
-            arguments = _parser().parse_args(with_values_attached(sys.argv[1:] if argv is None else argv))
+            words = with_words_joined(sys.argv[1:] if argv is None else argv, own_models.COMMANDS)
+            arguments = _parser().parse_args(with_values_attached(words))
             return int(arguments.run(arguments))
     except PromptSegError as error:
         print(f"promptseg: {' '.join(str(error).split())}", file=sys.stderr)
@@ -89,6 +91,6 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     of_images = (segment, propagate, measure, follow_up, info)
     of_lists = (list_cases, propose, compare)
-    for command in (*of_images, *of_lists, models, demo, benchmark, train_default, weights):
+    for command in (*of_images, *of_lists, models, own_models, demo, benchmark, train_default, weights):
         command.add_parser(commands)
     return parser

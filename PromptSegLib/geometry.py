@@ -69,7 +69,8 @@ def affine_from_parts(spacing_mm: ArrayLike, directions: ArrayLike, origin: Arra
 def checked_affine(matrix: ArrayLike) -> FloatArray:
     """Return `matrix` as a read-only 4x4 float64 affine.
 
-    Raises GeometryError when it is not 4x4, not finite, not affine, or maps space onto a plane.
+    Raises:
+        GeometryError: it is not 4x4, not finite, not affine, or maps space onto a plane.
     """
     try:
         affine = np.array(matrix, dtype=np.float64) + 0.0  # makes -0.0 to 0.0: equal affines hash alike
@@ -369,6 +370,11 @@ class AxisMap:
         axes = _triple(np.argsort(self.axes))
         offset = [-sign * self.offset_kji[axis] for axis, sign in zip(self.axes, self.signs, strict=True)]
         return AxisMap(axes, _triple([self.signs[a] for a in axes]), _triple(offset))
+
+    def reordered(self, order: Sequence[int]) -> AxisMap:
+        """Return the map to the other lattice with its axes in another order: its axis n is what `order[n]` was."""
+        place = np.argsort(order)
+        return AxisMap(_triple(place[list(self.axes)]), self.signs, _triple(self.offset_kji[axis] for axis in order))
 
     @property
     def is_identity(self) -> bool:

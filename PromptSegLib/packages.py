@@ -15,6 +15,8 @@ def is_installed(name: str) -> bool:
     """
     try:
         spec = find_spec(name)
+    except ModuleNotFoundError:  # not even what it would be a part of
+        return False
     except ValueError:  # loaded by something that says nothing of where it came from
         return True
     return spec is not None and spec.origin is not None

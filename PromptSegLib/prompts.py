@@ -237,7 +237,9 @@ class MaskPrompt(Prompt):
 
     mask_kji: (k, j, i), bool, labels that are set where not 0, or probabilities, set from 0.5 on; kept as a read-only
     bool copy cropped to what is set. ijk_to_ras: 4x4 of that array.
-    Raises PromptError when nothing is set, or the values are none of these.
+
+    Raises:
+        PromptError: nothing is set, or the values are none of these.
     """
 
     mask_kji: NDArray[np.bool_] = field(repr=False)
@@ -308,7 +310,11 @@ class TextPrompt(Prompt):
 
 
 def checked_mask(values: ArrayLike) -> NDArray[np.bool_]:
-    """Return where a mask is set, of the shape of `values`, see `set_voxels`. Raises PromptError when it is no mask."""
+    """Return where a mask is set, of the shape of `values`, see `set_voxels`.
+
+    Raises:
+        PromptError: it is no mask.
+    """
     array = np.asarray(values)
     if array.dtype.kind not in "buif":
         raise PromptError(f"expected a mask of bool, integer or floating voxels, got dtype {array.dtype}")

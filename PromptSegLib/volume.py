@@ -26,7 +26,9 @@ class Volume:
     ijk_to_ras: 4x4 affine from IJK to RAS, mm; the identity when there is no geometry to speak of.
     name: what to call it in messages.
 
-    Raises VolumeError for an array that is no image, GeometryError for an affine that is none.
+    Raises:
+        VolumeError: for an array that is no image.
+        GeometryError: for an affine that is none.
     """
 
     array: NDArray[Any]
@@ -59,7 +61,8 @@ class Volume:
     def finite_range(self) -> tuple[float, float]:
         """Lowest and highest finite value; found once, slice by slice.
 
-        Raises VolumeError when no voxel is finite.
+        Raises:
+            VolumeError: no voxel is finite.
         """
         lows, highs = [], []
         for values in self.array:
@@ -74,7 +77,8 @@ class Volume:
     def finite(self) -> NDArray[Any]:
         """Return the voxels with the lowest finite value in place of NaN and infinity; as they are without any.
 
-        Raises VolumeError when no voxel is finite.
+        Raises:
+            VolumeError: no voxel is finite.
         """
         if self.array.dtype.kind != "f" or all(np.isfinite(values).all() for values in self.array):
             return self.array
@@ -128,7 +132,8 @@ class Image:
     def volumes(self, names: Sequence[str], who: str) -> list[Volume]:
         """Return the channels `names`, in this order; one name is met by an image of one channel, whatever its name.
 
-        Raises VolumeError, with the names, when some are missing, which `who` needs.
+        Raises:
+            VolumeError: with the names, when some are missing, which `who` needs.
         """
         if len(names) == len(self.channels) == 1:
             return [self.reference]

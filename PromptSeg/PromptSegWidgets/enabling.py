@@ -4,6 +4,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from PromptSegLib.panel.availability import Situation, hint, reasons
+from PromptSegLib.panel.own_models import is_own
 from PromptSegWidgets.prompts_section import TOOL_BUTTONS
 
 
@@ -62,6 +63,7 @@ class Enabling:
             weights=models.weights_state(model),
             is_fetching=logic.background.busy,
             worklist=self.panel.worklist.situation(),
+            is_own=is_own(model),
             has_measurements=self.panel.measure.hasRows,
             shows_diameters=self.panel.ui.diametersButton.checked,
             has_earlier=self.panel.followUp.earlier is not None,

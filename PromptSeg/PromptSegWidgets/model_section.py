@@ -66,6 +66,7 @@ class ModelSection(Section):
 
     def showWeights(self):
         """Say of each model in the list whether its weights are here, and in its tool tip what it takes."""
+        self.logic.models.revision += 1
         for index in range(self.ui.modelComboBox.count):
             name = self.ui.modelComboBox.itemData(index)
             self.ui.modelComboBox.setItemText(index, self.logic.models.entry(name))

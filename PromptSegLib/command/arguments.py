@@ -48,6 +48,12 @@ def with_values_attached(argv: Iterable[str]) -> list[str]:
     return attached
 
 
+def with_words_joined(argv: Sequence[str], commands: Iterable[str]) -> list[str]:
+    """Return `argv` with its first two words as one where they are one of `commands`, such as "models add"."""
+    both = " ".join(argv[:2])
+    return [both, *argv[2:]] if both in commands else list(argv)
+
+
 def numbers(*counts: int) -> Callable[[str], Numbers]:
     """Return a function that reads as many finite numbers, with commas between, as one of `counts` says."""
     wanted = " or ".join(str(count) for count in counts)
@@ -130,7 +136,11 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
     """Add what says which server a model that asks one may send the image to."""
-    parser.add_argument("--server", metavar="URL", help="for nninteractive-server (default: the one on this machine)")
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        help="for models that ask one, such as nninteractive-server (default: the one on this machine)",
+    )
     parser.add_argument(
         "--send-image", action="store_true", help="agree to the image being sent to a server on another machine"
     )

@@ -108,7 +108,11 @@ def segment_case(
     observer: SessionObserver,
     look: Callable[[Session], None] = lambda session: None,
 ) -> Result:
-    """Segment a case and write its output. look: gets the session when all is answered. Raises PromptSegError."""
+    """Segment a case and write its output. look: gets the session when all is answered.
+
+    Raises:
+        PromptSegError: says what was expected and what came.
+    """
     _check_output(case)
     image_file = open_image(case.image, settings.series)
     volume = image_file.volume(settings.time_point)
@@ -224,7 +228,11 @@ def _check_output(case: Case) -> None:
 
 
 def _with_channels(volume: Volume, case: Case, needed: Sequence[str]) -> Image:
-    """Read the case's further channels. Raises VolumeError when it cannot be known which one `volume` is."""
+    """Read the case's further channels.
+
+    Raises:
+        VolumeError: it cannot be known which one `volume` is.
+    """
     if not case.channels:
         return as_image({case.image_name or (needed[0] if len(needed) == 1 else SINGLE_CHANNEL): volume})
     left = [name for name in needed if name not in case.channels]

@@ -67,7 +67,8 @@ def segment_list(path: Path, settings: CaseSettings, predictor: Predictor, overw
 def read_list(path: Path, needs_prompts: bool = True) -> list[Row]:
     """Read a list of cases, whose rows have prompts unless names say what is wanted of all of them.
 
-    Raises UsageError that names the line that is wrong.
+    Raises:
+        UsageError: names the line that is wrong.
     """
     columns_needed = ("image", _PROMPTS, "output") if needs_prompts else _COLUMNS
     if (recorded := _recorded(path, needs_prompts)) is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from PromptSegLib.session.observer import SessionObserver
@@ -15,15 +16,19 @@ _PATIENCE_S = 0.5
 
 
 class ProgressBar(SessionObserver):
-    """A bar on standard error, where that is a terminal, once something has taken half a second."""
+    """A bar on standard error, where that is a terminal, once something has taken half a second.
 
-    def __init__(self) -> None:
+    Args:
+        is_wanted: False beside output for machines.
+    """
+
+    def __init__(self, is_wanted: bool = True) -> None:
         self._is_shown = False
         self._started = time.monotonic()
-        self._is_terminal = sys.stderr.isatty()
+        self._has_a_reader = is_wanted and sys.stderr.isatty()
 
     def progress(self, fraction: float, what: str) -> None:
-        if not self._is_terminal or time.monotonic() - self._started < _PATIENCE_S:
+        if not self._has_a_reader or time.monotonic() - self._started < _PATIENCE_S:
             return
         filled = round(_BAR_WIDTH * min(max(fraction, 0.0), 1.0))
         bar = "#" * filled + "." * (_BAR_WIDTH - filled)
@@ -40,6 +45,20 @@ class ProgressBar(SessionObserver):
         if self._is_shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
             self._is_shown = False
+
+
+@contextmanager
+def progress_bar(is_wanted: bool = True) -> Iterator[ProgressBar]:
+    """Show the progress of one piece of work, and wipe it away when that ends, however it does.
+
+    Args:
+        is_wanted: False beside output for machines.
+    """
+    bar = ProgressBar(is_wanted)
+    try:
+        yield bar
+    finally:
+        bar.clear()
 
 
 def warn(message: str) -> None:

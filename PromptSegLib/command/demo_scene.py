@@ -54,7 +54,11 @@ class Outcome:
 
 
 def choose_scene(arguments: argparse.Namespace) -> Sample:
-    """Return what the command line asks for. Raises PromptSegError subclasses."""
+    """Return what the command line asks for.
+
+    Raises:
+        PromptSegError: says what was expected and what came.
+    """
     window = Window(*arguments.window) if arguments.window else None
     if arguments.image is not None:
         return _scene_of_file(arguments, window)
@@ -71,7 +75,8 @@ def choose_scene(arguments: argparse.Namespace) -> Sample:
 def deepest_soft_tissue(volume: Volume) -> Point:
     """Return a click on the voxel of a CT that is farthest from all that is not soft tissue, to 4 mm.
 
-    Raises VolumeError when there is no soft tissue: 0 to 150 HU.
+    Raises:
+        VolumeError: there is no soft tissue: 0 to 150 HU.
     """
     step_kji = [max(1, int(_COARSE_MM / spacing)) for spacing in volume.grid.spacing_kji_mm]
     coarse = volume.array[tuple(slice(None, None, step) for step in step_kji)]

@@ -49,7 +49,9 @@ def start_from_mask(
     chosen: targets whose value the user gave, all by default; one that got a value by itself takes no part of a
     labelmap of several.
 
-    Raises PromptError when a target is not in it, VolumeError when it is no mask on the image's grid.
+    Raises:
+        PromptError: a target is not in it.
+        VolumeError: it is no mask on the image's grid.
     """
     file = open_image(path)
     grid, targets = session.image.grid, session.targets

@@ -121,7 +121,11 @@ def _of_list(path: Path, settings: Task) -> tuple[list[tuple[Task, tuple[Measure
 
 
 def _read_list(path: Path) -> tuple[str, list[tuple[int, dict[str, str]]]]:
-    """Return the column that names segmentations, and the rows with their lines. Raises UsageError."""
+    """Return the column that names segmentations, and the rows with their lines.
+
+    Raises:
+        UsageError: the arguments do not go together.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

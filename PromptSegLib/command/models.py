@@ -1,4 +1,4 @@
-"""`promptseg models`: which predictors there are, what they take, and under which terms."""
+"""`promptseg models`: which predictors there are, what they take, under which terms, and which one to take."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 from PromptSegLib.command.arguments import Parser
 from PromptSegLib.command.console import print_json, print_table
+from PromptSegLib.command.which_model import add_options, is_asked, print_advice
 from PromptSegLib.errors import UnknownPredictorError
 from PromptSegLib.predictors.base import PROMPT_FEATURES, Capabilities
-from PromptSegLib.predictors.registry import capabilities_of, predictor_names
+from PromptSegLib.predictors.registry import capabilities_of, own_models, predictor_names
 from PromptSegLib.structures.names import find_structure, search
 from PromptSegLib.weights.instructions import megabytes
 from PromptSegLib.weights.store import WeightsStore
@@ -21,11 +22,18 @@ def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser("models", help="list the models: prompts, weights, licenses; or a model's classes")
     parser.add_argument("model", nargs="?", metavar="MODEL", help="list the structures that it knows by name")
     parser.add_argument("--search", default="", metavar="WORDS", help="with MODEL: those that these words may mean")
+    add_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if is_asked(arguments):
+        return print_advice(arguments)
+    mine = arguments.model is not None and arguments.model in own_models()
+    if mine and not arguments.json and not arguments.search:
+        print(own_models().get(arguments.model).card)
+        return 0
     if arguments.model is not None:
         return _list_classes(capabilities_of(arguments.model), arguments.search, arguments.json)
     records, broken = [], []

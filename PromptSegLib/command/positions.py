@@ -18,7 +18,8 @@ def prompt_at(kind: str, numbers: Sequence[float], frame: str, grid: Grid) -> Pr
     `frame`, "ras" or "lps" in mm, or "ijk" in voxels; two for a position on a 2D image. A box in ijk goes from
     voxel to voxel, both inside of it.
 
-    Raises PromptError when they do not fit to the image, or a box is inverted.
+    Raises:
+        PromptError: they do not fit to the image, or a box is inverted.
     """
     if kind != "box":
         position = _position(numbers, frame, grid)

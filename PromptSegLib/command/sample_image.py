@@ -18,7 +18,10 @@ URL = f"https://github.com/Slicer/SlicerTestingData/releases/download/SHA256/{SH
 def sample_image(progress: Progress, timeout_s: float = 5.0) -> Path:
     """Return where the sample CT is, after fetching it when it is not there yet.
 
-    timeout_s: the longest silence of the server. Raises WeightsError when it cannot be had, or is another file.
+    timeout_s: the longest silence of the server.
+
+    Raises:
+        WeightsError: it cannot be had, or is another file.
     """
     path = default_folder().with_name("samples") / "CTChest.nrrd"
     with file_lock(path.with_suffix(".lock")):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from PromptSegLib.command.console import ProgressBar, print_json, print_table, progress_bar
 from PromptSegLib.errors import WeightsError
 from PromptSegLib.weights.catalogue import Checkpoint
 from PromptSegLib.weights.consent import ConsentQuestion
@@ -18,8 +18,6 @@ from PromptSegLib.weights.instructions import megabytes
 from PromptSegLib.weights.store import Status, WeightsStore
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
-
-_BAR_WIDTH = 30
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -86,27 +84,30 @@ def _list(store: WeightsStore, arguments: argparse.Namespace) -> int:
     rows = [(store.checkpoint(name), store.status(name)) for name in names]
     if arguments.json:
         return _print_json([_described(checkpoint, status) for checkpoint, status in rows])
-    table = [("NAME", "HERE", "SIZE", "LICENSE OF CODE", "LICENSE OF WEIGHTS")]
+    lines = []
     for checkpoint, status in rows:
         size = megabytes(checkpoint.likely_bytes) if checkpoint.likely_bytes else "?"
         here = {"ready": status.place or "", "incomplete": "in part", "missing": "-"}[status.state]
-        table.append((checkpoint.name, here, size, checkpoint.code_license, checkpoint.weights_license))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        lines.append((checkpoint.name, here, size, checkpoint.code_license, checkpoint.weights_license))
+    print_table(("NAME", "HERE", "SIZE", "LICENSE OF CODE", "LICENSE OF WEIGHTS"), lines)
     print(f"\n{megabytes(store.total_bytes())} in {store.folder}")
     return DONE
 
 
 def _get(store: WeightsStore, arguments: argparse.Namespace) -> int:
-    return _for_each(arguments, lambda name: store.get(name, _consent(arguments), _Bar(arguments.json)))
+    def get(name: str) -> Path:
+        with progress_bar(is_wanted=not arguments.json) as bar:
+            return store.get(name, _consent(arguments, bar), bar.progress)
+
+    return _for_each(arguments, get)
 
 
 def _import(store: WeightsStore, arguments: argparse.Namespace) -> int:
     if not arguments.source.exists():
         return _complain(f"there is no file {arguments.source}", BAD_INPUT)
-    consent, bar = _consent(arguments), _Bar(arguments.json)
-    path = store.import_file(arguments.name, arguments.source, consent, bar, trust=arguments.trust)
+    with progress_bar(is_wanted=not arguments.json) as bar:
+        consent = _consent(arguments, bar)
+        path = store.import_file(arguments.name, arguments.source, consent, bar.progress, trust=arguments.trust)
     if arguments.json:
         return _print_json({"name": arguments.name, "path": str(path)})
     print(path)
@@ -154,12 +155,13 @@ def _for_each(arguments: argparse.Namespace, work: Callable[[str], object]) -> i
     return FAILED if failed else DONE
 
 
-def _consent(arguments: argparse.Namespace) -> Callable[[ConsentQuestion], bool]:
+def _consent(arguments: argparse.Namespace, bar: ProgressBar) -> Callable[[ConsentQuestion], bool]:
     """Answer by the flags; a question that they leave open is asked where there is somebody to answer."""
 
     def answer(question: ConsentQuestion) -> bool:
         if arguments.yes or (arguments.accept_license and not question.unverified):
             return True
+        bar.clear()
         print(question.text, file=sys.stderr)
         if not sys.stdin.isatty():
             print("Nobody is here to answer: say --accept-license, or --yes to accept all.", file=sys.stderr)
@@ -172,28 +174,13 @@ def _consent(arguments: argparse.Namespace) -> Callable[[ConsentQuestion], bool]
     return answer
 
 
-class _Bar:
-    """A progress bar on standard error; silent where that is no terminal, or beside JSON."""
-
-    def __init__(self, quiet: bool) -> None:
-        self._shown = not quiet and sys.stderr.isatty()
-        self._last = ""
-
-    def __call__(self, fraction: float, what: str) -> None:
-        filled = round(fraction * _BAR_WIDTH)
-        line = f"{'#' * filled}{'.' * (_BAR_WIDTH - filled)} {fraction:4.0%} {what}"
-        if self._shown and line != self._last:
-            print(f"\r{line}\x1b[K", end="\n" if fraction >= 1 else "", file=sys.stderr, flush=True)
-            self._last = line
-
-
 def _described(checkpoint: Checkpoint, status: Status) -> dict[str, Any]:
     """Everything about one checkpoint, for machines."""
     return asdict(checkpoint) | {"likely_bytes": checkpoint.likely_bytes, "status": asdict(status)}
 
 
 def _print_json(content: object) -> int:
-    print(json.dumps(content, indent=1))
+    print_json(content)
     return DONE
 
 

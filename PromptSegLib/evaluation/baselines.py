@@ -37,12 +37,14 @@ class GrowFromSeeds(_FromVoxels):
     """Slicer's Grow from Seeds (`vtkImageGrowCutSegment`) as a patient user seeds it.
 
     Each click is a ball of the Segment Editor's brush, 3 % of the view. Beside the structure, Grow from Seeds needs a
-    second segment: the user draws a frame around what the view shows; without a view, around the image. Where the
-    view reaches beyond the image, the frame is on the image's outermost rows and columns, and on no slice: structures
-    go through the ends of a stack. A box is such a frame too, all outside of it, with a seed of a quarter of its
-    sides in the middle. What lies beyond the frame is not looked at. The seed locality is the editor's default, 0.
-    Zhu et al., "An effective interactive medical image segmentation method using fast GrowCut", 2014. Raises
-    UnknownPredictorError without slicer-core.
+    second segment: the user draws a frame around what the view shows; without a view, around the image. Where the view
+    reaches beyond the image, the frame is on the image's outermost rows and columns, and on no slice: structures go
+    through the ends of a stack. A box is such a frame too, all outside of it, with a seed of a quarter of its sides in
+    the middle. What lies beyond the frame is not looked at. The seed locality is the editor's default, 0. Zhu et al.,
+    "An effective interactive medical image segmentation method using fast GrowCut", 2014.
+
+    Raises:
+        UnknownPredictorError: without slicer-core.
     """
 
     capabilities = Capabilities(

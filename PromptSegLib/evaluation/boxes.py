@@ -16,7 +16,10 @@ _MEDSAM_SHIFT = 20 / 1024
 def box_with_margin(truth_kji: BoolArray, grid: Grid, margin: float = 0.0) -> Box:
     """Return the box around `truth_kji`, each side larger by `margin`, a part of its length, at either end.
 
-    A box on the slice where the image is one. Raises GeometryError when nothing is set.
+    A box on the slice where the image is one.
+
+    Raises:
+        GeometryError: nothing is set.
     """
     extent = _extent(truth_kji)
     grow = np.round(margin * np.array(extent.shape_kji))
@@ -27,7 +30,10 @@ def jittered_box(truth_kji: BoolArray, grid: Grid, seed: int) -> Box:
     """Return a box that is too large by a random amount at each face, as MedSAM is trained and tested with.
 
     Each face lies up to 20/1024 of the image's side outside of the structure. Ma et al., "Segment anything in medical
-    images", Nature Communications 2024. Raises GeometryError when nothing is set.
+    images", Nature Communications 2024.
+
+    Raises:
+        GeometryError: nothing is set.
     """
     rng = np.random.default_rng(seed)
     most = np.round(_MEDSAM_SHIFT * np.array(grid.shape_kji))

@@ -43,7 +43,11 @@ class BenchmarkCase:
         return f"{self.dataset}/{self.image_name}/{self.structure}"
 
     def load(self) -> LoadedCase:
-        """Read image and truth. Raises VolumeError when they cannot be read or do not fit together."""
+        """Read image and truth.
+
+        Raises:
+            VolumeError: they cannot be read or do not fit together.
+        """
         volume = _read_image(self.image, _written(self.image))
         truth = read_truth(self.truth)
         if truth.shape != volume.grid.shape_kji:
@@ -81,7 +85,10 @@ def is_npz(path: Path) -> bool:
 def read_truth(path: Path) -> NDArray[Any]:
     """Return the labels in a file : (k, j, i); of a picture with colours, where any of them is not 0.
 
-    Probabilities count from 0.5 on, NaN is 0. Raises VolumeError for other fractions.
+    Probabilities count from 0.5 on, NaN is 0.
+
+    Raises:
+        VolumeError: for other fractions.
     """
     return _read_truth(path, _written(path))
 

@@ -24,8 +24,11 @@ _NEIGHBOURS_26 = np.ones((3, 3, 3), dtype=bool)
 def next_click(mask_kji: BoolArray, truth_kji: BoolArray, grid: Grid, seed: int = 0) -> Point | None:
     """Return the click that a careful user makes next, None when `mask_kji` is `truth_kji`; both on `grid`.
 
-    The click is on the voxel farthest, in mm, from the border of the largest 26-connected error; `seed` chooses
-    among voxels equally far. Raises GeometryError when a mask is not of the grid's shape.
+    The click is on the voxel farthest, in mm, from the border of the largest 26-connected error; `seed` chooses among
+    voxels equally far.
+
+    Raises:
+        GeometryError: a mask is not of the grid's shape.
     """
     error = largest_error(mask_kji, truth_kji, grid)
     return None if error is None else _point(middle_kji(error.mask_kji, grid, seed), grid, error.is_missed)
@@ -70,7 +73,8 @@ class Error:
 def largest_error(mask_kji: BoolArray, truth_kji: BoolArray, grid: Grid) -> Error | None:
     """Return the largest 26-connected error, one that was missed among equals; None when there is no error.
 
-    Raises GeometryError when a mask is not of the grid's shape.
+    Raises:
+        GeometryError: a mask is not of the grid's shape.
     """
     _check_shapes(mask_kji, truth_kji, grid)
     missed, missed_size = _largest_component(truth_kji & ~mask_kji)
@@ -84,7 +88,9 @@ def middle_kji(mask_kji: BoolArray, grid: Grid, seed: int = 0) -> IntArray:
     """Return the index (3,) k, j, i of the voxel of `mask_kji` farthest, in mm, from what is not in it.
 
     The edge of the grid counts as such, except along axes of a single voxel. `seed` chooses among equals.
-    Raises GeometryError when nothing is set.
+
+    Raises:
+        GeometryError: nothing is set.
     """
     extent = Extent.of_mask(mask_kji)
     if extent is None:

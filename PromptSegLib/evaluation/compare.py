@@ -43,8 +43,10 @@ def compare(
     """Return how model `models[1]` of `second` differs from `models[0]` of `first`, by group and column.
 
     The bootstrap is paired: what is drawn again and again are the differences of single cases, so that it does not
-    matter that some cases are harder than others. Columns that one of both lacks are left out. Raises ResultsError
-    when both have no case in common, or there is no such model.
+    matter that some cases are harder than others. Columns that one of both lacks are left out.
+
+    Raises:
+        ResultsError: both have no case in common, or there is no such model.
     """
     for results, model in zip((first, second), models, strict=True):
         if model not in results.models():

@@ -35,8 +35,10 @@ _PAIRS = (
 def find_cases(folder: Path, dataset: str = "") -> list[BenchmarkCase]:
     """Return the cases in `folder`, in the order of their names.
 
-    dataset: what all of it is called; by default each folder just below is a data set. Raises VolumeError when there
-    is no folder, or nothing in it.
+    dataset: what all of it is called; by default each folder just below is a data set.
+
+    Raises:
+        VolumeError: there is no folder, or nothing in it.
     """
     if not folder.is_dir():
         raise VolumeError(f"expected a folder of images and labels, got {folder}")

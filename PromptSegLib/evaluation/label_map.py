@@ -54,7 +54,11 @@ class LabelMap:
 
 
 def label_map_from(content: Any, where: str) -> LabelMap:
-    """Return the label map that YAML holds; `where` is for messages. Raises ManifestError."""
+    """Return the label map that YAML holds; `where` is for messages.
+
+    Raises:
+        ManifestError: the file is no manifest, or damaged.
+    """
     if not isinstance(content, dict) or not content:
         raise ManifestError(f"expected structures with their labels in {where}, got {str(content)[:60]}")
     structures = {}
@@ -67,12 +71,20 @@ def label_map_from(content: Any, where: str) -> LabelMap:
 
 
 def read_label_map(path: Path) -> LabelMap:
-    """Read a file that holds a label map. Raises ManifestError."""
+    """Read a file that holds a label map.
+
+    Raises:
+        ManifestError: the file is no manifest, or damaged.
+    """
     return label_map_from(read_yaml(path), str(path))
 
 
 def read_yaml(path: Path) -> Any:
-    """Return what a YAML file holds. Raises ManifestError."""
+    """Return what a YAML file holds.
+
+    Raises:
+        ManifestError: the file is no manifest, or damaged.
+    """
     if not is_installed("yaml"):
         raise ManifestError(f"expected PyYAML to read {path}: pip install 'promptseg[benchmark]'")
     import yaml

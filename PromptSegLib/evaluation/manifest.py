@@ -49,7 +49,10 @@ def read_data(path: Path, labels: Path | None = None) -> Data:
     """Return the cases in a folder or in a manifest (.yaml, .yml).
 
     labels: a label map; only the structures that it names are looked at then, instead of those of the manifest's own.
-    Raises ManifestError, and VolumeError when there is nothing to be found.
+
+    Raises:
+        ManifestError: the file is no manifest, or damaged.
+        VolumeError: there is nothing to be found.
     """
     label_map = read_label_map(labels) if labels is not None else None
     sources: tuple[Source, ...] = ()

@@ -26,7 +26,9 @@ def dice(mask_kji: BoolArray, truth_kji: BoolArray) -> float:
     """Return twice the overlap of two bool masks of one shape over the sum of their sizes, 0 to 1.
 
     Two empty masks agree: 1. Dice, "Measures of the amount of ecologic association between species", Ecology 1945.
-    Raises GeometryError when the shapes differ.
+
+    Raises:
+        GeometryError: the shapes differ.
     """
     if mask_kji.shape != truth_kji.shape:
         raise GeometryError(f"expected two masks of one shape, got {mask_kji.shape} and {truth_kji.shape}")
@@ -41,7 +43,10 @@ def surface_dice(
 
     The normalised surface Dice, NSD; Nikolov et al., "Clinically applicable segmentation of head and neck anatomy",
     JMIR 2021, with its elements of surface. Outlines, on a single slice. spacing_kji_mm: (3,) along the axes of the
-    masks. Two empty masks agree: 1; with one empty mask nothing does: 0. Raises GeometryError for different shapes.
+    masks. Two empty masks agree: 1; with one empty mask nothing does: 0.
+
+    Raises:
+        GeometryError: for different shapes.
     """
     from monai.metrics.surface_dice import compute_surface_dice
 

@@ -41,7 +41,11 @@ class Results:
 
     @classmethod
     def read(cls, path: Path) -> Results:
-        """Read what `write` wrote. Raises ResultsError."""
+        """Read what `write` wrote.
+
+        Raises:
+            ResultsError: the files are no results, or damaged.
+        """
         try:
             content = json.loads(path.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:

@@ -78,9 +78,13 @@ def run_benchmark(
     done already while the benchmark runs; one that is there is gone on with, if it is of the same benchmark. It is
     removed in the end.
 
-    A case with fewer voxels than wanted, and one whose image does not suit a model, is left out. Raises
-    VolumeError when a file cannot be read, UnknownPredictorError, WeightsError, and BenchmarkError when there is no
-    such protocol, two cases have one name, or surfaces are wanted without MONAI.
+    A case with fewer voxels than wanted, and one whose image does not suit a model, is left out.
+
+    Raises:
+        VolumeError: a file cannot be read.
+        UnknownPredictorError: there is no such predictor, or it is broken.
+        WeightsError: the weights are missing, damaged or do not fit.
+        BenchmarkError: there is no such protocol, two cases have one name, or surfaces are wanted without MONAI.
     """
     _check(cases, settings)
     works = [_Work(model, case, settings) for model in settings.models for case in cases]

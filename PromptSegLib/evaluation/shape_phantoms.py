@@ -17,7 +17,10 @@ _INSIDE, _BESIDE, _GROUND, _SHADE, _NOISE = 100.0, (130.0, 75.0), 40.0, 6.0, 8.0
 def make_shape(kind: str, shape_kji: tuple[int, int, int], seed: int = 0) -> tuple[Volume, BoolArray]:
     """Return an image, float32, voxels of 1 mm, and where in it a structure of `kind`, out of `SHAPES`, is.
 
-    shape_kji: one slice, or a volume; 32 voxels along an axis at least. Raises ValueError for another kind.
+    shape_kji: one slice, or a volume; 32 voxels along an axis at least.
+
+    Raises:
+        ValueError: for another kind.
     """
     if kind not in SHAPES:
         raise ValueError(f"expected a kind out of {', '.join(SHAPES)}, got {kind!r}")

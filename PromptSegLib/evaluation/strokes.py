@@ -19,8 +19,10 @@ def next_scribble(mask_kji: BoolArray, truth_kji: BoolArray, grid: Grid) -> Scri
     """Return the stroke that a careful user draws next, None when `mask_kji` is `truth_kji`; both on `grid`.
 
     It runs along the middle of the largest error, on the slice k that shows most of it, from end to end: after the
-    centre line scribbles of Wong et al., "ScribblePrompt", ECCV 2024. Raises GeometryError when a mask is not of the
-    grid's shape.
+    centre line scribbles of Wong et al., "ScribblePrompt", ECCV 2024.
+
+    Raises:
+        GeometryError: a mask is not of the grid's shape.
     """
     error = largest_error(mask_kji, truth_kji, grid)
     if error is None:

@@ -16,7 +16,9 @@ def as_image(source: Image | Volume | Mapping[str, Volume] | ArrayLike) -> Image
     """Return `source` as an Image; a bare array (k, j, i) gets the identity as its geometry.
 
     Of several named volumes the first one is the reference; those on other grids are resampled to it.
-    Raises GeometryError when one of them does not overlap it; see `co_registered`.
+
+    Raises:
+        GeometryError: one of them does not overlap it; see `co_registered`.
     """
     if isinstance(source, Image):
         return source
@@ -33,8 +35,9 @@ def co_registered(volumes: Mapping[str, Volume]) -> Image:
     A volume on another grid is sampled linearly, float32; see also `Volume.finite`. Where it does not reach, nothing
     is made up: these voxels get its lowest value, and `Image.covered` tells how much of the first one it speaks of.
 
-    Raises GeometryError when a volume and the first one have no voxel in common, VolumeError for colour on another
-    grid.
+    Raises:
+        GeometryError: a volume and the first one have no voxel in common.
+        VolumeError: for colour on another grid.
     """
     if not volumes:
         return Image(volumes)

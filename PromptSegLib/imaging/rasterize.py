@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from PromptSegLib.bitmask import BoolArray, Patch
 from PromptSegLib.errors import PromptError
 from PromptSegLib.geometry import Extent, FloatArray, Grid, IntArray, apply_affine, flip_axes
-from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Prompt, Scribble, VoxelScribble, checked_mask
+from PromptSegLib.prompts import Box, Lasso, MaskPrompt, Point, Prompt, Scribble, VoxelScribble
 
 _MOST_POINTS = 10_000  # of a scribble or a lasso: a mouse that draws for a minute makes some 4,000
 _MOST_PASSED = 1_000_000  # voxels that a scribble's line passes
@@ -27,7 +26,8 @@ def rasterize(prompt: Prompt, grid: Grid) -> Patch:
     is inside; a 2D box marks one slice, and `Box.flattened` makes one of what may lie between two. Lasso: voxels whose
     centre it surrounds, one slice thick. Mask: see `mask_on_grid`. What lies outside of the grid is left out.
 
-    Raises PromptError for prompts without a place.
+    Raises:
+        PromptError: for prompts without a place.
     """
     if isinstance(prompt, Point | VoxelScribble):
         return _voxels_at(prompt.positions_ras(), grid)
@@ -57,18 +57,6 @@ def mask_on_grid(prompt: MaskPrompt, grid: Grid) -> Patch:
         return inside
 
     return _evaluated(is_set, extent, grid)
-
-
-def patch_of_mask(mask_kji: ArrayLike, grid: Grid) -> Patch:
-    """Return the smallest box of `grid` that holds a mask of all of it : (k, j, i), see `checked_mask`.
-
-    Raises PromptError when its shape is not the grid's, or its values are those of no mask.
-    """
-    mask = checked_mask(mask_kji)
-    if mask.shape != grid.shape_kji:
-        raise PromptError(f"expected a mask of shape {grid.shape_kji} (k, j, i), got {mask.shape}")
-    extent = Extent.of_mask(mask) or Extent((0, 0, 0), (0, 0, 0))
-    return Patch(extent, mask[extent.slices])
 
 
 def _voxels_at(positions_ras: FloatArray, grid: Grid) -> Patch:

@@ -94,7 +94,8 @@ def between_black_and_white(pixels: NDArray[Any], window: Window | None) -> NDAr
 def as_rgb(pixels: NDArray[Any], window: Window | None) -> NDArray[np.uint8]:
     """Return pixels (h, w) or (h, w, component) as colours (h, w, 3), uint8; grey is repeated.
 
-    Raises VolumeError for pixels of two components.
+    Raises:
+        VolumeError: for pixels of two components.
     """
     grey_levels = np.rint(255 * between_black_and_white(pixels, window)).astype(np.uint8)
     if grey_levels.ndim == 2:

@@ -42,7 +42,11 @@ def check_jpeg(content: bytes, error: Callable[[str], Exception]) -> None:
 
 
 def _size_of_jpeg(stream: bytes, family: str) -> tuple[int, int, int, int]:
-    """Return rows, columns, components, bits. Raises ValueError unless segments follow each other to the end."""
+    """Return rows, columns, components, bits.
+
+    Raises:
+        ValueError: unless segments follow each other to the end.
+    """
     if stream[:2] != b"\xff\xd8":
         raise ValueError("it does not begin as one")
     at, size = 2, None
@@ -84,7 +88,11 @@ def _end_of_scan(stream: bytes, at: int, family: str) -> int:
 
 
 def _size_of_jpeg2000(stream: bytes) -> tuple[int, int, int, int]:
-    """Return rows, columns, components, bits. Raises ValueError unless tile-parts follow each other to the end."""
+    """Return rows, columns, components, bits.
+
+    Raises:
+        ValueError: unless tile-parts follow each other to the end.
+    """
     begin = stream.find(b"\xff\x4f\xff\x51") if stream[:4] == b"\x00\x00\x00\x0c" else 0  # a JP2 file around it
     if stream[begin : begin + 4] != b"\xff\x4f\xff\x51":
         raise ValueError("it does not begin as one")

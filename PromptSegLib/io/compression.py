@@ -26,7 +26,8 @@ _log = logging.getLogger(__name__)
 def check_claim(path: object, claimed_bytes: int, stored_bytes: int) -> None:
     """Compare the bytes of voxels that the header of `path` claims, as they will be in memory, with those in files.
 
-    Raises VolumeError when no image shrinks like that: 2 MB of a .nii.gz can unpack to 2 GB.
+    Raises:
+        VolumeError: no image shrinks like that: 2 MB of a .nii.gz can unpack to 2 GB.
     """
     if claimed_bytes > max(SMALL_BYTES, MOST_RATIO * stored_bytes):
         raise VolumeError(

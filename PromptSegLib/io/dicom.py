@@ -51,7 +51,11 @@ class _Folder:
 
 
 def open_file(path: Path) -> ImageFile:
-    """Read the header of a DICOM file, see `read_volume`. Raises VolumeError."""
+    """Read the header of a DICOM file, see `read_volume`.
+
+    Raises:
+        VolumeError: the image is missing, damaged or does not suit.
+    """
     file = read_header(path)
     if file.pixels is None:
         kind = "a list of files (DICOMDIR)" if is_directory(file) else file.text("Modality") or "no modality"
@@ -61,7 +65,11 @@ def open_file(path: Path) -> ImageFile:
 
 
 def open_series(folder: Path, series: str | None) -> ImageFile:
-    """Read the headers of a series in `folder`, see `read_volume`. Raises VolumeError."""
+    """Read the headers of a series in `folder`, see `read_volume`.
+
+    Raises:
+        VolumeError: the image is missing, damaged or does not suit.
+    """
     found = _look_through(folder)
     if not found.series and found.unreadable:
         raise found.unreadable[0][1]
@@ -74,7 +82,11 @@ def open_series(folder: Path, series: str | None) -> ImageFile:
 
 
 def series_headers(folder: Path, series: str | None) -> list[DicomFile]:
-    """Return the headers of the files that `open_series` reads. Raises VolumeError."""
+    """Return the headers of the files that `open_series` reads.
+
+    Raises:
+        VolumeError: the image is missing, damaged or does not suit.
+    """
     return _chosen(_look_through(folder), series).files
 
 

@@ -83,7 +83,11 @@ class FileFrames:
 
 
 def frames_of(file: DicomFile) -> FileFrames:
-    """Return the frames of a file with an image. Raises VolumeError when they do not say where they lie, or wrongly."""
+    """Return the frames of a file with an image.
+
+    Raises:
+        VolumeError: they do not say where they lie, or wrongly.
+    """
     with understood(file.path):
         return _Reader(file).read()
 

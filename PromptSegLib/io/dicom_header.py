@@ -79,7 +79,11 @@ class DicomFile:
 
 
 def pydicom_module() -> ModuleType:
-    """Return pydicom. Raises VolumeError with what to do when it is not installed."""
+    """Return pydicom.
+
+    Raises:
+        VolumeError: it is not installed; says what to do.
+    """
     try:
         import pydicom
     except ImportError as error:
@@ -119,7 +123,8 @@ def is_dicom(path: Path) -> bool:
 def read_header(path: Path) -> DicomFile:
     """Read all of a DICOM file but its pixel data; files without the preamble, too.
 
-    Raises VolumeError when it is damaged, or ends before its pixel data do.
+    Raises:
+        VolumeError: it is damaged, or ends before its pixel data do.
     """
     pydicom = pydicom_module()
     check_structure(path)

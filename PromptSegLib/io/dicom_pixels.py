@@ -41,7 +41,10 @@ _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\0\0\0\0"
 def read_stack(stack: Sequence[Frame]) -> NDArray[Any]:
     """Return the real values of `stack`: (k, j, i), or (k, j, i, 3) for colour.
 
-    Whole numbers stay whole where slopes and intercepts are. Raises VolumeError when pixel data are cut or damaged.
+    Whole numbers stay whole where slopes and intercepts are.
+
+    Raises:
+        VolumeError: pixel data are cut or damaged.
     """
     stored: list[NDArray[Any]] = []
     for _, run in itertools.groupby(stack, key=lambda frame: frame.file.path):

@@ -36,8 +36,10 @@ def lie_alike(one: Frame, other: Frame) -> bool:
 def stacks_of(frames: Sequence[Frame], source: str) -> list[list[Frame]]:
     """Sort frames into volumes, one for each time point, each from its first slice to its last.
 
-    source: what to call the frames in messages. Raises VolumeError when they make no regular grid, or when nothing
-    tells which of them belong together.
+    source: what to call the frames in messages.
+
+    Raises:
+        VolumeError: they make no regular grid, or when nothing tells which of them belong together.
     """
     for other in frames:
         if not lie_alike(frames[0], other):

@@ -38,7 +38,12 @@ def check_structure(path: Path) -> None:
 
 
 def _check(content: _Bytes, path: Path, has_preamble: bool) -> None:
-    """Look at a file's content. Raises VolumeError, and struct.error where it ends in the middle of an element."""
+    """Look at a file's content.
+
+    Raises:
+        VolumeError: the image is missing, damaged or does not suit.
+        struct.error: it ends in the middle of an element.
+    """
     syntax, start = _transfer_syntax(content) if has_preamble else (b"", 0)
     if syntax == _DEFLATED:
         content, start = _inflated(content[start:], path), 0

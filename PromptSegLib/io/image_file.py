@@ -38,7 +38,10 @@ class ImageFile:
     def volume(self, time_point: int | None = None) -> Volume:
         """Read the volume at `time_point`, which may be left out where there is only one.
 
-        The notes are logged as warnings. Raises VolumeError, which names the file.
+        The notes are logged as warnings.
+
+        Raises:
+            VolumeError: names the file.
         """
         count = self.time_points
         if count > 1 and time_point is None:

@@ -33,7 +33,11 @@ FORMATS = {
 
 
 def open_itk(path: Path, suffix: str) -> ImageFile:
-    """Read the header of a picture whose format is that of `suffix`. Raises VolumeError."""
+    """Read the header of a picture whose format is that of `suffix`.
+
+    Raises:
+        VolumeError: the image is missing, damaged or does not suit.
+    """
     kind, reader_name = FORMATS[suffix]
     if kind == "PNG":
         chunks = check_png(path)
@@ -48,7 +52,11 @@ def open_itk(path: Path, suffix: str) -> ImageFile:
 
 
 def read_header(path: Path, kind: str = "DICOM", reader_name: str = "GDCMImageIO") -> sitk.ImageFileReader:
-    """Return a reader that has read the header of `path`. Raises VolumeError."""
+    """Return a reader that has read the header of `path`.
+
+    Raises:
+        VolumeError: the image is missing, damaged or does not suit.
+    """
     reader = sitk.ImageFileReader()
     reader.SetImageIO(reader_name)
     reader.SetFileName(str(path))
@@ -69,7 +77,11 @@ def _claimed_bytes(reader: sitk.ImageFileReader) -> int:
 
 
 def read_array(reader: sitk.ImageFileReader, path: Path, kind: str) -> NDArray[Any]:
-    """Return the voxels, slowest axis first, components last. Raises VolumeError."""
+    """Return the voxels, slowest axis first, components last.
+
+    Raises:
+        VolumeError: the image is missing, damaged or does not suit.
+    """
     try:
         array: NDArray[Any] = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:

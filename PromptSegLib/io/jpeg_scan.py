@@ -151,7 +151,11 @@ class _Walk:
         self._look_from(0)
 
     def units(self, count: int, walked: list[int]) -> None:
-        """Walk `count` units of blocks with the tables `walked`. Raises ValueError where the data do not allow it."""
+        """Walk `count` units of blocks with the tables `walked`.
+
+        Raises:
+            ValueError: the data do not allow it.
+        """
         at = 0
         last = 8 * len(self.data)
         for _ in range(count):

@@ -86,7 +86,11 @@ class _Header:
 
 
 def open_metaimage(path: Path) -> ImageFile:
-    """Read the header of a .mha or .mhd. Raises VolumeError."""
+    """Read the header of a .mha or .mhd.
+
+    Raises:
+        VolumeError: the image is missing, damaged or does not suit.
+    """
     with path.open("rb") as file:
         header = _read_header(file, path)
     dimension = header.one("NDims", 0)

@@ -124,7 +124,11 @@ class _Layout:
 
 
 def open_nifti(path: Path) -> ImageFile:
-    """Read the header of a .nii or .nii.gz. Raises VolumeError."""
+    """Read the header of a .nii or .nii.gz.
+
+    Raises:
+        VolumeError: the image is missing, damaged or does not suit.
+    """
     header, notes = _read_header(path)
     layout = _layout(path, header)
     _check_size(path, layout)
@@ -247,7 +251,10 @@ def _read(path: Path, layout: _Layout, time_point: int) -> Volume:
 def _read_rest(file: IO[bytes], layout: _Layout) -> int:
     """Return how many bytes follow the voxels; at the end of a .gz, the checksum of the whole file is compared.
 
-    Damage can make a compressed stream longer: only its end tells. Raises VolumeError where it is too long.
+    Damage can make a compressed stream longer: only its end tells.
+
+    Raises:
+        VolumeError: it is too long.
     """
     if not isinstance(file, gzip.GzipFile):
         at = layout.offset + layout.total_bytes

@@ -118,7 +118,11 @@ class _Axes:
 
 
 def open_nrrd(path: Path) -> ImageFile:
-    """Read the header of a .nrrd or .nhdr. Raises VolumeError."""
+    """Read the header of a .nrrd or .nhdr.
+
+    Raises:
+        VolumeError: the image is missing, damaged or does not suit.
+    """
     with path.open("rb") as file:
         header = _read_header(file, path)
     dimension = header.one("dimension")

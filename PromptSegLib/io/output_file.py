@@ -42,7 +42,8 @@ def check_can_be_written(path: Path) -> None:
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that takes the place of `path` once it is complete. Folders are made, symbolic links are followed.
 
-    Raises VolumeError when it cannot be written; what was there stays then.
+    Raises:
+        VolumeError: it cannot be written; what was there stays then.
     """
     if "\0" in str(path):
         raise _no_place(path, ValueError("a name holds no NUL"))

@@ -69,7 +69,8 @@ class Voxels:
     def read(self) -> NDArray[Any]:
         """Return the voxels, of `shape`, in the machine's byte order.
 
-        Raises VolumeError when a file is cut or damaged, or holds more than it should.
+        Raises:
+            VolumeError: a file is cut or damaged, or holds more than it should.
         """
         if self.packing == "text":
             return self._read_text()
@@ -141,7 +142,12 @@ class _Inflated:
         return
 
     def read(self, most: int) -> bytes:
-        """Return up to `most` bytes, none only at the end. Raises EOFError, zlib.error for damage."""
+        """Return up to `most` bytes, none only at the end.
+
+        Raises:
+            EOFError: it ends too early.
+            zlib.error: for damage.
+        """
         while True:
             if self._unpacker.eof:
                 rest = self._unpacker.unused_data or self._more()

@@ -15,7 +15,8 @@ _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 def check_png(path: Path) -> list[tuple[bytes, bytes]]:
     """Return the chunks of a PNG, name and content.
 
-    Raises VolumeError unless all are there with their checksums, and so are the compressed pixels.
+    Raises:
+        VolumeError: unless all are there with their checksums, and so are the compressed pixels.
     """
     content = path.read_bytes()
     if not content.startswith(_SIGNATURE):

@@ -72,7 +72,11 @@ def prompts_to_json(targets: Mapping[str, Sequence[Prompt]], indent: int | None 
 
 
 def prompts_from_json(text: str) -> dict[str, tuple[Prompt, ...]]:
-    """Read what `prompts_to_json` wrote. Raises PromptError that says what is wrong, and where."""
+    """Read what `prompts_to_json` wrote.
+
+    Raises:
+        PromptError: says what is wrong, and where.
+    """
     if len(text) > MOST_BYTES:
         raise PromptError(f"expected prompts of at most {MOST_BYTES:,} characters, got {len(text):,}")
     try:
@@ -105,7 +109,11 @@ def write_prompts(path: str | os.PathLike[str], targets: Mapping[str, Sequence[P
 
 
 def read_prompts(path: str | os.PathLike[str]) -> dict[str, tuple[Prompt, ...]]:
-    """Read a prompts file. Raises PromptError when it cannot be read or is none."""
+    """Read a prompts file.
+
+    Raises:
+        PromptError: it cannot be read or is none.
+    """
     try:
         with Path(path).open("rb") as file:
             content = file.read(MOST_BYTES + 1)
@@ -132,7 +140,11 @@ def prompt_to_record(prompt: Prompt) -> dict[str, Any]:
 
 
 def prompt_from_record(record: Any) -> Prompt:
-    """Return the prompt that `record` describes. Raises PromptError when it describes none."""
+    """Return the prompt that `record` describes.
+
+    Raises:
+        PromptError: it describes none.
+    """
     if not isinstance(record, dict) or not isinstance(record.get("kind"), str) or record["kind"] not in _TYPES:
         known = ", ".join(_TYPES)
         raise PromptError(f"expected a prompt with a kind out of {known}, got {_shown(record)}")

@@ -18,13 +18,18 @@ def read_volume(path: Paths, time_point: int | None = None, series: str | None =
     time_point: which volume of a 4D file, 0 first; required there. series: which series of a DICOM folder, by its
     number in the list that the error shows, or its UID; required where there are several.
 
-    Raises VolumeError that says what was expected and what came.
+    Raises:
+        VolumeError: says what was expected and what came.
     """
     return open_image(path, series).volume(time_point)
 
 
 def open_image(path: Paths, series: str | None = None) -> ImageFile:
-    """Read the header of an image file, see `read_volume`. Raises VolumeError."""
+    """Read the header of an image file, see `read_volume`.
+
+    Raises:
+        VolumeError: the image is missing, damaged or does not suit.
+    """
     try:
         return _open(Path(path), series)
     except OSError as error:

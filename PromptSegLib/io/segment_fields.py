@@ -32,7 +32,8 @@ class StoredSegment:
 def stored_segments(path: Path) -> tuple[StoredSegment, ...]:
     """Return the segments in a NRRD file, in the file's order; none when it says nothing of segments.
 
-    Raises VolumeError when its segments are not binary, or a field is damaged.
+    Raises:
+        VolumeError: its segments are not binary, or a field is damaged.
     """
     fields = _fields(path)
     if fields.get("Segmentation_MasterRepresentation") == _FRACTIONAL:

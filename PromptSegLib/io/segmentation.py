@@ -24,7 +24,11 @@ _ROUNDING = 0.1
 
 
 def segmentation_format(path: Paths) -> str:
-    """Return which of `FORMATS` a path asks for. Raises VolumeError when it is none."""
+    """Return which of `FORMATS` a path asks for.
+
+    Raises:
+        VolumeError: it is none.
+    """
     name = Path(path).name.lower()
     for suffix in FORMATS:
         if name.endswith(suffix) and name != suffix:
@@ -52,8 +56,10 @@ def write_segmentation(path: Paths, segments: Sequence[Segment], grid: Grid) -> 
     hold a labelmap, where later segments cover earlier ones. Folders are made; the file appears whole or not at all.
     Warns with FormatWarning when NIfTI's affine for programs that take right angles only, such as Slicer, is off.
 
-    Raises VolumeError when the format is unknown or cannot hold the grid, two segments share a value, or the file
-    cannot be written; GeometryError when a mask is not of the grid's shape.
+    Raises:
+        VolumeError: the format is unknown or cannot hold the grid, two segments share a value, or the file cannot be
+            written.
+        GeometryError: a mask is not of the grid's shape.
     """
     suffix = segmentation_format(path)
     check_fits(path, grid)

@@ -55,7 +55,10 @@ class CarryOver:
     def confirm(self, click: Point) -> str:
         """Take a click for one of the masks: the nearest one that it is in, or no more than `NEAR_MM` beside.
 
-        Returns its name. Raises PromptError, and nothing is confirmed, when there is none.
+        Returns its name.
+
+        Raises:
+            PromptError: there is none; nothing is confirmed then.
         """
         name = self.waiting_at(click, NEAR_MM)
         if name is None:

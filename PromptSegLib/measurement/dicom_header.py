@@ -50,7 +50,8 @@ class Header:
 def read_header(path: Paths, series: str | None = None) -> Header | None:
     """Read the header of a DICOM file, or of a series in a folder; None when the file is not DICOM.
 
-    Raises VolumeError when it cannot be read, or the series is not there.
+    Raises:
+        VolumeError: it cannot be read, or the series is not there.
     """
     source = Path(path)
     if source.is_dir():
@@ -61,7 +62,10 @@ def read_header(path: Paths, series: str | None = None) -> Header | None:
 def read_header_of_files(files: Sequence[Path], source: Paths) -> Header | None:
     """Read the header of the files of a series; None when there is none, or they are not DICOM.
 
-    source: what to call them in messages. Raises VolumeError when one cannot be read.
+    source: what to call them in messages.
+
+    Raises:
+        VolumeError: one cannot be read.
     """
     if not files or not files[0].is_file() or not is_dicom(files[0]):
         return None
@@ -73,8 +77,10 @@ def suv_factor(header: Header) -> float:
 
     Weight times decay over dose, as the Quantitative Imaging Biomarkers Alliance computes it for values in Bq/mL that
     were corrected for decay to the start of the scan (DecayCorrection START) or to the injection (ADMIN). Values that
-    are SUV by body weight already (GML) have factor 1. Raises VolumeError that says what is missing: nothing is
-    guessed.
+    are SUV by body weight already (GML) have factor 1.
+
+    Raises:
+        VolumeError: says what is missing: nothing is guessed.
     """
     with understood(header.path):  # pydicom complains of some values when they are looked at
         return _suv_factor(header)

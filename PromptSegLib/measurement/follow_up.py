@@ -114,7 +114,8 @@ def follow_up(
     the short axis counts. distance_mm: see `matches`. least_mm: lesions shorter than that in all axial slices are left
     out, unless they are what became of another.
 
-    Raises PromptError for fewer than two time points or a segment that is in none of them, and as `measure` does.
+    Raises:
+        PromptError: for fewer than two time points or a segment that is in none of them, and as `measure` does.
     """
     if len(times) < 2:
         raise PromptError(f"expected two time points or more to follow lesions up, got {len(times)}")

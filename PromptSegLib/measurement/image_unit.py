@@ -36,7 +36,10 @@ def read_measured_image(
     """Read an image, and from its DICOM header, where it has one, what its values are.
 
     unit, factor: what the user says of it, which comes first. wants_suv: whether SUVs are asked for, so that it is an
-    error when there is no factor; without, PET in DICOM is measured in SUV where that can be. Raises VolumeError.
+    error when there is no factor; without, PET in DICOM is measured in SUV where that can be.
+
+    Raises:
+        VolumeError: the image is missing, damaged or does not suit.
     """
     volume = open_image(path, series).volume(time_point)
     if factor is not None:

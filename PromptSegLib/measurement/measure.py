@@ -95,7 +95,10 @@ def measure(
     are measured. Of a DICOM file or series the header says both, where it can, see `read_measured_image`. shapes:
     whether to measure diameters and surfaces, which take the longest.
 
-    Raises VolumeError, GeometryError or PromptError when something cannot be read, does not fit, or is not there.
+    Raises:
+        VolumeError: something cannot be read.
+        GeometryError: something does not fit.
+        PromptError: a segment is not there.
     """
     if image is None and suv_factor is not None:
         raise VolumeError("expected an image to measure SUVs of, got none")
@@ -137,7 +140,11 @@ class Ruler:
         return self._segmentation.grid
 
     def segment(self, name: str) -> Measurement:
-        """Measure a segment and its parts. Raises PromptError when there is none of that name."""
+        """Measure a segment and its parts.
+
+        Raises:
+            PromptError: there is none of that name.
+        """
         patch = self._segmentation.patch(name)
         if patch is None:
             return Measurement(name, 0, 0, 0.0, self._unit, part_count=0)

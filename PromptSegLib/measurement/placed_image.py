@@ -27,7 +27,9 @@ class PlacedImage:
 def placed(volume: Volume, grid: Grid) -> PlacedImage:
     """Return `volume` as a segmentation on `grid` sees it, whose axes may be permuted, flipped or cropped.
 
-    Raises VolumeError for colour, GeometryError when its voxels are not those of `grid`.
+    Raises:
+        VolumeError: for colour.
+        GeometryError: its voxels are not those of `grid`.
     """
     if volume.components > 1:
         raise VolumeError(f"expected an image of one value a voxel to measure, got {volume!r}")

@@ -18,7 +18,9 @@ def read_transform(path: Paths) -> FloatArray:
     """Read the 4x4 that maps points of the first time point to the later one's, both RAS, from an ITK transform file.
 
     So Slicer and SimpleITK write the transform that brings the later image onto the first one (.tfm, .txt, .h5, .mat).
-    Raises GeometryError when it cannot be read or is not linear.
+
+    Raises:
+        GeometryError: it cannot be read or is not linear.
     """
     try:
         transform = sitk.ReadTransform(str(path))
@@ -44,8 +46,10 @@ def register_rigidly(first: Volume, later: Volume) -> FloatArray:
     """Return the 4x4 from RAS of `first` to RAS of `later` of a rigid registration by mutual information.
 
     Begun with the middles of both images on each other; on coarse copies, so that it takes seconds. Look at the result:
-    what is registered are the images as a whole, not their lesions. Raises VolumeError for colour, for single slices
-    and when the images do not come to overlap.
+    what is registered are the images as a whole, not their lesions.
+
+    Raises:
+        VolumeError: for colour, for single slices and when the images do not come to overlap.
     """
     for volume in (first, later):
         if volume.components > 1 or volume.grid.is_single_slice:

@@ -37,7 +37,9 @@ class Segmentation:
     segments overlap. whole: the box, in voxels of `grid`, of the image that was segmented, of which `grid` may be a
     part; None when nothing is known of it.
 
-    Raises GeometryError when a layer is not of the grid's shape, VolumeError when two segments have one name.
+    Raises:
+        GeometryError: a layer is not of the grid's shape.
+        VolumeError: two segments have one name.
     """
 
     grid: Grid
@@ -69,7 +71,9 @@ class Segmentation:
     def of_labels(cls, volume: Volume, names: Mapping[str, int] | None = None) -> Segmentation:
         """Return the segments of a labelmap. names: values by name; the others are called "label 5" by their value.
 
-        Raises VolumeError for colour and for values that are no labels, PromptError when a named value is not there.
+        Raises:
+            VolumeError: for colour and for values that are no labels.
+            PromptError: a named value is not there.
         """
         labels = checked_labels(volume)
         called = {value: name for name, value in (names or {}).items()}
@@ -87,7 +91,8 @@ class Segmentation:
     def patch(self, name: str) -> Patch | None:
         """Return the smallest box that holds the segment, with its mask; None when it is empty.
 
-        Raises PromptError when there is no such segment.
+        Raises:
+            PromptError: there is no such segment.
         """
         entry = self._by_name.get(name)
         if entry is None:
@@ -119,7 +124,11 @@ class Segmentation:
 
 
 def checked_labels(volume: Volume) -> NDArray[Any]:
-    """Return a labelmap's values, bool or unsigned integers. Raises VolumeError when they are no labels."""
+    """Return a labelmap's values, bool or unsigned integers.
+
+    Raises:
+        VolumeError: they are no labels.
+    """
     array = volume.array
     what = volume.name or "the labelmap"
     if volume.components > 1:

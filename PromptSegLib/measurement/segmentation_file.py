@@ -18,7 +18,9 @@ from PromptSegLib.measurement.segmentation import Entry, Segmentation, affine_an
 def read_segmentation(path: Paths, names: Mapping[str, int] | None = None) -> Segmentation:
     """Read the segments of a file. names: values of a labelmap by name, see `Segmentation.of_labels`.
 
-    Raises VolumeError when it cannot be read or holds no labels, PromptError when a named value is not in it.
+    Raises:
+        VolumeError: it cannot be read or holds no labels.
+        PromptError: a named value is not in it.
     """
     image_file = open_image(path)
     segments = stored_segments(image_file.path) if image_file.path.suffix.lower() == ".nrrd" else ()

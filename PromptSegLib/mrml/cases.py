@@ -44,7 +44,10 @@ class OpenCase:
     def open(self, index: int) -> None:
         """Save the case that is open, remove it, and load another.
 
-        Raises SceneFileError, WorklistError or CaseTakenError; the one that is open then stays.
+        Raises:
+            SceneFileError: one of the cases cannot be saved or read; the one that is open then stays, as it does below.
+            WorklistError: the list cannot be read or written.
+            CaseTakenError: what would be saved is another reader's.
         """
         wanted = self.worklist.cases[index]
         self.save()

@@ -18,7 +18,8 @@ from PromptSegLib.volume import SINGLE_CHANNEL, Image, Volume
 class ChannelNodes:
     """Volume nodes by the channels' names; the first one is the reference.
 
-    Raises SceneError when there is none, or one is no volume node in the scene of the first.
+    Raises:
+        SceneError: there is none, or one is no volume node in the scene of the first.
     """
 
     def __init__(self, nodes: Any | Mapping[str, Any]) -> None:
@@ -38,8 +39,9 @@ class ChannelNodes:
     def image(self) -> Image:
         """Return the image in the reference's RAS, on its grid; voxels of nodes on that grid are shared.
 
-        Raises GeometryError when a channel does not overlap the reference, or when a nonlinear transform lies between
-        them, VolumeError for a node without voxels.
+        Raises:
+            GeometryError: a channel does not overlap the reference, or when a nonlinear transform lies between them.
+            VolumeError: for a node without voxels.
         """
         volumes = {}
         for name, node in self.nodes.items():
@@ -72,7 +74,11 @@ class ChannelNodes:
 
 
 def checked_node(node: Any, class_name: str) -> Any:
-    """Return `node`. Raises SceneError when it is no `class_name` in a scene."""
+    """Return `node`.
+
+    Raises:
+        SceneError: it is no `class_name` in a scene.
+    """
     if node is None or not hasattr(node, "IsA") or not node.IsA(class_name) or node.GetScene() is None:
         kind = type(node).__name__ if not hasattr(node, "GetClassName") else node.GetClassName()
         raise SceneError(f"expected a {class_name} that is in a scene, got {kind}")

@@ -14,7 +14,8 @@ from PromptSegLib.errors import SceneError, SceneFileError
 def export_labelmap(segmentation_node: Any, volume_node: Any) -> Any:
     """Add a labelmap volume on the volume's grid: 1, 2, … for the segments in their order, later ones on top.
 
-    Raises SceneError when there is no segment with voxels.
+    Raises:
+        SceneError: there is no segment with voxels.
     """
     segmentation = segmentation_node.GetSegmentation()
     ids = list(segmentation.GetSegmentIDs())
@@ -41,7 +42,11 @@ def put_beside(segmentation_node: Any, volume_node: Any) -> int:
 
 
 def save_labelmap(segmentation_node: Any, volume_node: Any, path: str | PathLike[str]) -> None:
-    """Write the labelmap of `export_labelmap` to a NIfTI, NRRD or MetaImage file. Raises SceneFileError."""
+    """Write the labelmap of `export_labelmap` to a NIfTI, NRRD or MetaImage file.
+
+    Raises:
+        SceneFileError: the file cannot be read or written.
+    """
     node = export_labelmap(segmentation_node, volume_node)
     try:
         _write(node, Path(path))
@@ -54,7 +59,11 @@ def save_labelmap(segmentation_node: Any, volume_node: Any, path: str | PathLike
 
 
 def save_segmentation(segmentation_node: Any, path: str | PathLike[str]) -> None:
-    """Write the segments, names and colours to a .seg.nrrd file. Raises SceneFileError."""
+    """Write the segments, names and colours to a .seg.nrrd file.
+
+    Raises:
+        SceneFileError: the file cannot be read or written.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     storage = slicer.vtkMRMLSegmentationStorageNode()
@@ -64,7 +73,11 @@ def save_segmentation(segmentation_node: Any, path: str | PathLike[str]) -> None
 
 
 def load_segmentation(segmentation_node: Any, path: str | PathLike[str]) -> None:
-    """Read a .seg.nrrd file into a segmentation node. Raises SceneFileError."""
+    """Read a .seg.nrrd file into a segmentation node.
+
+    Raises:
+        SceneFileError: the file cannot be read or written.
+    """
     storage = slicer.vtkMRMLSegmentationStorageNode()
     storage.SetFileName(str(path))
     if not storage.ReadData(segmentation_node):
@@ -72,7 +85,11 @@ def load_segmentation(segmentation_node: Any, path: str | PathLike[str]) -> None
 
 
 def load_volume(scene: Any, path: str | PathLike[str]) -> Any:
-    """Add the volume of an image file to `scene`. Raises SceneFileError."""
+    """Add the volume of an image file to `scene`.
+
+    Raises:
+        SceneFileError: the file cannot be read or written.
+    """
     source = Path(path)
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", source.name.split(".")[0])
     storage = slicer.vtkMRMLVolumeArchetypeStorageNode()

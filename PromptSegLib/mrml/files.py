@@ -18,7 +18,8 @@ def save_mrb(scene: Any, path: str | PathLike[str]) -> None:
 
     Nodes that have none get a storage node, as when Slicer saves.
 
-    Raises SceneFileError when the file cannot be written.
+    Raises:
+        SceneFileError: the file cannot be written.
     """
     from slicer import vtkMRMLMessageCollection
 
@@ -40,7 +41,8 @@ def open_mrb(scene: Any, path: str | PathLike[str], *, clear: bool = True) -> No
     Slicer reads right-handed volumes only: one whose IJK axes are left-handed comes back with k reversed, each
     voxel at its place.
 
-    Raises SceneFileError when the file is missing or is no scene; `scene` is then as it was, unless reading began.
+    Raises:
+        SceneFileError: the file is missing or is no scene; `scene` is then as it was, unless reading began.
     """
     from slicer import vtkMRMLMessageCollection
     from vtk import vtkCommand

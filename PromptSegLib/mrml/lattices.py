@@ -26,7 +26,9 @@ class Lattices:
 
     matrices: of the lattices of the layers, 4x4 to the segmentation's RAS. default: the one for segments that have no
     voxels yet.
-    Raises GeometryError when a transform between the two is not linear.
+
+    Raises:
+        GeometryError: a transform between the two is not linear.
     """
 
     def __init__(self, volume_node: Any, segmentation_node: Any, matrices: Sequence[FloatArray]) -> None:

@@ -16,8 +16,11 @@ def prompts_from_markups(markups_node: Any, volume_node: Any, positive: bool = T
     """Return what a markups node says about a structure in `volume_node`.
 
     Point list: a point for each control point. ROI: a box, turned as the ROI is. Plane: a 2D box. Closed curve: a
-    lasso. Curve and line: a scribble, without width. Only control points that are placed count: the one that
-    follows the mouse does not. Raises PromptError for a node that is incomplete, or of another kind.
+    lasso. Curve and line: a scribble, without width. Only control points that are placed count: the one that follows
+    the mouse does not.
+
+    Raises:
+        PromptError: for a node that is incomplete, or of another kind.
     """
     if markups_node.IsA("vtkMRMLMarkupsROINode"):
         return [box_from_roi(markups_node, volume_node, positive)]
@@ -54,7 +57,11 @@ def defined_points_world(markups_node: Any) -> FloatArray:
 
 
 def box_from_roi(roi_node: Any, volume_node: Any, positive: bool = True) -> Box:
-    """Return an ROI as a box. Raises PromptError when it is not placed yet."""
+    """Return an ROI as a box.
+
+    Raises:
+        PromptError: it is not placed yet.
+    """
     size = np.array(roi_node.GetSize(), dtype=np.float64)
     if min(size) <= 0:
         raise PromptError(f"expected an ROI that is placed, got {roi_node.GetName()!r} of size {size.tolist()} mm")
@@ -63,7 +70,11 @@ def box_from_roi(roi_node: Any, volume_node: Any, positive: bool = True) -> Box:
 
 
 def box_from_plane(plane_node: Any, volume_node: Any, positive: bool = True) -> Box:
-    """Return a plane as a 2D box. Raises PromptError when it is not placed yet."""
+    """Return a plane as a 2D box.
+
+    Raises:
+        PromptError: it is not placed yet.
+    """
     size = np.array([*plane_node.GetSize(), 0.0])
     if min(size[:2]) <= 0 or not plane_node.GetIsPlaneValid():
         raise PromptError(f"expected a plane that is placed, got {plane_node.GetName()!r}")

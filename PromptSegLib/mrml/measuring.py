@@ -41,8 +41,11 @@ class ValueUnit:
 def segmentation_from_node(segmentation_node: Any) -> Segmentation:
     """Return the segments of a node by their names, in world RAS; a second one of a name is called "name (2)".
 
-    Voxels are shared with the node where its layers are of one size. Raises SceneError when segments lie on different
-    grids, GeometryError under a nonlinear transform.
+    Voxels are shared with the node where its layers are of one size.
+
+    Raises:
+        SceneError: segments lie on different grids.
+        GeometryError: under a nonlinear transform.
     """
     segmentation = segmentation_node.GetSegmentation()
     layers = all_layers(segmentation)
@@ -79,7 +82,11 @@ def _entries(segmentation: Any, layers: Sequence[Layer]) -> list[Entry]:
 
 
 def volume_in_world(volume_node: Any) -> Volume:
-    """Return a volume node's voxels, shared with it, in world RAS. Raises as `volume_from_node`."""
+    """Return a volume node's voxels, shared with it, in world RAS.
+
+    Raises:
+        PromptSegError: as `volume_from_node`.
+    """
     volume = volume_from_node(volume_node)
     return Volume(volume.array, matrix_between(volume_node, None) @ volume.ijk_to_ras, volume.name)
 
@@ -125,7 +132,10 @@ def measure_nodes(
 ) -> list[Measurement]:
     """Measure the segments of a node, all or those of `names`, on the volume, in world RAS.
 
-    A volume of colour is left out: sizes are measured. Raises GeometryError when it is not on the segments' grid.
+    A volume of colour is left out: sizes are measured.
+
+    Raises:
+        GeometryError: it is not on the segments' grid.
     """
     found = segmentation_from_node(segmentation_node)
     has_voxels = bool(all_layers(segmentation_node.GetSegmentation()))

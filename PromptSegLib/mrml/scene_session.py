@@ -58,8 +58,9 @@ class SceneSession(Session):
     of the selected segment show as markups that can be dragged and deleted in the views. Prompts and channels are
     saved with the scene: a session on the same two nodes goes on where the last one stopped.
 
-    Raises GeometryError when a nonlinear transform lies between the nodes or volumes do not overlap, SceneError for
-    nodes of another kind.
+    Raises:
+        GeometryError: a nonlinear transform lies between the nodes or volumes do not overlap.
+        SceneError: for nodes of another kind.
     """
 
     def __init__(
@@ -176,7 +177,7 @@ class SceneSession(Session):
 
     def take_edits(self) -> None:
         """Take what somebody else changed in the segments into the history."""
-        self._sync()
+        self.before_change()
 
     def show_prompts(self, visible: bool) -> None:
         """Show the prompts in the views, or hide them there."""
@@ -191,11 +192,13 @@ class SceneSession(Session):
     def show_certainty(self, visible: bool = True) -> None:
         """Lay how sure the answers are of each voxel over the slice views, or take it away and show what was there.
 
-        It follows the selected segment; where `certainty` has nothing to say, nothing is shown. Raises SceneError when
-        the nodes were removed.
+        It follows the selected segment; where `certainty` has nothing to say, nothing is shown.
+
+        Raises:
+            SceneError: the nodes were removed.
         """
         if visible and self._overlay is None:
-            self._sync()
+            self.before_change()
             self._overlay = CertaintyOverlay(self.volume_node, self.segmentation_node)
             self._show_certainty()
         elif not visible and self._overlay is not None:
@@ -289,7 +292,7 @@ class SceneSession(Session):
             return
         for key, saved in prompts.items():
             if key in self.targets:
-                self._ledger.records[key] = TargetRecord(saved)
+                self.ledger.records[key] = TargetRecord(saved)
         if selected in self.targets and not is_segment_chosen:
             super().select(selected)
 
@@ -300,7 +303,7 @@ class SceneSession(Session):
             self.error = SceneError(f"expected a session that has the nodes in hand, got {self._ended}")
             self.observer.failed(self.error)
 
-    def _sync(self) -> None:
+    def before_change(self) -> None:
         if self.volume_node.GetScene() is None or self.segmentation_node.GetScene() is None:
             raise SceneError("expected a volume and a segmentation in a scene, got one that was removed")
         if self._ended:
@@ -311,19 +314,20 @@ class SceneSession(Session):
             self._segment_store.writer.follow(self._rules)
         self._take_image()
         self._follow_rules()
-        super()._sync()
+        super().before_change()
 
-    def _look(self) -> None:
+    def before_look(self) -> None:
         # Hosts ask while they paint, also a session that is over: what is wrong is said to whoever does something.
         if self.is_open:
             with suppress(PromptSegError):
-                super()._look()
+                super().before_look()
 
     def _show(self) -> None:
         """Bring markups and saved state in line with the session."""
         if self._markups is not None:
-            self._markups.show(self._ledger.record(self._target).prompts)
-            self._state.write({key: record.prompts for key, record in self._ledger.records.items()}, self._target)
+            self._markups.show(self.ledger.record(self.ledger.selected).prompts)
+            prompts = {key: record.prompts for key, record in self.ledger.records.items()}
+            self._state.write(prompts, self.ledger.selected)
         self._show_certainty()
 
     def _show_certainty(self) -> None:
@@ -334,7 +338,7 @@ class SceneSession(Session):
     def _markups_changed(self, before: Sequence[Prompt], now: Sequence[Prompt]) -> None:
         try:
             if not now:
-                self._remove(before)
+                self.remove(*before)
             for old, new in zip_longest(before if now else (), now):
                 if old is None:
                     self.add(new, self._view_now())
@@ -386,7 +390,7 @@ class SceneSession(Session):
             self._show_certainty()
 
     def _segment_removed(self) -> None:
-        self._look()
+        self.before_look()
         self._show_certainty()
 
     def _node_added(self, node: Any) -> None:

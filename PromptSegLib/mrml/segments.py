@@ -41,9 +41,12 @@ class SegmentMaskStore:
     lattice is a permutation, flip or crop of the volume's is written exactly, whatever linear transforms both nodes
     are under; another one voxel by nearest voxel, with a warning in the log. Each segment keeps its lattice.
 
-    Where the nodes lie is asked by `foreign_edits`: call it before whatever belongs together.
-    history: see `SegmentWriter`. Extents of the changes that it returns are in the segment's lattice; `image_extent`
-    brings them to the volume's. Raises GeometryError when a transform between the two is not linear.
+    Where the nodes lie is asked by `foreign_edits`: call it before whatever belongs together. history: see
+    `SegmentWriter`. Extents of the changes that it returns are in the segment's lattice; `image_extent` brings them to
+    the volume's.
+
+    Raises:
+        GeometryError: a transform between the two is not linear.
     """
 
     def __init__(self, volume_node: Any, segmentation_node: Any, editor_node: Any, history: Any = None) -> None:

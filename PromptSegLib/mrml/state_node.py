@@ -147,7 +147,8 @@ class StateNode:
     def read(self) -> tuple[dict[str, tuple[Prompt, ...]], str]:
         """Return what `write` kept.
 
-        Raises PromptError when it was damaged since, or written by a newer version; a node of its own then keeps it.
+        Raises:
+            PromptError: it was damaged since, or written by a newer version; a node of its own then keeps it.
         """
         text = self.node.GetText()
         if not text:

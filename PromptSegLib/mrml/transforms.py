@@ -16,7 +16,8 @@ from PromptSegLib.geometry import FloatArray
 def matrix_between(source_node: Any, target_node: Any) -> FloatArray:
     """Return the 4x4 from the RAS of `source_node` (None: world) to that of `target_node`, parents included.
 
-    Raises GeometryError when a transform between them is not linear.
+    Raises:
+        GeometryError: a transform between them is not linear.
     """
     matrix = vtk.vtkMatrix4x4()
     source, target = _parent_of(source_node), _parent_of(target_node)

@@ -16,7 +16,11 @@ from PromptSegLib.view import View
 
 
 def view_of(slice_node: Any, volume_node: Any) -> View:
-    """Return the view that `slice_node` shows. Raises GeometryError under a nonlinear transform."""
+    """Return the view that `slice_node` shows.
+
+    Raises:
+        GeometryError: under a nonlinear transform.
+    """
     matrix = matrix_between(None, volume_node) @ array_from_matrix(slice_node.GetSliceToRAS())
     right, up = matrix[:3, 0], matrix[:3, 1]
     width, height = (float(np.linalg.norm(axis)) for axis in (right, up))
@@ -59,7 +63,11 @@ def scribble_from_stroke(
 
 
 def lasso_from_stroke(points_xy: ArrayLike, slice_node: Any, volume_node: Any, positive: bool) -> Prompt:
-    """Return what a stroke (n, 2), pixels, goes round. Raises PromptError when it surrounds nothing."""
+    """Return what a stroke (n, 2), pixels, goes round.
+
+    Raises:
+        PromptError: it surrounds nothing.
+    """
     points_ras = world_to_node(xy_to_world(points_xy, slice_node), volume_node)
     return Lasso(tuple(_position(p) for p in points_ras), positive)
 
@@ -67,7 +75,8 @@ def lasso_from_stroke(points_xy: ArrayLike, slice_node: Any, volume_node: Any, p
 def box_from_stroke(points_xy: ArrayLike, slice_node: Any, volume_node: Any, positive: bool) -> Box:
     """Return the 2D box between the first and the last point of a stroke (n, 2), pixels, on the slice shown.
 
-    Raises PromptError when it has no area.
+    Raises:
+        PromptError: it has no area.
     """
     points = np.asarray(points_xy, dtype=np.float64)
     low, high = np.minimum(points[0], points[-1]), np.maximum(points[0], points[-1])

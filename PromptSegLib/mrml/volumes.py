@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import slicer
 import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
@@ -19,8 +20,11 @@ from PromptSegLib.volume import Volume
 def volume_from_node(volume_node: Any) -> Volume:
     """Return the voxels of a volume node, shared with it, in the node's own RAS (before its parent transforms).
 
-    A scalar or labelmap volume gives (k, j, i), an RGB or RGBA volume (k, j, i, 3); of a sequence it is the time
-    point shown. Raises VolumeError for a node without voxels, or with other than 1, 3 or 4 components.
+    A scalar or labelmap volume gives (k, j, i), an RGB or RGBA volume (k, j, i, 3); of a sequence it is the time point
+    shown.
+
+    Raises:
+        VolumeError: for a node without voxels, or with other than 1, 3 or 4 components.
     """
     image: Any = volume_node.GetImageData() if volume_node is not None else None
     scalars = image.GetPointData().GetScalars() if image is not None else None
@@ -38,6 +42,13 @@ def volume_from_node(volume_node: Any) -> Volume:
     matrix = vtk.vtkMatrix4x4()
     volume_node.GetIJKToRASMatrix(matrix)
     return Volume(array[..., :3] if components == 4 else array, array_from_matrix(matrix), volume_node.GetName() or "")
+
+
+def dicom_modality(volume_node: Any) -> str:
+    """Return what the DICOM header of a volume node said that it is, such as "CT"; nothing where none is kept."""
+    hierarchy: Any = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volume_node.GetScene())
+    item = hierarchy.GetItemByDataNode(volume_node) if hierarchy is not None else 0
+    return str(hierarchy.GetItemAttribute(item, "DICOM.Modality") or "") if item else ""
 
 
 def add_volume_node(scene: Any, volume: Volume, window: Window | None = None) -> Any:

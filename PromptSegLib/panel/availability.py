@@ -48,6 +48,8 @@ class Situation:
     """Of the chosen predictor: "ready", "missing", "incomplete"; empty when it needs none."""
     is_fetching: bool = False
     worklist: WorklistSituation = field(default_factory=WorklistSituation)
+    is_own: bool = False
+    """Whether the chosen predictor is one of the user's own models."""
     has_measurements: bool = False
     """Whether the table of measurements has rows."""
     shows_diameters: bool = False
@@ -67,6 +69,7 @@ def reasons(situation: Situation) -> dict[str, str]:
     no_segments = no_volume or ("" if s.has_segments else "There is no segment yet.")
     found = {tool: no_volume or _tool_problem(s, feature) for tool, feature in TOOL_FEATURES.items()}
     found["name"] = no_volume or _name_problem(s)
+    found["which"] = no_volume
     found |= {
         "addSegment": no_volume,
         "next": no_mask if not s.has_prompts else no_session,
@@ -90,6 +93,19 @@ def reasons(situation: Situation) -> dict[str, str]:
     }
     found |= _weights_reasons(s) | worklist_reasons(s.worklist) | _measuring_reasons(s, no_volume, no_segments)
     return found
+
+
+def prompt_in_hand(tool: str) -> str:
+    """Return what the tool in hand gives, out of `PromptSegLib.panel.advice.PROMPTS`; nothing without a tool."""
+    kinds = {
+        "point": "click",
+        "box2d": "box",
+        "box3d": "box",
+        "scribble": "scribble",
+        "lasso": "scribble",
+        "ask": "name",
+    }
+    return kinds.get(tool.rstrip("+-"), "")
 
 
 _HINTS = {
@@ -123,12 +139,17 @@ def _weights_reasons(s: Situation) -> dict[str, str]:
     no_weights = fetching or ("" if s.weights else "This model needs no weights.")
     here = "The weights are here already."
     not_here = "The weights are not here."
+    no_own = "" if s.is_own else "Choose one of your own models first."
     return {
         "getWeights": no_weights or (here if s.weights == "ready" else ""),
         "importWeights": no_weights or (here if s.weights == "ready" else ""),
         "importFolder": no_weights or (here if s.weights == "ready" else ""),
         "removeWeights": no_weights or (not_here if s.weights == "missing" else ""),
         "clearCache": fetching,
+        "addModel": fetching,
+        "renameModel": fetching or no_own,
+        "exportModel": fetching or no_own,
+        "removeModel": fetching or no_own,
     }
 
 

@@ -9,16 +9,32 @@ from functools import cached_property
 from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.execution.background import Work
 from PromptSegLib.packages import is_installed
+from PromptSegLib.panel.advice import Group, advise, has_gpu
+from PromptSegLib.panel.image_kind import ImageKind
 from PromptSegLib.panel.texts import model_text
 from PromptSegLib.predictors.base import Capabilities
-from PromptSegLib.predictors.registry import capabilities_of, predictor_names
+from PromptSegLib.predictors.registry import capabilities_of, own_models, predictor_names
 from PromptSegLib.predictors.slices.predictor import shared_cache
 from PromptSegLib.weights.consent import ConsentQuestion
 from PromptSegLib.weights.instructions import megabytes
 from PromptSegLib.weights.store import WeightsStore
 
-INSTALLABLE = ("torch", "monai", "safetensors", "transformers", "nninteractive", "nninteractive-client")
+INSTALLABLE = (
+    "torch",
+    "monai",
+    "safetensors",
+    "transformers",
+    "nninteractive",
+    "nninteractive-client",
+    "voxtell",
+    "httpx",
+    "blosc2",
+)
 """Packages that models need and a bare Slicer lacks."""
+
+
+_IMPORTED_AS = {"nninteractive": "nnInteractive.inference.inference_session"}
+"""What tells that a package is here, where that is not a package of its name."""
 
 
 def missing_package(error: BaseException) -> str:
@@ -32,9 +48,13 @@ def missing_package(error: BaseException) -> str:
 
 
 class Models:
-    """All models that there are, with their weights in `store`. Loads none of them."""
+    """All models that there are, with their weights in `store`. Loads none of them.
+
+    revision: counts how often somebody said that weights came or went.
+    """
 
     def __init__(self, store: WeightsStore | None = None) -> None:
+        self.revision = 0
         self._given_store = store
         self._states: dict[str, str] | None = None
 
@@ -83,9 +103,27 @@ class Models:
             return f"The weights of {self.title(name)} are not here: get them under Model."
         return ""
 
+    def lacks(self, name: str) -> str:
+        """Return what has to be installed or fetched before a model can be used, in few words; nothing if nothing."""
+        entries = [self.store.checkpoint(entry) for entry in self._weights(name)]
+        packages = dict.fromkeys(word for entry in entries for word in entry.needs.partition(";")[0].split(" and "))
+        absent = [word for word in packages if not is_installed(_IMPORTED_AS.get(word, word))]
+        parts = [f"{' and '.join(absent)} to install"] if absent else []
+        if missing := [self.store.checkpoint(entry) for entry in self.missing(name)]:
+            sizes = [checkpoint.likely_bytes for checkpoint in missing]
+            parts.append(f"{megabytes(sum(s for s in sizes if s)) if any(sizes) else 'weights'} to get")
+        return ", ".join(parts)
+
+    def advice(self, kind: ImageKind, prompt: str = "", device: str = "auto") -> list[Group]:
+        """Return the models for an image, see `PromptSegLib.panel.advice`; looks once at the disk for each."""
+        with self.one_look():
+            return advise(kind, prompt, has_gpu=has_gpu(device), lacks=self.lacks)
+
     def text(self, name: str) -> str:
         """Return what to tell about a model."""
         try:
+            if name in own_models():
+                return own_models().get(name).card
             text = model_text(capabilities_of(name))
         except (ImportError, KeyError):
             return self.problem(name)

@@ -13,7 +13,8 @@ from PromptSegLib.prompts import ClassPrompt, TextPrompt
 def name_prompts(capabilities: Capabilities, names: Iterable[str]) -> list[ClassPrompt | TextPrompt]:
     """Return `names` as classes where the predictor knows them, otherwise as free text where it takes that.
 
-    Raises PromptError, with the nearest names, for one that it does not know.
+    Raises:
+        PromptError: it does not know one; says which names are the nearest.
     """
     return [_name_prompt(capabilities, name) for name in names]
 

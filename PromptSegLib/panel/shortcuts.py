@@ -61,7 +61,11 @@ class Shortcuts:
         return list(self._keys.items())
 
     def bind(self, action: str, key: str) -> None:
-        """Let `key` do `action`; an empty one, nothing. Raises ShortcutError when the key has another meaning."""
+        """Let `key` do `action`; an empty one, nothing.
+
+        Raises:
+            ShortcutError: the key has another meaning.
+        """
         if action not in self._keys:
             raise ShortcutError(f"expected one of {', '.join(self._keys)}, got {action!r}")
         others = [other for other, its_key in self._keys.items() if other != action and key and its_key == key]

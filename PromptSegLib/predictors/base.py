@@ -172,7 +172,10 @@ class Predictor(Protocol):
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> Any:
         """Do once for `image` what need not be done again for each prompt, and return it.
 
-        Raises Cancelled, VolumeError when the image does not suit the system, WeightsError when they are missing.
+        Raises:
+            Cancelled: somebody asked for that.
+            VolumeError: the image does not suit the system.
+            WeightsError: they are missing.
         """
         ...
 
@@ -181,7 +184,8 @@ class Predictor(Protocol):
     ) -> Iterator[Prediction]:
         """Answer `state`: one prediction, or several as they come, each to be laid over the one before.
 
-        Raises Cancelled.
+        Raises:
+            Cancelled: somebody asked for that.
         """
         ...
 
@@ -195,6 +199,7 @@ class EncodesAhead(Protocol):
     ) -> None:
         """Encode what is seen in `view` and beside it, the nearest first.
 
-        Raises Cancelled, soon after somebody asked for it: a prompt waits for that.
+        Raises:
+            Cancelled: soon after somebody asked for it: a prompt waits for that.
         """
         ...

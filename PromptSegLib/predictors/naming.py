@@ -11,19 +11,28 @@ from PromptSegLib.structures.names import name_among
 
 
 def target_named(capabilities: Capabilities, prompt: ClassPrompt | TextPrompt) -> str:
-    """Return what the target is called that a name asks for. Raises PromptError for a class that is not known."""
+    """Return what the target is called that a name asks for.
+
+    Raises:
+        PromptError: for a class that is not known.
+    """
     return prompt.text if isinstance(prompt, TextPrompt) else class_named(capabilities, prompt.name)
 
 
 def class_named(capabilities: Capabilities, name: str) -> str:
-    """Return what the predictor calls the structure `name`. Raises PromptError, with the nearest, if it has none."""
+    """Return what the predictor calls the structure `name`.
+
+    Raises:
+        PromptError: it has none; says which is the nearest.
+    """
     return name_among(name, capabilities.classes, capabilities.name) if capabilities.classes else name
 
 
 def classes_of_task(capabilities: Capabilities, task: str) -> tuple[str, ...]:
     """Return the structures that a task of the predictor finds together.
 
-    Raises PromptError, with the nearest, when it has no such task.
+    Raises:
+        PromptError: it has no such task; says which are the nearest.
     """
     by_name = {name.casefold(): classes for name, classes in capabilities.tasks.items()}
     if (classes := by_name.get(" ".join(task.split()).casefold())) is not None:

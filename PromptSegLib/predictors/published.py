@@ -17,7 +17,9 @@ def with_weights(make: Callable[[], Network], state_dict: Mapping[str, Tensor]) 
     """Return the network that `make` builds, its weights being the tensors of `state_dict` themselves.
 
     It is built on the device "meta", so all that it holds must be in the state dict; see `filled` where it is not.
-    Raises WeightsError, naming the keys, when these are not exactly the network's.
+
+    Raises:
+        WeightsError: these are not exactly the network's; names the keys.
     """
     with torch.device("meta"):
         network = make()
@@ -25,7 +27,11 @@ def with_weights(make: Callable[[], Network], state_dict: Mapping[str, Tensor]) 
 
 
 def filled(network: Network, state_dict: Mapping[str, Tensor]) -> Network:
-    """Return `network`, its weights being the tensors of `state_dict` from now on. Raises as `with_weights`."""
+    """Return `network`, its weights being the tensors of `state_dict` from now on.
+
+    Raises:
+        PromptSegError: as `with_weights`.
+    """
     check_state_dict({key: value.shape for key, value in network.state_dict().items()}, state_dict)
     network.load_state_dict(state_dict, assign=True)
     return network

@@ -1,4 +1,4 @@
-"""Which predictors there are: those of the library, and those that other packages bring along.
+"""Which predictors there are: those of the library, those that other packages bring along, and the user's own models.
 
 A new one of the library is a folder beside this file and a line in `BUILT_IN`. Another package declares its own as
 entry points of the group "promptseg.predictors", name = "module:Class" of a predictor, or of an `Entry`. Whatever is
@@ -10,18 +10,21 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from PromptSegLib.errors import PredictionError, UnknownPredictorError, UnsupportedPromptError
+from PromptSegLib.errors import PredictionError, UnknownPredictorError, UnsupportedPromptError, WeightsError
 from PromptSegLib.predictors.base import Capabilities, Predictor, feature_of
 from PromptSegLib.predictors.devices import check_device_name
 from PromptSegLib.predictors.naming import class_named
+from PromptSegLib.predictors.own_models import OwnModels, found_at
 from PromptSegLib.prompts import ClassPrompt, Prompt
 
 GROUP = "promptseg.predictors"
@@ -38,18 +41,25 @@ BUILT_IN = {
     "sam-vit-l": "PromptSegLib.predictors.sam.predictor:SamVitL",
     "sam-vit-h": "PromptSegLib.predictors.sam.predictor:SamVitH",
     "medsam": "PromptSegLib.predictors.sam.predictor:MedSam",
+    "sam-unet-res34": "PromptSegLib.predictors.sam_unet.predictor:SamUNet34",
+    "sam-unet-res50": "PromptSegLib.predictors.sam_unet.predictor:SamUNet50",
     "sam2.1-tiny": "PromptSegLib.predictors.sam2.predictor:Sam2Tiny",
     "sam2.1-small": "PromptSegLib.predictors.sam2.predictor:Sam2Small",
     "sam2.1-base-plus": "PromptSegLib.predictors.sam2.predictor:Sam2BasePlus",
     "sam2.1-large": "PromptSegLib.predictors.sam2.predictor:Sam2Large",
     "medsam2": "PromptSegLib.predictors.sam2.predictor:MedSam2",
+    "sam3": "PromptSegLib.predictors.sam3.predictor:Sam3Predictor",
     "sam-med3d": "PromptSegLib.predictors.sam_med3d.predictor:SamMed3D",
     "sam-med3d-cvpr": "PromptSegLib.predictors.sam_med3d.predictor:SamMed3DCvpr",
     "scribbleprompt": "PromptSegLib.predictors.scribbleprompt.predictor:ScribblePromptPredictor",
     "nninteractive": "PromptSegLib.predictors.nninteractive.predictor:NnInteractive",
+    "nninteractive-other": "PromptSegLib.predictors.nninteractive.predictor:NnInteractiveOther",
     "nninteractive-server": "PromptSegLib.predictors.nninteractive.server:NnInteractiveServer",
     "sat-nano": "PromptSegLib.predictors.sat.predictor:SatNano",
     "sat-pro": "PromptSegLib.predictors.sat.predictor:SatPro",
+    "voxtell": "PromptSegLib.predictors.voxtell.predictor:VoxTell",
+    "voxtell-server": "PromptSegLib.predictors.voxtell.server:VoxTellServer",
+    "sam3-text": "PromptSegLib.predictors.sam3.concepts:Sam3Concepts",
     "stu-net-s": "PromptSegLib.predictors.stu_net.predictor:StuNetS",
     "stu-net-b": "PromptSegLib.predictors.stu_net.predictor:StuNetB",
     "stu-net-l": "PromptSegLib.predictors.stu_net.predictor:StuNetL",
@@ -111,11 +121,16 @@ def recipe_of(predictor: Predictor) -> Recipe | None:
 
 def predictor_names() -> tuple[str, ...]:
     """Return the names of all predictors, "default" first. `capabilities_of` says of a broken one what is wrong."""
-    return (*BUILT_IN, *(name for name in sorted(_installed()) if name not in BUILT_IN))
+    known = (*BUILT_IN, *(name for name in sorted(_installed()) if name not in BUILT_IN))
+    return (*known, *(name for name in own_models().names() if name not in known))
 
 
 def capabilities_of(name: str) -> Capabilities:
-    """Return what the predictor `name` can do. Raises UnknownPredictorError, with the reason for one that is broken."""
+    """Return what the predictor `name` can do.
+
+    Raises:
+        UnknownPredictorError: there is none, or it is broken; says the reason.
+    """
     return entry_of(name).capabilities
 
 
@@ -135,8 +150,11 @@ def create_predictor(name: str, device: str = "auto", **options: Any) -> Predict
     prediction says where it was made. options: what else it is made with, such as the `server` of
     "nninteractive-server" or the `checkpoint` of one with weights.
 
-    Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name or the predictor
-    has no such option, and ConsentError when it would send the image away.
+    Raises:
+        UnknownPredictorError: there is no such predictor, or it is broken.
+        WeightsError: the weights are missing, damaged or do not fit.
+        PredictionError: `device` is no device's name or the predictor has no such option.
+        ConsentError: it would send the image away.
     """
     check_device_name(device)
     entry = entry_of(name)
@@ -151,7 +169,8 @@ def create_predictor(name: str, device: str = "auto", **options: Any) -> Predict
 def check_takes(capabilities: Capabilities, prompt: Prompt) -> None:
     """Raise UnsupportedPromptError, naming the predictors that take it, when `prompt` is not among its prompts.
 
-    Raises PromptError for a class that the predictor does not know, see `class_named`.
+    Raises:
+        PromptError: for a class that the predictor does not know, see `class_named`.
     """
     if capabilities.takes(prompt):
         if isinstance(prompt, ClassPrompt):
@@ -166,12 +185,19 @@ def check_takes(capabilities: Capabilities, prompt: Prompt) -> None:
 
 
 def entry_of(name: str) -> Entry:
-    """Return how the predictor `name` is made, or a class elsewhere, given as "package.module:Class".
+    """Return how the predictor `name` is made.
 
-    Raises UnknownPredictorError, with the reason for one that is broken.
+    It may also be a class elsewhere, given as "package.module:Class", or the path of a model: see `own_models`.
+
+    Raises:
+        UnknownPredictorError: there is none, or it is broken; says the reason.
+        WeightsError: what lies at a path is no model.
+        ConsentError: what lies there would run code, and nobody agreed to that.
     """
     if name in BUILT_IN:
         return _entry(_imported(BUILT_IN[name]))
+    if is_path(name):
+        return Entry(*found_at(Path(name)))
     if ":" in name:
         try:
             return _entry(_imported(name))
@@ -179,9 +205,31 @@ def entry_of(name: str) -> Entry:
             raise UnknownPredictorError(f"expected a predictor as module:Class, got {name!r}: {error}") from error
     if name in _installed():
         return _loaded(name, _installed()[name])
+    if name in own_models():
+        return _own(name)
     near = difflib.get_close_matches(name, predictor_names(), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise UnknownPredictorError(f"expected one of {', '.join(predictor_names())}, got {name!r}{hint}")
+
+
+def own_models() -> OwnModels:
+    """Return the user's own models."""
+    return OwnModels()
+
+
+def is_path(name: str) -> bool:
+    """Whether `name` is the path of a model and no name: it has a separator, or is there."""
+    if name in BUILT_IN:
+        return False
+    return "/" in name or os.sep in name or (Path(name).exists() and name not in predictor_names())
+
+
+def _own(name: str) -> Entry:
+    try:
+        model = own_models().get(name)
+        return Entry(model.capabilities, model.make)
+    except WeightsError as error:
+        raise UnknownPredictorError(f"expected {name!r} of your own models to be whole: {error}") from error
 
 
 @cache
@@ -210,7 +258,11 @@ def _loaded(name: str, point: EntryPoint) -> Entry:
 
 
 def _entry(found: Any) -> Entry:
-    """Return the entry for a predictor's class, or `found` itself when it is one. Raises ValueError for others."""
+    """Return the entry for a predictor's class, or `found` itself when it is one.
+
+    Raises:
+        ValueError: for others.
+    """
     if isinstance(found, Entry):
         return found
     capabilities = getattr(found, "capabilities", None)

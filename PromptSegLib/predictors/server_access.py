@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from PromptSegLib.errors import ConsentError, PredictionError
 
 _AN_ADDRESS = "http://127.0.0.1:1527"
+_SHOWN, _READ = 500, 5000  # Characters of what a server says that are shown, and looked at for the key.
+_MOST_CAUSES = 20
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,22 @@ class ServerAccess:
     address: str
     api_key: str | None = field(default=None, repr=False)
 
+    def shown(self, text: str) -> str:
+        """Return what may be shown of `text`: its beginning, without the key."""
+        return self.without_key(text[:_READ])[:_SHOWN]
+
+    def told(self, what: str, error: BaseException) -> PredictionError:
+        """Return the error that is shown: the server's words, shortened, and never the key that it was sent."""
+        # Whoever shows an error shows its causes, too: they must not say it either.
+        cause: BaseException | None = error
+        for _ in range(_MOST_CAUSES):
+            if cause is None:
+                break
+            if (text := self.without_key(str(cause)[:_READ])) != str(cause):
+                cause.args = (text,)
+            cause = cause.__cause__ or cause.__context__
+        return PredictionError(self.shown(what))
+
     def without_key(self, text: str) -> str:
         """Return `text`, which a server may have a part in, without the key in any of the forms that it is sent in."""
         key = self.api_key
@@ -107,7 +125,11 @@ def check_address(address: str) -> None:
 
 
 def _checked_host(address: str, example: str = _AN_ADDRESS, key_variable: str = "a field of its own") -> str:
-    """Return the host of a server's address. Raises PredictionError."""
+    """Return the host of a server's address.
+
+    Raises:
+        PredictionError: it is none, or not safe.
+    """
     try:
         parts = urllib.parse.urlsplit(address)
         host, _ = parts.hostname or "", parts.port

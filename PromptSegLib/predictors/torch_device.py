@@ -23,7 +23,9 @@ class OnDevice:
     """Runs a network on `device`: "auto" for the best there is, or a name that torch knows, such as "cpu".
 
     note: OUT_OF_MEMORY_NOTE once that happened, else "".
-    Raises PredictionError for a device that is not here.
+
+    Raises:
+        PredictionError: for a device that is not here.
     """
 
     def __init__(self, network: nn.Module, device: str = "auto") -> None:
@@ -72,7 +74,11 @@ def best_device() -> torch.device:
 
 
 def checked_device(name: str) -> torch.device:
-    """Return the device of that name. Raises PredictionError when torch does not know it or it is not here."""
+    """Return the device of that name.
+
+    Raises:
+        PredictionError: torch does not know it or it is not here.
+    """
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from PromptSegLib.cancel import Progress, no_progress
 from PromptSegLib.errors import WeightsError
@@ -31,7 +31,7 @@ class WeightedPredictor(ABC, Generic[Model]):
         WeightsError: the weights are not here; says how to get them.
     """
 
-    capabilities: ClassVar[Capabilities]
+    capabilities: Capabilities
 
     def __init__(
         self,
@@ -54,28 +54,40 @@ class WeightedPredictor(ABC, Generic[Model]):
     @property
     def weights_name(self) -> str:
         """The catalogue's name of its weights."""
-        return self.capabilities.weights[0]
+        return type(self).capabilities.weights[0]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the weights by the network's own names. Raises WeightsError."""
+        """Return the weights by the network's own names.
+
+        Raises:
+            WeightsError: the weights are missing, damaged or do not fit.
+        """
         if self._checkpoint is None:
             return self._weights.state_dict(self.weights_name)
         from PromptSegLib.weights.layout import Layout
         from PromptSegLib.weights.readers import read_state_dict
 
         published = self._weights.checkpoint(self.weights_name).file().layout
-        return read_state_dict(self._checkpoint, Layout(drop=published.drop))
+        return read_state_dict(self._checkpoint, Layout(drop=published.drop, drop_ends=published.drop_ends))
 
     @abstractmethod
     def published(self) -> Any:
-        """Return the network with the weights of `state_dict`. Raises WeightsError when they do not fit it."""
+        """Return the network with the weights of `state_dict`.
+
+        Raises:
+            WeightsError: they do not fit it.
+        """
 
     @abstractmethod
     def model_of(self, network: Any) -> Model:
         """Return `network` ready to run on the device that was asked for."""
 
     def loaded(self, progress: Progress = no_progress) -> Model:
-        """Return the model, made at the first call. Raises WeightsError."""
+        """Return the model, made at the first call.
+
+        Raises:
+            WeightsError: the weights are missing, damaged or do not fit.
+        """
         if self._model is None:
             progress(0.0, "loading the weights")
             self._model = self.model_of(self.published() if self._network is None else self._network)

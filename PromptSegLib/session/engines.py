@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from PromptSegLib.errors import VolumeError
+from os import PathLike, fspath
+
+from PromptSegLib.errors import UnsupportedPromptError, VolumeError
 from PromptSegLib.execution.engine import Engine
 from PromptSegLib.predictors.base import Capabilities, Predictor
-from PromptSegLib.predictors.registry import Recipe
+from PromptSegLib.predictors.registry import Recipe, capabilities_of
 from PromptSegLib.volume import Image
 
 
@@ -18,14 +20,18 @@ class Engines:
         self._image = image
         self._by_name: dict[str, Engine] = {}
 
-    def prepared(self, predictor: str | Recipe | Predictor, device: str) -> Engine:
+    def prepared(self, predictor: str | PathLike[str] | Recipe | Predictor, device: str) -> Engine:
         """Return the engine of a predictor; the one there is, where it was made by the same recipe.
 
         device: of one by its name.
 
-        Raises UnknownPredictorError, WeightsError, PredictionError when `device` is no device's name, or VolumeError
-        when the predictor does not suit the image.
+        Raises:
+            UnknownPredictorError: there is no such predictor, or it is broken.
+            WeightsError: the weights are missing, damaged or do not fit.
+            PredictionError: `device` is no device's name.
+            VolumeError: the predictor does not suit the image.
         """
+        predictor = fspath(predictor) if isinstance(predictor, PathLike) else predictor
         wanted = Recipe(predictor, device) if isinstance(predictor, str) else predictor
         recipe = wanted if isinstance(wanted, Recipe) else None
         made = wanted.make() if isinstance(wanted, Recipe) else wanted
@@ -34,6 +40,22 @@ class Engines:
         if engine is not None and recipe is not None and engine.recipe == recipe:
             return engine
         return Engine(made, self._image, recipe, device)
+
+    def check_takes_mask(self, predictor: str | PathLike[str] | Recipe | Predictor) -> Capabilities:
+        """Return what a predictor can do that is to go on from a mask.
+
+        Raises:
+            UnknownPredictorError: there is none of that name.
+            UnsupportedPromptError: it takes no mask.
+        """
+        predictor = fspath(predictor) if isinstance(predictor, PathLike) else predictor
+        name = predictor.name if isinstance(predictor, Recipe) else predictor
+        capabilities = capabilities_of(name) if isinstance(name, str) else name.capabilities
+        if "mask" not in capabilities.prompts:
+            raise UnsupportedPromptError(
+                f"expected a predictor that takes a mask to go on from, got {capabilities.name!r}"
+            )
+        return capabilities
 
     def take(self, engine: Engine) -> None:
         """Use `engine` from now on."""

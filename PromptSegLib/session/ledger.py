@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from PromptSegLib.bitmask import MaskDelta, Patch
+from PromptSegLib.certainty import Certainty
+from PromptSegLib.errors import PromptError
 from PromptSegLib.geometry import Extent
+from PromptSegLib.prompts import Prompt
 from PromptSegLib.session.footprint import Footprint
 from PromptSegLib.session.history import Answer, Change, History, Named, Step, TargetRecord
 from PromptSegLib.session.mask_store import MaskStore
@@ -18,6 +21,8 @@ from PromptSegLib.session.observer import SessionObserver
 class Ledger:
     """Keeps `store`, the masks, and the record of each target in step; every change of them is part of a `Step`.
 
+    selected: key of the target that prompts go to, as it was last known.
+
     Each change gives a mask a new version, undo gives it the one before back: whoever noted the version of a mask sees
     whether it is still that one.
     """
@@ -26,20 +31,58 @@ class Ledger:
         self.store = store
         self.history = History(history_budget_bytes)
         self.records: dict[str, TargetRecord] = {}
+        self.selected = ""
         self._observer = observer
         self._revision = store.revision
         self._keys_of_names: dict[str, str] = {}
         self._versions: dict[str, int] = {}
         self._first_version = self._newest_version = 0
+        self._is_following = False
 
     def record(self, target: str) -> TargetRecord:
         """Return the prompts of `target` and the answer to them."""
         return self.records.get(target, TargetRecord())
 
+    def check(self, target: str) -> None:
+        """Check that there is such a target.
+
+        Raises:
+            PromptError: there is none.
+        """
+        if target not in (keys := self.store.keys()):
+            raise PromptError(f"expected one of the targets {', '.join(keys)}, got {target!r}")
+
+    def index_of(self, prompt: Prompt, prompts: Sequence[Prompt]) -> int:
+        """Return where `prompt` is among `prompts` of the selected target.
+
+        Raises:
+            PromptError: it is none of them.
+        """
+        if prompt not in prompts:
+            raise PromptError(f"expected one of the {len(prompts)} prompts of {self.selected!r}, got {prompt}")
+        return prompts.index(prompt)
+
     def push(self, label: str, after: Mapping[str, TargetRecord]) -> Step:
         """Start a step that makes `after` the records of its targets."""
         step = self.history.push(Step(label, {target: self.record(target) for target in after}, after))
         self.set_records(step, after)
+        return step
+
+    def push_named(self, asked: Mapping[str, tuple[Prompt, ...]]) -> Step:
+        """Start a step that asks for structures: gives the target of each name these prompts, and no others.
+
+        Targets are made where there are none; the first is selected.
+        """
+        keys = {self.key_of(name): prompts for name, prompts in asked.items()}
+        records = {
+            key: replace(self.record(key), prompts=prompts, answer=None, is_answered=False)
+            for key, prompts in keys.items()
+        }
+        self.selected = next(iter(keys))
+        more = f" and {len(asked) - 3} more" if len(asked) > 3 else ""
+        step = self.push(f"add {', '.join(list(asked)[:3])}{more}", records)
+        for key in keys:
+            self._observer.prompts_changed(key)
         return step
 
     def set_records(self, step: Step, after: Mapping[str, TargetRecord]) -> None:
@@ -87,6 +130,8 @@ class Ledger:
 
     def set_masks(self, patches: Mapping[str, Patch]) -> None:
         """Make `patches`, and nothing outside of them, the masks of their targets, in a step of its own."""
+        for target in patches:
+            self.check(target)
         if patches:
             label = "set mask" if len(patches) == 1 else "set masks"
             self._replace_masks(self.push(label, {target: self.record(target) for target in patches}), patches)
@@ -120,12 +165,14 @@ class Ledger:
         self._tell_masks_changed(step.changes)
 
     def undo(self) -> Step | None:
-        """Take the newest step back and return it, or None when there is none."""
+        """Take the newest step back and return it, or None when there is none. Selects its target."""
+        self._select_target_of(self.history.newest)
         step = self.history.undo()
         return self._replayed(step, revert=True) if step else None
 
     def redo(self) -> Step | None:
-        """Make the step again that was taken back last and return it, or None when there is none."""
+        """Make the step again that was taken back last and return it, or None when there is none; as `undo`."""
+        self._select_target_of(self.history.next_redo)
         step = self.history.redo()
         return self._replayed(step, revert=False) if step else None
 
@@ -133,6 +180,23 @@ class Ledger:
         """Take `step`, the newest, back for good, as if it had never been."""
         self.history.forget_newest()
         self._replayed(step, revert=True)
+
+    def follow(self) -> None:
+        """Take what somebody else changed into the history, see `sync`, and select another target if need be.
+
+        What it tells observers may make them ask: that finds what is known already.
+        """
+        if self._is_following:
+            return
+        self._is_following = True
+        try:
+            lost, before, keys = self.sync(), self.selected, self.store.keys()
+            if before not in keys:
+                self.selected = next(iter(keys), before)
+            if lost or self.selected != before:
+                self._observer.prompts_changed(self.selected)
+        finally:
+            self._is_following = False
 
     def sync(self) -> tuple[str, ...]:
         """Take what somebody else changed in the masks into the history, as steps of their own.
@@ -157,6 +221,11 @@ class Ledger:
         """Tell whether the mask of `target` is still the one that its newest answer made."""
         record = self.record(target)
         return record.answer is not None and record.answered_version == self.version(target)
+
+    def certainty(self, target: str) -> Certainty | None:
+        """Return how sure the newest answer of `target` is, if its mask is still the one it made."""
+        answer = self.record(target).answer
+        return answer.certainty if answer is not None and self.is_current(target) else None
 
     def feedback(self, target: str, predictor: str) -> object:
         """Return what `predictor` wanted to see again, if the mask of `target` is still the one it made."""
@@ -204,6 +273,12 @@ class Ledger:
             self._observer.prompts_changed(target)
         self._tell_masks_changed(step.changes)
         return step
+
+    def _select_target_of(self, step: Step | None) -> None:
+        """Select a target of a step about to be replayed: observers look at what is selected."""
+        keys = self.store.keys()
+        if step is not None and self.selected not in step.targets and step.target in keys:
+            self.selected = step.target
 
     # Versions and footprints
 

@@ -17,8 +17,10 @@ def asked_by_name(
 ) -> dict[str, ClassPrompt | TextPrompt]:
     """Return `prompts` by the name that their target gets.
 
-    Raises PromptError when a name is not known to the predictor or is there twice, or there is none,
-    UnsupportedPromptError when it takes no names, VolumeError when a channel is missing that one of them needs.
+    Raises:
+        PromptError: a name is not known to the predictor or is there twice, or there is none.
+        UnsupportedPromptError: it takes no names.
+        VolumeError: a channel is missing that one of them needs.
     """
     asked: dict[str, ClassPrompt | TextPrompt] = {}
     for prompt in prompts:

@@ -28,7 +28,11 @@ class Running:
         return self.run is not None
 
     def start(self, engine: Engine, state: TargetState, run: Run) -> None:
-        """Let `run` hear how `engine` answers `state`. Raises what failed at once, in this thread."""
+        """Let `run` hear how `engine` answers `state`.
+
+        Raises:
+            PromptSegError: what failed at once, in this thread.
+        """
         self.error = None
         self.run = run
         self._observer.busy_changed(True)
@@ -60,7 +64,11 @@ class Running:
             self._observer.busy_changed(False)
 
     def wait(self, timeout_s: float) -> bool:
-        """Deliver results until nothing runs any more and return True, or False after `timeout_s`. Raises `error`."""
+        """Deliver results until nothing runs any more and return True, or False after `timeout_s`.
+
+        Raises:
+            PromptSegError: what the run failed with.
+        """
         deadline = time.monotonic() + timeout_s
         self.error = None
         while self.busy and time.monotonic() < deadline:

@@ -67,7 +67,8 @@ def find_structure(name: str) -> Structure | None:
 def name_among(name: str, known: Iterable[str], who: str) -> str:
     """Return which of the names `known` means the same structure as `name`.
 
-    Raises PromptError, with the nearest of them, when there is none; `who` knows these.
+    Raises:
+        PromptError: there is none; says which of those that `who` knows are the nearest.
     """
     by_words = {_words(one): one for one in known}
     structure = find_structure(name)

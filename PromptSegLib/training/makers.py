@@ -33,7 +33,11 @@ class Makers:
             process.start()
 
     def wait_for(self, path: Path) -> None:
-        """Return once the file is there. Raises MakerError when nobody is left to make it."""
+        """Return once the file is there.
+
+        Raises:
+            MakerError: nobody is left to make it.
+        """
         while not path.exists():
             if not any(process.is_alive() for process in self._processes) and not path.exists():
                 raise MakerError(f"expected {path} from the processes that make images, but they have ended without it")

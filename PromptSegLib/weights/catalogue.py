@@ -19,7 +19,10 @@ CATALOGUE_PATH = Path(__file__).with_name("catalogue.toml")
 
 @dataclass(frozen=True)
 class WeightFile:
-    """One file of a checkpoint, as catalogue.toml describes it. None is "unknown"."""
+    """One file of a checkpoint, as catalogue.toml describes it.
+
+    None is "unknown"; an optional one need not be there.
+    """
 
     path: str
     page: str
@@ -29,6 +32,7 @@ class WeightFile:
     sha256: str | None = None
     sha256_source: Literal["official", "third-party"] | None = None
     saved_as_published: bool = True
+    optional: bool = False
     layout: Layout = field(default_factory=Layout)
 
     def __post_init__(self) -> None:
@@ -109,5 +113,6 @@ def _checkpoint(name: str, table: dict[str, Any]) -> Checkpoint:
 def _file(entry: dict[str, Any]) -> WeightFile:
     fields: dict[str, Any] = {key: None if value == "unknown" else value for key, value in entry.items()}
     fields["urls"] = tuple(fields["urls"])
-    layout = fields.pop("layout", {})
-    return WeightFile(layout=Layout(**layout | {"drop": tuple(layout.get("drop", ()))}), **fields)
+    stated: dict[str, Any] = fields.pop("layout", {})
+    layout: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in stated.items()}
+    return WeightFile(layout=Layout(**layout), **fields)

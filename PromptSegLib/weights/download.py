@@ -41,7 +41,8 @@ def download(
     What an earlier call got is kept in `target.part` and resumed. The caller holds a lock (see locks.py).
 
     Args:
-        expected_bytes, expected_sha256: what the file must be; None where it is not known.
+        expected_bytes: the length that the file must have; None where it is not known.
+        expected_sha256: the digest that it must have; None where it is not known.
         progress: called with the bytes got and the bytes in all (None when the server does not tell).
         cancel: ends the download within about 0.1 s.
         timeout_s: longest silence of a server.
@@ -261,7 +262,11 @@ def _validator(headers: Mapping[str, str]) -> str | None:
 
 
 def _integer(text: str | None) -> int | None:
-    """A size that a server states, None without one. Raises TransferError for one that no file has."""
+    """A size that a server states, None without one.
+
+    Raises:
+        TransferError: for one that no file has.
+    """
     if text is None or not (text.isascii() and text.isdecimal()):
         return None
     if len(text.lstrip("0")) > _LONGEST_NUMBER:

@@ -16,6 +16,8 @@ from math import prod
 from typing import IO, Any
 
 from PromptSegLib.errors import WeightsError
+from PromptSegLib.weights import plain_arrays
+from PromptSegLib.weights.plain_arrays import PlainArray
 
 ITEM_BYTES = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1, "float8_e5m2": 1,
@@ -263,7 +265,9 @@ class _Machine:
         self.stack.append(self.call(function, tuple(arguments)))
 
     def build(self, _: object) -> None:
-        self.stack.pop()  # attributes: no description here has any, and they could replace its methods
+        state = self.stack.pop()  # attributes: descriptions have none, and they could replace their methods
+        if self.stack and isinstance(self.stack[-1], PlainArray):
+            self.stack[-1].fill(state)
 
     def persistent(self, _: object) -> None:
         identity = self.stack.pop()
@@ -426,6 +430,7 @@ _TENSOR_BUILDERS: dict[str, Callable[..., Any]] = {
 
 _BUILDERS: dict[str, Callable[..., Any]] = {
     **_TENSOR_BUILDERS,
+    **plain_arrays.BUILDERS,
     "collections.OrderedDict": _ordered_dict,
     "torch.Size": lambda sizes=(): tuple(sizes),
     "torch._tensor._rebuild_from_type": _typed,

@@ -22,11 +22,13 @@ class Layout:
     key: entry of the file that is the state dict; "" when the file itself is it; None to look for it.
     prefixes: stripped from the keys, repeatedly, when every key begins with one.
     drop: beginnings of keys that only training needed; left out, after the prefixes were stripped.
+    drop_ends: ends of keys, likewise, of what a network computes itself.
     """
 
     key: str | None = None
     prefixes: tuple[str, ...] = ("module.", "model.")
     drop: tuple[str, ...] = ()
+    drop_ends: tuple[str, ...] = ()
 
     def select(self, content: Any) -> dict[str, TensorRef]:
         """The state dict within what `inert_pickle` made of a file; entries that are no tensors are left out.
@@ -50,7 +52,11 @@ class Layout:
         renamed = dict(state_dict)
         while prefix := self._common_prefix(renamed):
             renamed = {key.removeprefix(prefix): value for key, value in renamed.items()}
-        return {key: value for key, value in renamed.items() if not key.startswith(self.drop)}
+        return {
+            key: value
+            for key, value in renamed.items()
+            if not key.startswith(self.drop) and not key.endswith(self.drop_ends)
+        }
 
     def _common_prefix(self, state_dict: Mapping[str, object]) -> str:
         common = (p for p in self.prefixes if state_dict and all(key.startswith(p) for key in state_dict))

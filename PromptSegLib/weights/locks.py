@@ -63,7 +63,11 @@ def file_lock(path: Path, cancel: CancelToken | None = None) -> Iterator[None]:
 
 @contextmanager
 def free_lock(path: Path) -> Iterator[bool]:
-    """Hold the lock of `path` if nobody else does; yields whether that is so. Raises WeightsError as `file_lock`."""
+    """Hold the lock of `path` if nobody else does; yields whether that is so.
+
+    Raises:
+        WeightsError: as `file_lock`.
+    """
     with _opened(path) as file:
         is_mine = _locked(file, path)
         try:

@@ -82,7 +82,11 @@ class PartFile:
             os.fsync(self._file.fileno())
 
     def finish(self, expected_bytes: int | None = None, expected_sha256: str | None = None) -> str:
-        """Check, bring to the disk, give the final name; the SHA-256 in hexadecimal. Raises as `seal` and `put`."""
+        """Check, bring to the disk, give the final name; the SHA-256 in hexadecimal.
+
+        Raises:
+            PromptSegError: as `seal` and `put`.
+        """
         sha256 = self.seal(expected_bytes, expected_sha256)
         self.put()
         return sha256
@@ -111,7 +115,11 @@ class PartFile:
         return sha256
 
     def put(self) -> None:
-        """Give what was sealed its final name. Raises WeightsError; nothing is kept."""
+        """Give what was sealed its final name.
+
+        Raises:
+            WeightsError: nothing is kept.
+        """
         try:
             os.replace(self.path, self.target)
             _sync_folder(self.target.parent)
@@ -177,7 +185,8 @@ def stage_copy(
 def put_all(parts: Sequence[PartFile]) -> None:
     """Give sealed parts their names, all or none: where one is refused, the files that were there come back.
 
-    Raises WeightsError.
+    Raises:
+        WeightsError: the weights are missing, damaged or do not fit.
     """
     before: list[tuple[Path, Path | None]] = []
     try:

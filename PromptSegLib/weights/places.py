@@ -15,7 +15,11 @@ OFFLINE_VARIABLE = "PROMPTSEG_WEIGHTS_DIR"
 
 
 def default_folder() -> Path:
-    """Where this platform keeps what can be fetched again. Raises WeightsError where nobody is at home."""
+    """Where this platform keeps what can be fetched again.
+
+    Raises:
+        WeightsError: nobody is at home.
+    """
     try:
         return _cache_folder()
     except RuntimeError as error:
@@ -50,8 +54,8 @@ class Places:
         return next((place for place in places if place.is_file()), None)
 
     def missing(self, checkpoint: Checkpoint) -> tuple[WeightFile, ...]:
-        """The checkpoint's files that are nowhere."""
-        return tuple(file for file in checkpoint.files if self.find(checkpoint, file) is None)
+        """The checkpoint's files that are nowhere and have to be somewhere."""
+        return tuple(file for file in checkpoint.files if not file.optional and self.find(checkpoint, file) is None)
 
     def record(self, checkpoint: Checkpoint, file: WeightFile) -> Path:
         return self.folder / checkpoint.name / f"{file.path}.record.json"

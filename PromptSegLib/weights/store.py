@@ -115,12 +115,13 @@ class WeightsStore:
 
     def _status(self, checkpoint: Checkpoint) -> Status:
         missing = tuple(file.path for file in self._places.missing(checkpoint))
+        needed = sum(not file.optional for file in checkpoint.files)
         main = checkpoint.file()
         found = self._places.find(checkpoint, main)
         record = Record.read(self._places.record(checkpoint, main))
         return Status(
             name=checkpoint.name,
-            state="ready" if not missing else "missing" if len(missing) == len(checkpoint.files) else "incomplete",
+            state="ready" if not missing else "missing" if len(missing) == needed else "incomplete",
             place=None if found is None else "store" if found == self._places.here(checkpoint, main) else "offline",
             bytes=self._places.bytes_of(checkpoint),
             known_by=record.known_by if found and record and record.is_about(found) else None,
@@ -158,7 +159,7 @@ class WeightsStore:
         """
         checkpoint = self.checkpoint(name)
         roots = set()
-        for file in checkpoint.files:
+        for file in self._present(checkpoint):
             found = Path(self._checked(checkpoint, file, cancel).path)
             roots.add(found.parents[file.path.count("/")])
         if len(roots) > 1:
@@ -214,7 +215,7 @@ class WeightsStore:
         Args:
             source: the file, under any name if the checkpoint has one file; or the folder that holds its files.
             consent: asked for a license that restricts.
-            trust: take a file even though its hash is not the one that a third party stated.
+            trust: take a file even though its size and hash are not those that a third party stated.
 
         Raises:
             WeightsError: it is not the file that it should be, or consent was refused; the store is as before.
@@ -227,10 +228,12 @@ class WeightsStore:
         with file_lock(self._places.lock(name), cancel):
             try:
                 for position, (file, origin) in enumerate(pairs):
-                    expected = None if trust and file.sha256_source == "third-party" else file.sha256
+                    size, expected = file.bytes, file.sha256
+                    if trust and file.sha256_source == "third-party":
+                        size = expected = None
                     target, report = self._places.here(checkpoint, file), _report(progress, file, position, len(pairs))
                     try:
-                        staged.append(stage_copy(origin, target, file.bytes, expected, report, cancel))
+                        staged.append(stage_copy(origin, target, size, expected, report, cancel))
                     except OSError as error:
                         raise WeightsError(f"{origin} is not taken: {error}{doubt(file)}") from error
                 put_all([part for part, _ in staged])
@@ -250,7 +253,7 @@ class WeightsStore:
             WeightsError: a file is missing or not what it should be.
         """
         checkpoint = self.checkpoint(name)
-        for file in checkpoint.files:
+        for file in self._present(checkpoint):
             record = self._checked(checkpoint, file, cancel, again=True)
             copy = self._places.copy(checkpoint, file)
             if copy.exists() and sha256_of(copy, cancel) != record.copy_sha256:
@@ -310,6 +313,10 @@ class WeightsStore:
         return [self.status(name) for name in self.catalogue]
 
     # ---- checking
+
+    def _present(self, checkpoint: Checkpoint) -> Sequence[WeightFile]:
+        """The files that have to be there, and those of the others that are."""
+        return [f for f in checkpoint.files if not f.optional or self._places.find(checkpoint, f) is not None]
 
     def _checked(
         self, checkpoint: Checkpoint, file: WeightFile, cancel: CancelToken | None, again: bool = False
@@ -444,6 +451,7 @@ def _matched(checkpoint: Checkpoint, source: Path) -> list[tuple[WeightFile, Pat
     """Which of the checkpoint's files `source`, a file or a folder, holds."""
     if source.is_dir():
         pairs = [(file, source / file.path) for file in checkpoint.files]
+        pairs = [(file, path) for file, path in pairs if not file.optional or path.is_file()]
         if lacking := [file.path for file, path in pairs if not path.is_file()]:
             raise WeightsError(f"{source} lacks {', '.join(lacking)} of {checkpoint.name}")
         return pairs

@@ -55,7 +55,7 @@ def promptseg(volume, width, step, classes):
     model = ClassModel(network_of(width), "cpu", Inference(step=step))
     asked = [1 + PLAN.classes.index(name) for name in classes]
     started = time.perf_counter()
-    patches = model.find(prepared, asked, None, lambda net, window: net(window), CancelToken(), lambda *_: None)
+    patches = model.find(prepared, asked, None, lambda net, tile: net(tile), CancelToken(), lambda *_: None)
     seconds = time.perf_counter() - started
     labels = np.zeros(volume.grid.shape_kji, np.uint8)
     for number, patch in enumerate(patches, start=1):
@@ -76,7 +76,7 @@ def monai(volume, width, step, classes):
     started = time.perf_counter()
     with torch.inference_mode():
         probabilities = sliding_window_inference(
-            data, PLAN.window, 1, lambda window: network(window).softmax(dim=1), overlap=1 - step, mode="gaussian"
+            data, PLAN.tile, 1, lambda tile: network(tile).softmax(dim=1), overlap=1 - step, mode="gaussian"
         )
         every = probabilities[0].argmax(dim=0).numpy()
     seconds = time.perf_counter() - started
@@ -97,7 +97,7 @@ def whole(arguments):
     return {
         "way": "session, 512 x 512 x 600",
         "seconds": time.perf_counter() - started,
-        "timings_ms": {stage: round(ms) for stage, ms in session._ledger.record(keys[0]).answer.timings_ms.items()},
+        "timings_ms": {stage: round(ms) for stage, ms in session.ledger.record(keys[0]).answer.timings_ms.items()},
         "voxels": [int(session.mask(key).sum()) for key in keys],
         "peak_GiB": peak_gib(),
     }

@@ -38,7 +38,9 @@ CHECKED_ONLY = {
     ("weights", "verify"): "as above",
     ("weights", "remove"): "as above",
 }
-OTHER_PROGRAMS = {"make", "pip", "python", "git", "cd", "ssh", "export", "nninteractive-server", ".ci/run", "ctest"}
+OTHER_PROGRAMS = {"make", "pip", "python", ".venv/bin/python", "git", "cd", "ssh", "nninteractive-server"} | {
+    "voxtell-server"
+}
 
 
 def with_examples():
@@ -112,7 +114,7 @@ def check_other_program(words, block):
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         missing = [word for word in rest if "=" not in word and word not in targets]
         assert not missing, f"{block}: the Makefile has no {', '.join(missing)}"
-    if program == "python" and rest[0].endswith(".py") and "/" in rest[0]:
+    if program.endswith("python") and rest[0].endswith(".py") and "/" in rest[0]:
         assert (ROOT / rest[0]).is_file(), f"{block}: there is no {rest[0]}"
     if program == "pip":
         project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

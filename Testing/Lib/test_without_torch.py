@@ -17,16 +17,17 @@ SUPPORT = ROOT / "Testing" / "support"
 
 NEED_TORCH = {
     "": """closed_folders device_models key_made_weights nninteractive_model nninteractive_server tiny_class_networks
-    tiny_networks tiny_sat tiny_vista3d untrained_networks window_fakes""",
+    tiny_networks tiny_sam3 tiny_sat tiny_vista3d untrained_networks window_fakes""",
     "PromptSegLib.predictors": "published torch_device",
     "PromptSegLib.predictors.default": "network_torch prompt_features prompt_unet",
-    "PromptSegLib.predictors.names": "label_export model plain_unet slab_masks sliding_window",
+    "PromptSegLib.predictors.names": "label_export model plain_unet slab_masks tiling",
     "PromptSegLib.predictors.nninteractive": "local",
     "PromptSegLib.predictors.sam": """decoder encoder layers medsam_transforms model network
     prompt_encoder transforms""",
     "PromptSegLib.predictors.sam2": "model network transforms",
+    "PromptSegLib.predictors.sam3": "concepts_model model names network transforms",
     "PromptSegLib.predictors.sam_med3d": "decoder encoder model network prompt_encoder",
-    "PromptSegLib.predictors.sam_unet": "network resnet",
+    "PromptSegLib.predictors.sam_unet": "model network resnet",
     "PromptSegLib.predictors.sat": "model network text_network",
     "PromptSegLib.predictors.scribbleprompt": "model network transforms",
     "PromptSegLib.predictors.stu_net": "network",

@@ -140,7 +140,7 @@ class Storm:
         self.done[name] = self.done.get(name, 0) + 1
         self.session.take_edits()
         self.follow_revision()
-        before, target, step = self.state(), self.session.target, self.session._ledger.history.newest
+        before, target, step = self.state(), self.session.target, self.session.ledger.history.newest
         known = set(self.session._segment_store._known)
         try:
             ACTIONS[name](self)
@@ -148,7 +148,7 @@ class Storm:
             self.refused += 1
         self.session.take_edits()
         if name in OWN:
-            replayed = self.session._ledger.history.next_redo if name == "undo" else self.session._ledger.history.newest
+            replayed = self.session.ledger.history.next_redo if name == "undo" else self.session.ledger.history.newest
             owners = {target, self.session.target}
             if name in ("undo", "redo"):
                 owners = {c.target for s in (step, replayed) if s is not None for c in s.changes} | owners

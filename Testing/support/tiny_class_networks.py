@@ -16,13 +16,13 @@ from PromptSegLib.predictors.uniseg.network import UniSeg
 from PromptSegLib.predictors.uniseg.predictor import UniSegPredictor
 
 STRIDES = [(2, 2, 2), (2, 2, 2)]
-WINDOW = (16, 16, 16)
+TILE = (16, 16, 16)
 
 
 class TinyStuNet(StuNetB):
-    """As the published one, but for its widths and its window."""
+    """As the published one, but for its widths and its tile."""
 
-    plans = tuple(replace(plan, window=WINDOW) for plan in StuNetB.plans)
+    plans = tuple(replace(plan, tile=TILE) for plan in StuNetB.plans)
 
     def build(self):
         return STUNet(widths=(4, 6, 8), depths=(1, 1, 1), strides=STRIDES)
@@ -31,19 +31,19 @@ class TinyStuNet(StuNetB):
 class TinyStuNetS(StuNetS):
     """The same network in the place of the smallest published one; see `save_tiny_stu_net`."""
 
-    plans = tuple(replace(plan, window=(32, 32, 32)) for plan in StuNetS.plans)
+    plans = tuple(replace(plan, tile=(32, 32, 32)) for plan in StuNetS.plans)
     build = TinyStuNet.build
 
 
 class TinyUniSeg(UniSegPredictor):
-    plans = tuple(replace(plan, window=WINDOW) for plan in UniSegPredictor.plans)
+    plans = tuple(replace(plan, tile=TILE) for plan in UniSegPredictor.plans)
 
     def build(self):
-        return UniSeg(patch=WINDOW, widths=(4, 6, 8), strides=STRIDES, kernels=[(3, 3, 3)] * 3)
+        return UniSeg(patch=TILE, widths=(4, 6, 8), strides=STRIDES, kernels=[(3, 3, 3)] * 3)
 
 
 class TinyAutoPet(AutoPet2022):
-    plans = tuple(replace(plan, window=WINDOW) for plan in AutoPet2022.plans)
+    plans = tuple(replace(plan, tile=TILE) for plan in AutoPet2022.plans)
 
     def build(self):
         return PlainUNet(2, 2, widths=(4, 6, 8), strides=STRIDES)
@@ -98,8 +98,8 @@ class BrightIs(nn.Module):
         self.channel, self.classes = channel, classes
         self.seen = []
 
-    def forward(self, window, task=0):
-        self.seen.append(window)
-        logits = window.new_zeros((1, self.classes, *window.shape[2:]))
-        logits[:, self.channel] = 20 * window[:, 0]
+    def forward(self, tile, task=0):
+        self.seen.append(tile)
+        logits = tile.new_zeros((1, self.classes, *tile.shape[2:]))
+        logits[:, self.channel] = 20 * tile[:, 0]
         return logits

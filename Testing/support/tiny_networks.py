@@ -9,11 +9,14 @@ import torch
 from key_made_weights import state_dict_from_keys
 from references import KEPT_HERE
 
+from PromptSegLib.predictors.sam.config import SamConfig
 from PromptSegLib.predictors.sam.network import sam_med2d, sam_vit_b
 from PromptSegLib.predictors.sam.predictor import FtSam, SamMed2D, SamMed2DNoAdapter
 from PromptSegLib.predictors.sam2.network import Hiera, Sam2, from_published, sam2_video
 from PromptSegLib.predictors.sam_med3d.network import SAMMed3D
 from PromptSegLib.predictors.sam_med3d.predictor import SamMed3D, SamMed3DCvpr
+from PromptSegLib.predictors.sam_unet.network import SamUNet
+from PromptSegLib.predictors.sam_unet.predictor import SamUNet34
 from PromptSegLib.predictors.scribbleprompt.network import ScribblePromptUNet
 from PromptSegLib.weights.catalogue import load_catalogue
 
@@ -74,6 +77,19 @@ def tiny_sam2():
 
 def tiny_scribbleprompt():
     return key_made(ScribblePromptUNet(width=12), "scribbleprompt_tiny_keys")
+
+
+TINY_SAM_UNET = {"depth": 34, "config": SamConfig(image_size=256, width=96, heads=3)}
+
+
+class TinySamUNet(SamUNet34):
+    """Takes its weights from the store, as the real one does."""
+
+    configuration = TINY_SAM_UNET
+
+
+def tiny_sam_unet():
+    return key_made(SamUNet(**TINY_SAM_UNET), "sam_unet_tiny_keys")
 
 
 def full_size_med2d():

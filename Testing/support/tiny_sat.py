@@ -13,7 +13,7 @@ from PromptSegLib.predictors.sat.network import SAT
 from PromptSegLib.predictors.sat.predictor import SatNano
 from PromptSegLib.predictors.sat.text_network import TextEncoder
 
-WINDOW = (64, 64, 32)
+TILE = (64, 64, 32)
 TINY = {"widths": (8, 8, 8, 8, 8, 8), "convs": 1, "memory_hidden": 8, "mask_hidden": (8,)}
 WORDS = ("<s>", "<pad>", "[UNK]", "[CLS]", "[SEP]", "liver", "spleen", "left", "right", "kid", "##ney", "lesion")
 VOCABULARY = {word: number for number, word in enumerate(WORDS)}
@@ -32,7 +32,7 @@ def key_made_networks():
 
 
 def key_made_sat(**options):
-    return SatModel(*key_made_networks(), VOCABULARY, "cpu", WINDOW, **options)
+    return SatModel(*key_made_networks(), VOCABULARY, "cpu", TILE, **options)
 
 
 class Bands(nn.Module):
@@ -74,13 +74,13 @@ def sat_that_knows(*levels):
             network.mask_embed_proj[0].weight[feature, word] = 1
             network.mask_embed_proj[2].weight[feature, feature] = 1
     network.backbone = Bands(levels)
-    return SatModel(network, encoder, VOCABULARY, "cpu", WINDOW)
+    return SatModel(network, encoder, VOCABULARY, "cpu", TILE)
 
 
 class TinySatNano(SatNano):
     """Takes its weights from the store, as the real one does; see `save_tiny_sat`."""
 
-    window = WINDOW
+    tile = TILE
 
     def _networks(self):
         return SAT(**TINY), TextEncoder(vocabulary=len(WORDS), layers=1)

@@ -15,7 +15,7 @@ from PromptSegLib.predictors.vista3d.predictor import Vista3d
 from PromptSegLib.predictors.vista3d.preparation import RANGE_HU
 
 WIDTH = 8
-WINDOW = (32, 32, 32)
+TILE = (32, 32, 32)
 
 
 def tiny_network():
@@ -98,7 +98,7 @@ def vista3d_that_knows(structures):
 class TinyVista3d(Vista3d):
     """Takes its weights from the store, as the real one does; see `use_tiny_vista3d`."""
 
-    window = WINDOW
+    tile = TILE
 
     def build(self):
         return tiny_network()

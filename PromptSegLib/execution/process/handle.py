@@ -26,7 +26,9 @@ class ProcessHandle:
     """Starts `python -m PromptSegLib.execution.process.worker` and listens to it in a thread.
 
     on_message, on_end: called in that thread; the latter once, with this handle, when nothing more will come.
-    Raises OSError when `python` cannot be started.
+
+    Raises:
+        OSError: `python` cannot be started.
     """
 
     def __init__(

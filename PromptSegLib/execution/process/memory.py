@@ -72,7 +72,8 @@ class WorkerMemory:
     def messages(self, job: int, engine: Engine, state: TargetState) -> list[Message]:
         """Return what the worker must be told to answer `state` with `engine`, in order.
 
-        Raises OSError when there is no room to share the voxels.
+        Raises:
+            OSError: there is no room to share the voxels.
         """
         messages: list[Message] = []
         image = self._image(engine, messages)

@@ -202,14 +202,22 @@ class Pipe:
         return _LENGTH.pack(len(content)) + content
 
     def send(self, message: Message) -> None:
-        """Send `message`; waits as long as the other end does not read. Raises OSError when it is gone."""
+        """Send `message`; waits as long as the other end does not read.
+
+        Raises:
+            OSError: it is gone.
+        """
         content = self.packed(message)
         with self._lock:
             self._sink.write(content)
             self._sink.flush()
 
     def receive(self) -> Any:
-        """Wait for a message. Raises EOFError when the other end is gone, or says what is no message."""
+        """Wait for a message.
+
+        Raises:
+            EOFError: the other end is gone, or says what is no message.
+        """
         (length,) = _LENGTH.unpack(self._read(_LENGTH.size))
         if length > _LONGEST:
             raise EOFError(f"a message of {length} bytes is none")

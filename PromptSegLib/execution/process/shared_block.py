@@ -28,7 +28,11 @@ ALIGNMENT = 64  # Arrays start where vector instructions like it.
 
 
 def write_block(arrays: Sequence[NDArray[Any]]) -> Path:
-    """Write the voxels of `arrays`, one after the other, to a new block. Raises OSError when there is no room."""
+    """Write the voxels of `arrays`, one after the other, to a new block.
+
+    Raises:
+        OSError: there is no room.
+    """
     for folder in {IN_MEMORY, Path(tempfile.gettempdir())}:
         _remove_abandoned(folder)
     if IN_MEMORY.is_dir() and os.access(IN_MEMORY, os.W_OK):

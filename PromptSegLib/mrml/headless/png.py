@@ -16,7 +16,9 @@ from PromptSegLib.errors import VolumeError
 def write_png(path: str | PathLike[str], image: NDArray[np.uint8]) -> None:
     """Write `image` : (height, width, 3) uint8 RGB, the top row first, to the file `path`.
 
-    Raises VolumeError for an array that is no such picture, OSError when the file cannot be written.
+    Raises:
+        VolumeError: for an array that is no such picture.
+        OSError: the file cannot be written.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise VolumeError(f"expected a picture (height, width, 3) of uint8, got {image.shape} of {image.dtype}")

@@ -37,7 +37,11 @@ class CubeModel(Protocol):
     def device(self) -> str: ...
 
     def embed(self, cube_xyz: Float32Array, cancel: CancelToken) -> Any:
-        """Return the embedding of a cube of the image, (x, y, z). Raises Cancelled."""
+        """Return the embedding of a cube of the image, (x, y, z).
+
+        Raises:
+            Cancelled: somebody asked for that.
+        """
         ...
 
     def answer(
@@ -100,7 +104,10 @@ class CubeEncoding:
     def embedding(self, start_xyz: tuple[int, ...], convert: Convert | None, key: object, cancel: CancelToken) -> Any:
         """Return the embedding of the cube at `start_xyz`; made when it is not there yet.
 
-        convert: see `CubicLattice.read`; `key` tells one from another. Raises Cancelled.
+        convert: see `CubicLattice.read`; `key` tells one from another.
+
+        Raises:
+            Cancelled: somebody asked for that.
         """
         place = start_xyz, key
         if place not in self._embeddings:

@@ -50,7 +50,11 @@ class CubePredictor(WeightedPredictor["CubeModel"]):
         self._most_grown = most_grown
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> CubeEncoding:
-        """Load the network; cubes are encoded when they are prompted. Raises VolumeError for colour."""
+        """Load the network; cubes are encoded when they are prompted.
+
+        Raises:
+            VolumeError: for colour.
+        """
         from PromptSegLib.predictors.cubes.cubic_lattice import CubicLattice  # needs SimpleITK
         from PromptSegLib.predictors.cubes.model import CubeEncoding
 

@@ -60,7 +60,11 @@ class ClassicalPredictor:
     )
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> Image:
-        """Return `image`: there is nothing to do beforehand. Raises VolumeError when no voxel is finite."""
+        """Return `image`: there is nothing to do beforehand.
+
+        Raises:
+            VolumeError: no voxel is finite.
+        """
         array = image.reference.array
         if array.dtype.kind == "f" and not any(np.isfinite(part).any() for part in array):
             image.reference.finite_range  # noqa: B018 - raises, with the reason

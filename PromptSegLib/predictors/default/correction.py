@@ -103,7 +103,11 @@ def correction_of(
     domain = (~mask if is_positive else mask) & ~kept
     domain |= prompted
     far = ndimage.distance_transform_edt(~prompted, sampling=step_kji)
+    own = deepest(mask, step_kji) or usual_depth
     reach = max(1.0, _farthest_from(prompted, ~domain, step_kji))
+    if is_positive:
+        # What is missing is about as thick as what is there, however far from it the prompt lies.
+        reach = max(1.0, min(reach, own))
     looks = unlike_side(image, mask, far, reach, is_positive)
     sign = 1 if is_positive else -1
     network = np.clip(logits, -TUNED.most_of_network, TUNED.most_of_network)
@@ -114,7 +118,6 @@ def correction_of(
     odds = odds.astype(np.float32)
     if not is_positive:
         return Correction(parts_with((odds > 0) & domain | heard, prompted), odds)
-    own = deepest(mask, step_kji) or usual_depth
     for least in TUNED.odds:
         changed = parts_with((odds > least) & domain | heard, prompted)
         if not _is_thicker(mask, changed, TUNED.thick * own + 1, step_kji):

@@ -42,8 +42,10 @@ def load_network(dims: int, device: str = "auto", path: Path | None = None) -> P
     """Return the network for slices (2) or volumes (3).
 
     device: "auto", or a name such as "cpu"; without torch it is the CPU. path: of other weights than those shipped.
-    Raises WeightsError when the weights are damaged or not those of the network, PredictionError for a device that
-    is not here.
+
+    Raises:
+        WeightsError: the weights are damaged or not those of the network.
+        PredictionError: for a device that is not here.
     """
     path = path or shipped_path(dims)
     configuration, weights = read_shipped(path)

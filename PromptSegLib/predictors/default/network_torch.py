@@ -16,7 +16,11 @@ from PromptSegLib.weights.readers import check_state_dict
 
 
 class TorchPromptNetwork:
-    """A `PromptNetwork`. Raises WeightsError when `weights` are not exactly those of the network."""
+    """A `PromptNetwork`.
+
+    Raises:
+        WeightsError: `weights` are not exactly those of the network.
+    """
 
     def __init__(
         self, dims: int, widths: Sequence[int], weights: Mapping[str, NDArray[Any]], side: int, device: str = "auto"

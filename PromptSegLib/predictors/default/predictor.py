@@ -66,7 +66,11 @@ class DefaultPredictor:
         self._device = device
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> SeenImage:
-        """Load the network, which takes longer than a click. Raises VolumeError when no voxel is finite."""
+        """Load the network, which takes longer than a click.
+
+        Raises:
+            VolumeError: no voxel is finite.
+        """
         array = image.reference.array
         if array.dtype.kind == "f" and not any(np.isfinite(part).any() for part in array):
             image.reference.finite_range  # noqa: B018 - raises, with the reason

@@ -18,40 +18,50 @@ from PromptSegLib.geometry import Float32Array
 Array = NDArray[Any]
 IndexArray = NDArray[np.int64]
 
+_HELD_BYTES = 128 * 2**20
 
-def resize(array: Array, shape: Sequence[int], *, order: int) -> Float32Array:
+
+def resize(array: Array, shape: Sequence[int], *, order: int, exact: bool = False) -> Float32Array:
     """Resample `array` : (a, b, c), real, to `shape` by B-splines of `order`, and clip to the array's range.
 
     Interpolation by splines is linear and separable: each axis is one matrix product, in float32. It is several
     times faster than `scipy.ndimage.zoom` and needs no full-size float copy of an integer array.
+
+    exact: compute in float64, twice as slow; where a network's answers are compared to the last bit.
     """
-    outer, rows, columns = (interpolation_matrix(n, m, order=order) for n, m in zip(array.shape, shape, strict=True))
-    planes = np.empty((array.shape[0], *shape[1:]), np.float32)
-    for plane, resized in zip(array, planes, strict=True):
-        resized[...] = rows @ plane.astype(np.float32) @ columns.T  # (b', c')
-    result = (outer @ planes.reshape(len(planes), -1)).reshape(tuple(shape))
+    kind = np.float64 if exact else np.float32
+    outer, rows, columns = (
+        interpolation_matrix(n, m, order=order).astype(kind) for n, m in zip(array.shape, shape, strict=True)
+    )
+    result = np.empty(tuple(shape), np.float32)
+    # Some rows at a time, so that of what lies between the products only so much is held.
+    held = max(1, _HELD_BYTES // (np.dtype(kind).itemsize * array.shape[0] * shape[2]))
+    for first in range(0, shape[1], held):
+        some = rows[first : first + held]
+        planes = np.stack([some @ plane.astype(kind) @ columns.T for plane in array])  # (a, b', c')
+        result[:, first : first + held] = (outer @ planes.reshape(len(planes), -1)).reshape(-1, *planes.shape[1:])
     return np.clip(result, array.min(), array.max(), out=result)
 
 
-def resize_planes(array: Array, shape: Sequence[int], *, axis: int, order: int) -> Float32Array:
+def resize_planes(array: Array, shape: Sequence[int], *, axis: int, order: int, exact: bool = False) -> Float32Array:
     """Resample `array` : (a, b, c) to `shape`: by splines within the planes across `axis`, nearest along it.
 
     For thick slices: a spline through them would ring. Each plane is clipped to its own range.
     """
     planes = np.moveaxis(array, axis, 0)
     wanted = [m for a, m in enumerate(shape) if a != axis]
-    resized = np.stack([resize(plane[None], (1, *wanted), order=order)[0] for plane in planes])
+    resized = np.stack([resize(plane[None], (1, *wanted), order=order, exact=exact)[0] for plane in planes])
     return np.moveaxis(resized[nearest_index(len(planes), shape[axis])], 0, axis)
 
 
-def interpolation_matrix(length: int, new_length: int, *, order: int) -> Float32Array:
+def interpolation_matrix(length: int, new_length: int, *, order: int) -> NDArray[np.float64]:
     """The (new_length, length) matrix that resamples a line by B-splines of `order`, its end values repeated."""
     identity = np.eye(length)
     if new_length == length:
-        return identity.astype(np.float32)
+        return identity
     zoom = (new_length / length, 1.0)
     matrix = ndimage.zoom(identity, zoom, order=order, mode="nearest", grid_mode=True)
-    return np.asarray(matrix, np.float32)
+    return np.asarray(matrix, np.float64)
 
 
 def nearest_index(length: int, new_length: int) -> IndexArray:

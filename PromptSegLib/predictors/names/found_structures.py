@@ -62,7 +62,11 @@ class FoundStructures:
 
 
 def names_asked(asked: Mapping[str, Sequence[Prompt]], who: str) -> dict[str, str]:
-    """Return the newest name that each target asks for. Raises PromptError when one has none; `who` needs them."""
+    """Return the newest name that each target asks for.
+
+    Raises:
+        PromptError: one has none; `who` needs them.
+    """
     names: dict[str, str] = {}
     for target, prompts in asked.items():
         for prompt in prompts:

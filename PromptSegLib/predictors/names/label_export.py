@@ -5,7 +5,8 @@ nnU-Net's order (Nature Methods 18, 203, 2021): each class is resampled linearly
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,50 @@ from torch import Tensor
 from PromptSegLib.cancel import CancelToken
 from PromptSegLib.errors import VolumeError
 from PromptSegLib.predictors.names.axis_resampling import linear_taps, nearest_index
+
+
+@dataclass(frozen=True, eq=False)
+class LayerPair:
+    """Where a layer of the image lies between two of the network's grid.
+
+    below, above: (class, j, i) of the two. weight: how much of `above` there is in it.
+    """
+
+    below: Tensor
+    above: Tensor
+    weight: float
+
+
+def layers_between(
+    slabs: Iterable[Tensor],
+    grid_k: int,
+    shape_k: int,
+    *,
+    nearest: bool = False,
+    cancel: CancelToken | None = None,
+) -> Iterator[LayerPair]:
+    """Yield for each layer of the image which of the network's layers it lies between.
+
+    slabs: (class, n, j, i) that follow each other along k, `grid_k` layers in all. shape_k: the image's layers.
+    nearest: take the nearest layer.
+
+    Raises VolumeError when layers are missing, Cancelled between two layers.
+    """
+    cancel = cancel or CancelToken()
+    lower, upper, weight = (tap.tolist() for tap in taps(grid_k, shape_k, nearest=nearest))
+    k, first, last_layer = 0, 0, torch.empty(0)
+    for slab in slabs:
+        stop = first + slab.shape[1]
+        while k < shape_k and upper[k] < stop:
+            cancel.check()
+            below = slab[:, lower[k] - first] if lower[k] >= first else last_layer
+            yield LayerPair(below, slab[:, upper[k] - first], weight[k])
+            k += 1
+        if slab.shape[1]:
+            last_layer = slab[:, -1].clone()
+        first = stop
+    if k < shape_k:
+        raise VolumeError(f"expected probabilities of {grid_k} layers, got {first}")
 
 
 def labels_from_slabs(
@@ -31,28 +76,18 @@ def labels_from_slabs(
     slabs: (class, n, j, i) probabilities that follow each other along k, `grid_kji` in all.
     thick_axis: the axis along which the nearest layer is taken, see `nnunet_preparation`.
 
-    Raises VolumeError when layers are missing, Cancelled between two layers.
+    Raises:
+        VolumeError: layers are missing.
+        Cancelled: between two layers.
     """
-    cancel = cancel or CancelToken()
     labels: NDArray[Any] | None = None
-    taps = _taps(grid_kji[0], shape_kji[0], nearest=thick_axis == 0)
-    lower, upper, weight = (tap.tolist() for tap in taps)
-    k, first, last_layer = 0, 0, torch.empty(0)
-    for slab in slabs:
+    pairs = layers_between(slabs, grid_kji[0], shape_kji[0], nearest=thick_axis == 0, cancel=cancel)
+    for k, pair in enumerate(pairs):
         if labels is None:
-            labels = np.empty(tuple(shape_kji), np.uint8 if len(slab) <= 256 else np.uint16)
-        stop = first + slab.shape[1]
-        while k < shape_kji[0] and upper[k] < stop:
-            cancel.check()
-            below = slab[:, lower[k] - first] if lower[k] >= first else last_layer  # (class, j, i)
-            layer = below.float().lerp(slab[:, upper[k] - first].float(), weight[k])
-            labels[k] = _labels_of_layer(layer, shape_kji[1:], thick_axis)
-            k += 1
-        if slab.shape[1]:
-            last_layer = slab[:, -1].clone()
-        first = stop
-    if labels is None or k < shape_kji[0]:
-        raise VolumeError(f"expected probabilities of {grid_kji[0]} layers, got {first}")
+            labels = np.empty(tuple(shape_kji), np.uint8 if len(pair.below) <= 256 else np.uint16)
+        layer = pair.below.float().lerp(pair.above.float(), pair.weight)
+        labels[k] = _labels_of_layer(layer, shape_kji[1:], thick_axis)
+    assert labels is not None
     return labels
 
 
@@ -62,16 +97,22 @@ def _labels_of_layer(layer: Tensor, shape_ji: Sequence[int], thick_axis: int | N
     floor = layer.sum(dim=0).min() * (0.999 / len(layer))
     possible = (layer.amax(dim=(1, 2)) >= floor).nonzero().squeeze(1)
     layer = layer[possible]
+    layer = layer_resampled(layer, shape_ji, thick_axis)
+    return np.asarray(possible[layer.argmax(dim=0)].cpu().numpy())
+
+
+def layer_resampled(layer: Tensor, shape_ji: Sequence[int], thick_axis: int | None) -> Tensor:
+    """Resample `layer` : (class, j, i) to `shape_ji`, linearly but along `thick_axis` (1 for j, 2 for i)."""
     for axis in (2, 1):
-        lower, upper, weight = _taps(layer.shape[axis], shape_ji[axis - 1], nearest=axis == thick_axis)
+        lower, upper, weight = taps(layer.shape[axis], shape_ji[axis - 1], nearest=axis == thick_axis)
         by = weight.to(layer).view(-1, *[1] * (2 - axis))
         layer = layer.index_select(axis, lower.to(layer.device)).lerp_(
             layer.index_select(axis, upper.to(layer.device)), by
         )
-    return np.asarray(possible[layer.argmax(dim=0)].cpu().numpy())
+    return layer
 
 
-def _taps(length: int, new_length: int, *, nearest: bool) -> tuple[Tensor, Tensor, Tensor]:
+def taps(length: int, new_length: int, *, nearest: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Lower and upper index and the upper one's weight, for each resampled voxel of a line.
 
     `torch.nn.functional.interpolate` finds them in single precision, which decides otherwise between equals.

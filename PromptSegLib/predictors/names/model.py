@@ -1,4 +1,4 @@
-"""A network of named structures at work: images as its plan wants them, windows over them, labels back."""
+"""A network of named structures at work: images as its plan wants them, tiles over them, labels back."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from PromptSegLib.bitmask import Patch
 from PromptSegLib.cancel import CancelToken, Progress
-from PromptSegLib.geometry import AxisMap, Extent
+from PromptSegLib.geometry import AxisMap, Extent, Grid
 from PromptSegLib.imaging.aligned_sampling import AlignedSampling
 from PromptSegLib.predictors.names.label_export import labels_from_slabs
 from PromptSegLib.predictors.names.named_places import NOWHERE
 from PromptSegLib.predictors.names.nnunet_preparation import PreparedImage, prepare
 from PromptSegLib.predictors.names.plan import Plan
-from PromptSegLib.predictors.names.sliding_window import (
+from PromptSegLib.predictors.names.tiling import (
     class_probabilities,
     slabs_of_probabilities,
     with_strongest_other,
@@ -29,17 +29,17 @@ from PromptSegLib.volume import Volume
 
 KEPT_BYTES = 256 * 2**20
 
-# Windows see this much more than a box, in voxels of the network: labels there follow from both neighbours.
+# Tiles see this much more than a box, in voxels of the network: labels there follow from both neighbours.
 _MARGIN = 2
 
 
 @dataclass(frozen=True)
 class Inference:
-    """How windows are laid over an image and weighed.
+    """How tiles are laid over an image and weighed.
 
-    step: their distance, at most, as a fraction of the window. mirror: take the mean over the eight mirrorings of
+    step: their distance, at most, as a fraction of the tile. mirror: take the mean over the eight mirrorings of
     each, as where the published networks were measured: a little better, eight times slower. gaussian: weigh the
-    middle of a window more.
+    middle of a tile more.
     """
 
     step: float = 0.5
@@ -47,49 +47,57 @@ class Inference:
     gaussian: bool = True
 
 
-class PlannedImage:
-    """An image as a plan wants it. Arrays are turned to RAS order first, in which the networks were trained."""
+class TurnedImage:
+    """An image as a network wants it, on a lattice of the image's voxels with other axes first or other directions.
 
-    def __init__(self, volumes: Sequence[Volume], plan: Plan, cancel: CancelToken) -> None:
-        self.plan = plan
-        self.grid = volumes[0].grid
-        ras = AlignedSampling.in_ras_order(self.grid).grid
-        to_ras = AxisMap.between(self.grid, ras.ijk_to_ras)
-        assert to_ras is not None
-        self._to_ras = to_ras
-        arrays = []
-        for volume in volumes:
-            cancel.check()
-            arrays.append(_finite(to_ras.from_source(volume.array)))
-        self.image: PreparedImage = prepare(
-            arrays, ras.spacing_kji_mm.tolist(), plan.spacing_kji_mm, plan.normalisations
-        )
+    image: of the turned arrays. turn: from the original's voxels to theirs.
+    """
+
+    def __init__(self, image: PreparedImage, turn: AxisMap) -> None:
+        self.image = image
+        self.turn = turn
 
     def extent(self, box: Extent) -> Extent:
         """Return the voxels of the prepared image that decide about those of `box`, in the original."""
         crop, shape = self.image.crop, self.image.data.shape[1:]
-        inside = self._to_ras.extent(box).intersection(crop).shifted([-n for n in crop.start_kji])
+        inside = self.turn.extent(box).intersection(crop).shifted([-n for n in crop.start_kji])
         scale = np.divide(shape, crop.shape_kji)
         first = np.floor(np.multiply(inside.start_kji, scale)).astype(int) - _MARGIN
         stop = np.ceil(np.multiply(inside.stop_kji, scale)).astype(int) + _MARGIN
         found = Extent(tuple(first.tolist()), tuple(stop.tolist()))
         return found.intersection(Extent.of_shape(shape))
 
-    def patches(self, labels: NDArray[Any], wanted: Sequence[int]) -> Iterator[Patch]:
-        """Yield where `labels` of the crop, in RAS order, are each of `wanted`, on the grid of the original."""
-        to_image = self._to_ras.inverse
+    def patches(self, labels: NDArray[Any], wanted: Sequence[int | Sequence[int]]) -> Iterator[Patch]:
+        """Yield where `labels` of the crop, turned, are each of `wanted`, or one of several, in the original."""
+        to_image = self.turn.inverse
         for label in wanted:
-            mask = labels == label
+            mask = labels == label if isinstance(label, int) else np.isin(labels, label)
             box = Extent.of_mask(mask)
             if box is None:
                 yield NOWHERE
                 continue
-            turned = np.ascontiguousarray(self._to_ras.to_source(mask[box.slices]))
+            turned = np.ascontiguousarray(self.turn.to_source(mask[box.slices]))
             yield Patch(to_image.extent(box.shifted(self.image.crop.start_kji)), turned)
 
 
+class PlannedImage(TurnedImage):
+    """An image as a plan wants it. Arrays are turned to RAS order first, unless the plan says otherwise."""
+
+    def __init__(self, volumes: Sequence[Volume], plan: Plan, cancel: CancelToken) -> None:
+        self.plan = plan
+        turn = turn_to_ras(volumes[0].grid)
+        if plan.transpose is not None:
+            turn = AxisMap((0, 1, 2), (1, 1, 1), (0, 0, 0)).reordered(plan.transpose)
+        arrays = []
+        for volume in volumes:
+            cancel.check()
+            arrays.append(finite_or_zero(turn.from_source(volume.array)))
+        spacing = turn_spacing(volumes[0].grid, turn)
+        super().__init__(prepare(arrays, spacing, plan.spacing_kji_mm, plan.normalisations, plan.masked), turn)
+
+
 class ClassModel:
-    """Runs `network`, which answers (1, channel, *window) values with (1, class, *window) logits."""
+    """Runs `network`, which answers (1, channel, *tile) values with (1, class, *tile) logits."""
 
     def __init__(self, network: nn.Module, device: str, inference: Inference) -> None:
         self.on_device = OnDevice(network, device)
@@ -108,30 +116,30 @@ class ClassModel:
 
         box: voxels of the original to be answered for, all by default. logits: calls the network.
 
-        Only windows that see the box are looked at. Where sums of all outputs would take more than KEPT_BYTES, those
+        Only tiles that see the box are looked at. Where sums of all outputs would take more than KEPT_BYTES, those
         asked for, and the strongest other, alone are added up: see `with_strongest_other` for what that changes.
         """
         plan, data = prepared.plan, prepared.image.data
         inference, on_device = self.inference, self.on_device
         mirror_axes = (0, 1, 2) if inference.mirror else ()
         outputs = 1 + len(plan.classes)
-        thickness, *across = np.maximum(data.shape[1:], plan.window).tolist()
-        keeps_all = 4 * outputs * min(thickness, plan.window[0]) * across[0] * across[1] <= KEPT_BYTES
+        thickness, *across = np.maximum(data.shape[1:], plan.tile).tolist()
+        keeps_all = 4 * outputs * min(thickness, plan.tile[0]) * across[0] * across[1] <= KEPT_BYTES
 
-        def answer(window: Tensor) -> Tensor:
+        def answer(tile: Tensor) -> Tensor:
             def network(values: Tensor) -> Tensor:
                 with on_device.autocast():
                     return logits(on_device.network, values).float()
 
-            every = class_probabilities(network, window.to(on_device.device), mirror_axes=mirror_axes)
+            every = class_probabilities(network, tile.to(on_device.device), mirror_axes=mirror_axes)
             every = every[:, :outputs]
-            # Summed up on the CPU: a GPU's memory is the network's, and may run out between two windows.
+            # Summed up on the CPU: a GPU's memory is the network's, and may run out between two tiles.
             return (every if keeps_all else with_strongest_other(every, asked)).cpu()
 
         slabs = slabs_of_probabilities(
             torch.from_numpy(data),
-            lambda window: on_device.run(lambda: answer(window)),
-            plan.window,
+            lambda tile: on_device.run(lambda: answer(tile)),
+            plan.tile,
             step=inference.step,
             gaussian=inference.gaussian,
             wanted=None if box is None else prepared.extent(box),
@@ -148,7 +156,20 @@ class ClassModel:
         return prepared.patches(labels, asked if keeps_all else range(1, 1 + len(asked)))
 
 
-def _finite(array: NDArray[Any]) -> NDArray[Any]:
+def turn_to_ras(grid: Grid) -> AxisMap:
+    """Return the map to the same voxels as an array (z, y, x), towards Superior, Anterior and Right."""
+    turn = AxisMap.between(grid, AlignedSampling.in_ras_order(grid).grid.ijk_to_ras)
+    assert turn is not None
+    return turn
+
+
+def turn_spacing(grid: Grid, turn: AxisMap) -> list[float]:
+    """Return the size of the grid's voxels along the axes of its turned array, in mm."""
+    spacing = grid.spacing_kji_mm.tolist()
+    return [spacing[axis] for axis in turn.inverse.axes]
+
+
+def finite_or_zero(array: NDArray[Any]) -> NDArray[Any]:
     """Return `array` with 0 for what is no number."""
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return array

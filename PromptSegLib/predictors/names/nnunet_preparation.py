@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from PromptSegLib.errors import VolumeError
 from PromptSegLib.geometry import Extent, Float32Array
@@ -50,13 +51,16 @@ def prepare(
     spacing_kji_mm: Sequence[float],
     target_kji_mm: Sequence[float],
     normalisations: Sequence[Normalisation],
+    masked: Sequence[bool] = (),
 ) -> PreparedImage:
     """Crop, resample and normalise an image.
 
     channels: (k, j, i) real arrays on one grid. spacing_kji_mm: of the image. target_kji_mm: of the plan.
-    normalisations: one for each channel, such as `z_score`.
+    normalisations: one for each channel, such as `z_score`. masked: of each, whether what is background is left out
+    of it, and becomes 0.
 
-    Raises VolumeError when channels differ in shape or normalisations are not as many.
+    Raises:
+        VolumeError: channels differ in shape or normalisations are not as many.
     """
     shape = channels[0].shape
     if len(shape) != 3 or any(channel.shape != shape for channel in channels):
@@ -68,10 +72,30 @@ def prepare(
     resampled_shape = np.round(spacing / target * crop.shape_kji).astype(int).clip(1)
     axis = thick_axis(spacing, target)
     data = np.empty((len(channels), *resampled_shape), np.float32)
-    for channel, normalise, values in zip(channels, normalisations, data, strict=True):
+    inside = _inside(channels, crop, data.shape[1:], axis) if any(masked) else None
+    leaves_out = tuple(masked) or (False,) * len(channels)
+    for channel, normalise, values, by_mask in zip(channels, normalisations, data, leaves_out, strict=True):
         values[...] = _resample(channel[crop.slices], values.shape, axis)
-        normalise(values)
+        if not by_mask:
+            normalise(values)
+            continue
+        counted = values[inside]
+        normalise(counted)
+        values[...] = 0
+        values[inside] = counted
     return PreparedImage(data, (shape[0], shape[1], shape[2]), crop, axis)
+
+
+def _inside(
+    channels: Sequence[NDArray[Any]], crop: Extent, shape: tuple[int, ...], axis: int | None
+) -> NDArray[np.bool_]:
+    """What is not background of the crop, resampled: zeros within the rest are none."""
+    nonzero = ndimage.binary_fill_holes(np.logical_or.reduce([channel[crop.slices] != 0 for channel in channels]))
+    if nonzero.shape == shape:
+        return np.asarray(nonzero)
+    part = nonzero.astype(np.float32)
+    share = resize(part, shape, order=1) if axis is None else resize_planes(part, shape, axis=axis, order=1)
+    return np.asarray(share >= 0.5)
 
 
 def nonzero_extent(channels: Sequence[NDArray[Any]]) -> Extent:

@@ -56,21 +56,27 @@ class Plan:
     """How one network, or one task of it, is used.
 
     channels: names of the images it sees, in its order. normalisations: what is done to the values of each, in
-    place. spacing_kji_mm: voxel size along (z, y, x). window: voxels along (z, y, x). classes: names of the output
+    place. spacing_kji_mm: voxel size along (z, y, x). tile: voxels along (z, y, x). classes: names of the output
     channels after the first, which is the background. task: the network's number for the task.
+    transpose: which of the array's axes (k, j, i) comes first, second, third, of images as their files have them; None
+    for images turned to RAS order. masked: of each channel, whether only what is not background counts in its
+    normalisation, and the rest becomes 0; none where it is empty.
     """
 
     channels: tuple[str, ...]
     normalisations: tuple[Callable[[Float32Array], None], ...]
     spacing_kji_mm: tuple[float, float, float]
-    window: tuple[int, int, int]
+    tile: tuple[int, int, int]
     classes: tuple[str, ...]
     task: int = 0
+    transpose: tuple[int, int, int] | None = None
+    masked: tuple[bool, ...] = ()
 
     def volumes(self, image: Image, who: str) -> list[Volume]:
         """Return the channels of `image` in the network's order, see `Image.volumes`.
 
-        Raises VolumeError when some are missing, and for colour images.
+        Raises:
+            VolumeError: some are missing, and for colour images.
         """
         volumes = image.volumes(self.channels, f"{who!r} to find {', '.join(self.classes[:3])}")
         for volume in volumes:

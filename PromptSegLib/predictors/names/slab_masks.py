@@ -36,7 +36,9 @@ def masks_from_slabs(
     slabs: (class, n, y, z) values on the grid of `sampling`, which follow each other along x. Outside of that grid
     nothing is set.
 
-    Raises VolumeError when layers are missing, Cancelled between two layers.
+    Raises:
+        VolumeError: layers are missing.
+        Cancelled: between two layers.
     """
     cancel = cancel or CancelToken()
     across, *in_plane = (_Taps.at(at, n) for at, n in zip(sampling.positions_back(), sampling.shape, strict=True))

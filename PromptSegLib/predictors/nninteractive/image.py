@@ -31,7 +31,8 @@ class OrientedImage:
     def of(cls, volume: Volume) -> OrientedImage:
         """Return `volume` in that order. What is not finite gets the lowest finite value.
 
-        Raises VolumeError for colour, and for an image in which nothing can be seen.
+        Raises:
+            VolumeError: for colour, and for an image in which nothing can be seen.
         """
         if volume.components > 1:
             raise VolumeError(f"expected an image of one value in each voxel, got {volume!r}")

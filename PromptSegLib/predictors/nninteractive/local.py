@@ -5,15 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-import json
 import logging
-import os
 import pickle
-import shutil
 import tempfile
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +19,13 @@ from PromptSegLib.cancel import CancelToken
 from PromptSegLib.errors import WeightsError
 from PromptSegLib.predictors.base import Prediction
 from PromptSegLib.predictors.nninteractive.prompts import OfficialSession
+from PromptSegLib.predictors.nninteractive.strokes import checked_thickness
 from PromptSegLib.predictors.torch_device import OUT_OF_MEMORY_NOTE, best_device, checked_device
-from PromptSegLib.weights.layout import Layout
-from PromptSegLib.weights.readers import read_state_dict
-from PromptSegLib.weights.torchfile import TorchFile, open_torch_file
+from PromptSegLib.weights.nnunet_folder import CHECKPOINT, checked_folder, copy_clean, tensors_only
 
 _log = logging.getLogger(__name__)
 
-_CHECKPOINT = "checkpoint_final.pth"
 _ARCHITECTURES = ("dynamic_network_architectures.architectures.",)
-_LAYERS = ("torch.nn.", "dynamic_network_architectures.building_blocks.")
 _PRINTING = ("inference.inference_session", "interaction.point", "utils.bboxes", "utils.crop")
 
 
@@ -45,15 +37,17 @@ class LocalSession:
     network: used in place of the one in the folder. stop.cancel: what ends a prediction.
     note: OUT_OF_MEMORY_NOTE once that happened, else "".
 
-    Raises WeightsError when the folder holds no such model or a file in it is not to be trusted; nothing in it was
-    executed. Raises ModuleNotFoundError without the package, PredictionError when the device is not here.
+    Raises:
+        WeightsError: the folder holds no such model or a file in it is not to be trusted; nothing in it was executed.
+        ModuleNotFoundError: without the package.
+        PredictionError: the device is not here.
     """
 
     def __init__(self, folder: Path, device: str = "auto", network: nn.Module | None = None) -> None:
         self.note = ""
         self.stop = _Stop()
         self.device = _device(device)
-        checkpoint = _checked(folder)
+        checkpoint = checked_folder(folder, _ARCHITECTURES)
         package = _package()
         # The package sets the number of threads for all of torch: what was chosen stays.
         session = package.nnInteractiveInferenceSession(device=self.device, torch_n_threads=torch.get_num_threads())
@@ -62,8 +56,9 @@ class LocalSession:
                 _load(session, folder)
             except pickle.UnpicklingError:
                 with tempfile.TemporaryDirectory() as clean:
-                    _copy_clean(folder, checkpoint, Path(clean))
+                    copy_clean(folder, checkpoint, Path(clean))
                     _load(session, Path(clean))
+            checked_thickness(session.preferred_scribble_thickness)
         except (RuntimeError, LookupError, TypeError, ImportError, AssertionError, OSError, ValueError) as error:
             why = textwrap.shorten(str(error), 300)
             raise WeightsError(f"expected an nnInteractive model in {folder}, got one that fails: {why}") from error
@@ -135,72 +130,5 @@ def _to_log(*words: object, **_: object) -> None:
 
 
 def _load(session: Any, folder: Path) -> None:
-    with _tensors_only():
-        session.initialize_from_trained_model_folder(str(folder), checkpoint_name=_CHECKPOINT)
-
-
-def _copy_clean(folder: Path, checkpoint: TorchFile, clean: Path) -> None:
-    """Copy a model without what training left beside the weights, such as its log, which takes more than tensors."""
-    for path in folder.iterdir():
-        if path.is_file():
-            shutil.copy(path, clean)
-    content = {
-        "network_weights": read_state_dict(checkpoint.path, Layout(key="network_weights", prefixes=())),
-        "trainer_name": str(checkpoint.content["trainer_name"]),
-        "init_args": {"configuration": str(checkpoint.content["init_args"]["configuration"])},
-    }
-    target = clean / checkpoint.path.relative_to(folder)
-    target.parent.mkdir()
-    torch.save(content, target)
-
-
-@contextmanager
-def _tensors_only() -> Iterator[None]:
-    """Have torch.load make tensors and plain values only, and nothing that a file names; the package asks for all."""
-    variable = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(variable)
-    os.environ[variable] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
-
-
-def _checked(folder: Path) -> TorchFile:
-    """Return the checkpoint in `folder`, its numbers not yet read.
-
-    Raises WeightsError where a file names what no model of this kind needs, before anything looks the names up.
-    """
-    checkpoints = sorted(folder.glob(f"fold_*/{_CHECKPOINT}"))
-    if len(checkpoints) != 1:
-        raise WeightsError(f"expected one fold_*/{_CHECKPOINT} in {folder}, got {len(checkpoints)}")
-    checkpoint = open_torch_file(checkpoints[0])
-    wanted = {"network_weights", "trainer_name", "init_args"}
-    if not isinstance(checkpoint.content, dict) or not wanted <= checkpoint.content.keys():
-        raise WeightsError(f"expected a checkpoint of nnU-Net in {checkpoints[0]}, got none")
-    _check_plans(folder / "plans.json")
-    return checkpoint
-
-
-def _check_plans(plans: Path) -> None:
-    try:
-        configurations = json.loads(plans.read_text(encoding="utf-8-sig"))["configurations"].values()
-        architectures = [each["architecture"] for each in configurations if "architecture" in each]
-        for architecture in architectures:
-            kwargs = architecture["arch_kwargs"]
-            layers = [kwargs[name] for name in architecture["_kw_requires_import"] if kwargs[name] is not None]
-            _check_names(plans, [architecture["network_class_name"]], _ARCHITECTURES)
-            _check_names(plans, layers, _LAYERS)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        if isinstance(error, WeightsError):
-            raise
-        raise WeightsError(f"expected the plans of nnU-Net in {plans}: {type(error).__name__}: {error}") from error
-
-
-def _check_names(plans: Path, names: list[Any], beginnings: tuple[str, ...]) -> None:
-    for name in names:
-        if not isinstance(name, str) or not name.startswith(beginnings):
-            raise WeightsError(f"expected {' or '.join(beginnings)}… in {plans}, got {name!r}: do not trust this file")
+    with tensors_only():
+        session.initialize_from_trained_model_folder(str(folder), checkpoint_name=CHECKPOINT)

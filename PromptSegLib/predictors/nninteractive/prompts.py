@@ -3,6 +3,7 @@
 Its v1.0 was trained on boxes that are one voxel thick. A 3D box is therefore given as its middle slice, across the
 axis with the largest voxels, as its authors do; a checkpoint that says it takes 3D boxes gets all of it. A planar box
 that lies along no slice is given as the voxels it marks, by the lasso's call, which writes to the same channels.
+Strokes get the width that the checkpoint prefers: see `strokes` beside this file.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from PromptSegLib.bitmask import BoolArray, Patch
 from PromptSegLib.errors import PromptError, UnsupportedPromptError
 from PromptSegLib.geometry import Extent, Grid
 from PromptSegLib.imaging.rasterize import rasterize
+from PromptSegLib.predictors.nninteractive.strokes import USUAL_KJI, checked_thickness, stroke
 from PromptSegLib.prompts import Box, Lasso, Point, Prompt, Scribble, VoxelScribble
+from PromptSegLib.view import View
 
 Bounds = list[list[int]]
 """A box of voxels, [[first, last + 1], …] along the axes of the array."""
@@ -29,6 +32,7 @@ class OfficialSession(Protocol):
     """What nnInteractive's local session and its client's remote one share; arrays have the axes of the image."""
 
     supported_interactions: dict[str, bool]
+    preferred_scribble_thickness: Any
     license: str | None
 
     def set_image(self, image: NDArray[Any]) -> None: ...
@@ -70,6 +74,20 @@ class OfficialSession(Protocol):
     ) -> Bounds | None: ...
 
 
+@dataclass(frozen=True)
+class Takes:
+    """What a checkpoint takes. boxes_3d: whether also 3D boxes. stroke_kji: how many voxels strokes are to be wide."""
+
+    boxes_3d: bool = False
+    stroke_kji: tuple[float, float, float] = USUAL_KJI
+
+    @classmethod
+    def of(cls, session: OfficialSession) -> Takes:
+        """Return what the checkpoint of a session takes. Raises ValueError when it states what cannot be."""
+        boxes_3d = bool(session.supported_interactions.get("bbox3d", False))
+        return cls(boxes_3d, checked_thickness(session.preferred_scribble_thickness))
+
+
 @dataclass(frozen=True, eq=False)
 class Interaction:
     """One thing said: what is `marked`, in the axes of the oriented image, belongs to the structure, or does not."""
@@ -80,14 +98,17 @@ class Interaction:
     note: str = ""
 
     @classmethod
-    def of(cls, prompt: Prompt, grid: Grid, takes_3d_boxes: bool) -> Interaction:
-        """Return what `prompt` is on `grid`, that of an oriented image.
+    def of(cls, prompt: Prompt, grid: Grid, takes: Takes, view: View | None = None) -> Interaction:
+        """Return what `prompt`, from `view` where it came from one, is on `grid`, that of an oriented image.
 
-        Raises PromptError when it marks no voxel.
+        Raises:
+            PromptError: it marks no voxel.
         """
         if isinstance(prompt, Box):
-            return _of_box(prompt, grid, takes_3d_boxes)
-        if isinstance(prompt, Point | Scribble | VoxelScribble | Lasso):
+            return _of_box(prompt, grid, takes.boxes_3d)
+        if isinstance(prompt, Scribble):
+            return cls("scribble", prompt.positive, _cropped(stroke(prompt, grid, takes.stroke_kji, view), prompt))
+        if isinstance(prompt, Point | VoxelScribble | Lasso):
             return cls(prompt.kind, prompt.positive, _marked(prompt, grid))  # type: ignore[arg-type]
         raise UnsupportedPromptError(f"expected a point, a box, a scribble or a lasso, got a {prompt.kind}")
 
@@ -144,7 +165,11 @@ def _middle_slice(box: Box, grid: Grid) -> Box:
 
 
 def _marked(prompt: Prompt, grid: Grid) -> Patch:
-    patch = rasterize(prompt, grid)
+    return _cropped(rasterize(prompt, grid), prompt)
+
+
+def _cropped(patch: Patch, prompt: Prompt) -> Patch:
+    """Return what `prompt` marks without the margin around it. Raises PromptError when that is nothing."""
     extent = Extent.of_mask(patch.mask_kji)
     if extent is None:
         raise PromptError(f"expected a {prompt.kind} that holds the centre of a voxel of the image, got {prompt}")

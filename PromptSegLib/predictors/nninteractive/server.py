@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from PromptSegLib.cancel import CancelToken, Progress
-from PromptSegLib.errors import PredictionError, PromptSegError
+from PromptSegLib.errors import PromptSegError
 from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.predictors.nninteractive.image import OrientedImage
 from PromptSegLib.predictors.nninteractive.predictor import PROMPTS, NnInteractive
@@ -32,9 +32,6 @@ SERVED = ServedSystem(
 _NO_ANSWER = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError, MemoryError)
 """What the client raises for an answer that it does not expect, beside httpx's errors."""
 
-_SHOWN, _READ = 500, 5000  # Characters of what a server says that are shown, and looked at for the key.
-_MOST_CAUSES = 20
-
 
 class NnInteractiveServer:
     """nnInteractive on a server; see `PromptSegLib.predictors.server_access` for which one.
@@ -43,7 +40,9 @@ class NnInteractiveServer:
     machine. timeout_s: the longest wait for one prediction. A prediction that is cancelled runs to its end there, and
     is taken back when the next one is asked for.
 
-    Raises ConsentError, PredictionError for an address that is not safe.
+    Raises:
+        ConsentError: it would send the image away, and the user did not agree.
+        PredictionError: for an address that is not safe.
     """
 
     capabilities = Capabilities(
@@ -72,7 +71,12 @@ class NnInteractiveServer:
         weakref.finalize(self, self._connection.close)
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> OrientedImage:
-        """Send the image. Raises VolumeError for colour or an image without contrast, PredictionError."""
+        """Send the image.
+
+        Raises:
+            VolumeError: for colour or an image without contrast.
+            PredictionError: the server is not there, or answers what it should not.
+        """
         oriented = OrientedImage.of(image.reference)
         progress(0, f"sending the image to {self._connection.access.address}")
         with self._connection.explained():
@@ -125,7 +129,7 @@ class _Connection:
 
     def described(self, prediction: Prediction) -> Prediction:
         """Add the license of the server's model to the first answer, where it is not the published one's."""
-        license_text, self._license = self.access.without_key(self._license[:_READ])[:_SHOWN], ""
+        license_text, self._license = self.access.shown(self._license), ""
         if not license_text or license_text == NnInteractive.capabilities.weights_license:
             return prediction
         stated = "not stated" if "MISSING" in license_text else license_text
@@ -135,7 +139,7 @@ class _Connection:
     @contextmanager
     def explained(self) -> Iterator[None]:
         """Turn what the client raises into PredictionError: says which server, and what to do."""
-        client, address = _client(), self.access.address
+        client, address, told = _client(), self.access.address, self.access.told
         import httpx
 
         try:
@@ -144,32 +148,20 @@ class _Connection:
             raise
         except httpx.HTTPStatusError as error:
             if error.response.status_code in (401, 403):
-                raise self._told(f"{address} wants a key, or another one: set {SERVED.key_variable}", error) from error
-            raise self._told(f"{address} answered {error}: {error.response.text}", error) from error
+                raise told(f"{address} wants a key, or another one: set {SERVED.key_variable}", error) from error
+            raise told(f"{address} answered {error}: {error.response.text}", error) from error
         except httpx.ConnectError as error:
             what = f"expected an nnInteractive server at {address}, got none ({error}); start one: nninteractive-server"
-            raise self._told(what, error) from error
+            raise told(what, error) from error
         except httpx.HTTPError as error:
-            raise self._told(f"{address} did not answer: {type(error).__name__} {error}", error) from error
+            raise told(f"{address} did not answer: {type(error).__name__} {error}", error) from error
         except (client.ServerAtCapacityError, client.SessionExpiredError) as error:
-            raise self._told(f"{address} takes no further user now: {error}", error) from error
+            raise told(f"{address} takes no further user now: {error}", error) from error
         except _NO_ANSWER as error:
             what = (
                 f"expected an answer of nnInteractive from {address}, got what is none: {type(error).__name__} {error}"
             )
-            raise self._told(what, error) from error
-
-    def _told(self, what: str, error: BaseException) -> PredictionError:
-        """Return the error that is shown: the server's words, shortened, and never the key that it was sent."""
-        # Whoever shows an error shows its causes, too: they must not say it either.
-        cause: BaseException | None = error
-        for _ in range(_MOST_CAUSES):
-            if cause is None:
-                break
-            if (text := self.access.without_key(str(cause)[:_READ])) != str(cause):
-                cause.args = (text,)
-            cause = cause.__cause__ or cause.__context__
-        return PredictionError(self.access.without_key(what[:_READ])[:_SHOWN])
+            raise told(what, error) from error
 
     def close(self) -> None:
         """End the session, so that others can have its place on the server."""

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import socket
 import struct
-import threading
-from collections.abc import Iterator
-from contextlib import suppress
 from functools import cache
 from typing import Any
 
+from PromptSegLib.predictors.server_limits import SMALL_BYTES, AnswerError, TimeLimits, bounded, check_uncompressed
+
 _MAGIC = b"NNIA"  # of the client's packed arrays: nnInteractive/inference/remote/serialization.py
-_SMALL_BYTES = 16 << 20  # of an answer without voxels, and on top of one with them
 _ITEM_BYTES = {b"bool": 1, b"uint8": 1, b"int8": 1}
 _SHORTEST_CHUNK = 32  # bytes of a compressed chunk's own header
-
-
-class AnswerError(ValueError):
-    """An answer that is none, or more than was asked for."""
 
 
 @cache
@@ -52,43 +45,20 @@ class _Guard:
 
     def __init__(self) -> None:
         self.shape: tuple[int, ...] = ()
-        self._sockets: list[socket.socket] = []
+        self._limits = TimeLimits()
 
     def watch(self, http: Any) -> None:
         http.headers["Accept-Encoding"] = "identity"
-        http.event_hooks = {"request": [self._asked], "response": [self._answered]}
-
-    def _asked(self, request: Any) -> None:
-        """End the request's connection when its time is over: time limits of single reads know no sum."""
-        is_large = int(request.headers.get("Content-Length", 0)) > _SMALL_BYTES
-        steps = ("pool", "connect", "write", "read") if is_large else ("connect", "read")
-        limits = request.extensions.get("timeout", {})
-        timer = threading.Timer(sum(limits.get(step) or 0.0 for step in steps), self._end_connections)
-        timer.daemon = True
-        timer.start()
-        request.extensions["promptseg_timer"] = timer
-        request.extensions["trace"] = self._traced
-
-    def _traced(self, event: str, info: dict[str, Any]) -> None:
-        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
-            found = info["return_value"].get_extra_info("socket")
-            if found is not None:
-                self._sockets = [*self._sockets[-7:], found]
-
-    def _end_connections(self) -> None:
-        for each in self._sockets:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+        http.event_hooks = {"request": [self._limits.begin], "response": [self._answered]}
 
     def _answered(self, response: Any) -> None:
         """Read an answer that was just begun, and check it."""
         try:
-            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-                raise AnswerError("it is compressed, which was not asked for")
-            response.stream = _bounded(response.stream, _SMALL_BYTES + math.prod(self.shape))
+            check_uncompressed(response)
+            response.stream = bounded(response.stream, SMALL_BYTES + math.prod(self.shape))
             content = response.read()
         finally:
-            response.request.extensions["promptseg_timer"].cancel()
+            self._limits.end(response.request)
         self._check_box(response.headers.get("X-Meta"))
         if content.startswith(_MAGIC):
             _check_packed(content, math.prod(self.shape))
@@ -101,25 +71,6 @@ class _Guard:
         fits = (0 <= low <= high <= side for (low, high), side in zip(sides, self.shape, strict=True))
         if not all(fits):
             raise AnswerError(f"its box {sides} is not within the image, {self.shape}")
-
-
-def _bounded(stream: Any, most_bytes: int) -> Any:
-    """Return the stream of an answer's bytes, which ends in an error when there are too many."""
-    import httpx
-
-    class Bounded(httpx.SyncByteStream):
-        def __iter__(self) -> Iterator[bytes]:
-            left = most_bytes
-            for piece in stream:
-                left -= len(piece)
-                if left < 0:
-                    raise AnswerError(f"it has more than the {most_bytes:,} bytes that an answer can have")
-                yield piece
-
-        def close(self) -> None:
-            stream.close()
-
-    return Bounded()
 
 
 def _check_packed(content: bytes, voxels: int) -> None:

@@ -23,7 +23,7 @@ from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.geometry import Extent
 from PromptSegLib.predictors.base import Prediction, TargetState
 from PromptSegLib.predictors.nninteractive.image import OrientedImage
-from PromptSegLib.predictors.nninteractive.prompts import Bounds, Interaction, OfficialSession
+from PromptSegLib.predictors.nninteractive.prompts import Bounds, Interaction, OfficialSession, Takes
 from PromptSegLib.prompts import MaskPrompt, Prompt
 
 PATCH_SIZE = (192, 192, 192)
@@ -80,7 +80,7 @@ class SteppingSession:
         self._recover = recover
         self._image: OrientedImage | None = None
         self._mask = np.zeros((0, 0, 0), dtype=np.uint8)
-        self._known_of: OrientedImage | None = None
+        self._known_for: tuple[OrientedImage, Takes] | None = None
         self._known: dict[Prompt, Interaction] = {}
         self._here: _Standing | None = None  # None: not known, since a call failed
         self._before: _Standing | None = None  # where the session's own undo leads to
@@ -95,10 +95,13 @@ class SteppingSession:
     ) -> Iterator[Prediction]:
         """Answer `state` by one prediction, or by several where no window holds all prompts not yet answered.
 
-        Raises Cancelled, PromptError, and what the session raises.
+        Raises:
+            Cancelled: somebody asked for that.
+            PromptError: a prompt marks no voxel.
+            RuntimeError: what the session raises.
         """
         prompts = _since_mask_prompt(state.prompts)
-        interactions = self._interactions(image, prompts)
+        interactions = self._interactions(image, prompts, state)
         answered = state.feedback.prompts if isinstance(state.feedback, AnsweredSteps) else ()
         if prompts == answered and state.feedback is not None:
             yield Prediction({}, feedback=state.feedback)
@@ -147,12 +150,15 @@ class SteppingSession:
             timings["replay"] = 1000 * (time.perf_counter() - started)
         return self._say(prompts[-1], interactions[len(prompts) - 1], AnsweredSteps(prompts))
 
-    def _interactions(self, image: OrientedImage, prompts: Sequence[Prompt]) -> list[Interaction]:
+    def _interactions(self, image: OrientedImage, prompts: Sequence[Prompt], state: TargetState) -> list[Interaction]:
         """Return what `prompts` are on the image; found once for each as long as it is among them."""
-        known = self._known if self._known_of is image else {}
-        takes_3d_boxes = self.session.supported_interactions.get("bbox3d", False)
-        found = [known.get(prompt) or Interaction.of(prompt, image.grid, takes_3d_boxes) for prompt in prompts]
-        self._known_of, self._known = image, dict(zip(prompts, found, strict=True))
+        takes = Takes.of(self.session)
+        known = self._known if self._known_for == (image, takes) else {}
+        views = dict(state.views)
+        if state.view is not None and prompts:
+            views.setdefault(prompts[-1], state.view)
+        found = [known.get(one) or Interaction.of(one, image.grid, takes, views.get(one)) for one in prompts]
+        self._known_for, self._known = (image, takes), dict(zip(prompts, found, strict=True))
         return found
 
     def _turns(

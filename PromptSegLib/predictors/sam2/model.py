@@ -6,11 +6,11 @@ the last six masks and the last sixteen object pointers are looked back at.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from transformers import Sam2VideoInferenceSession
 
 from PromptSegLib.bitmask import BoolArray
 from PromptSegLib.predictors.sam.model import SamModel, SamWay, is_single_click
@@ -28,22 +28,28 @@ _LOOKS_BACK = 16
 class Sam2Model(SamModel):
     """See `SliceModel` and `FollowsSlices`. `device`: see `OnDevice`."""
 
-    def __init__(self, network: Sam2, device: str = "auto") -> None:
-        super().__init__(network, SAM2_WAY, device)
+    def __init__(self, network: Sam2, device: str = "auto", way: SamWay = SAM2_WAY) -> None:
+        super().__init__(network, way, device)
         self._sam2 = network
 
     def follower(self) -> Sam2Follower:
-        return Sam2Follower(self._sam2, self._device)
+        return Sam2Follower(self._sam2, self._device, self._square)
+
+    def _square(self, shape_hw: tuple[int, ...]) -> Sam2Frame:
+        frame = self._frame(shape_hw)
+        assert isinstance(frame, Sam2Frame), "it is what its way makes"
+        return frame
 
 
 class Sam2Follower:
-    """See `Follower`. One video of one object, whose frames are slices."""
+    """See `Follower`. One video of one object, whose frames are slices. frame: of a slice's (height, width)."""
 
-    def __init__(self, network: Sam2, device: OnDevice) -> None:
+    def __init__(self, network: Sam2, device: OnDevice, frame: Callable[[tuple[int, ...]], Sam2Frame]) -> None:
         self._network = network
         self._device = device
+        self._frame = frame
         self._shown: dict[int, tuple[NDArray[Any], BoolArray]] = {}
-        self._video: Sam2VideoInferenceSession | None = None
+        self._video: Any = None
 
     def show(self, number: int, embedding: NDArray[Any], mask: BoolArray) -> None:
         self._shown[number] = embedding, mask
@@ -55,13 +61,11 @@ class Sam2Follower:
         mask = (self._frame(shape_hw).logits(low_res)[0, 0] > 0).cpu().numpy()
         return ObjectAnswer(mask, float(answer.object_score_logits.sigmoid().squeeze()), low_res[0, 0].cpu().numpy())
 
-    def _video_so_far(self) -> Sam2VideoInferenceSession:
+    def _video_so_far(self) -> Any:
         """Return the video, on the device that the network is on; begun anew when that is another one."""
         device = self._device.device
         if self._video is None or torch.device(self._video.inference_device) != device:
-            self._video = Sam2VideoInferenceSession(
-                inference_device=device, inference_state_device=device, dtype=torch.float32
-            )
+            self._video = self._network.new_memory(device)
             for number, (embedding, mask) in self._shown.items():
                 square = self._frame(mask.shape).mask(torch.from_numpy(mask))
                 self._video.add_mask_inputs(self._video.obj_id_to_idx(_STRUCTURE), number, square)
@@ -69,7 +73,7 @@ class Sam2Follower:
                 self._on_frame(self._video, number, embedding)
         return self._video
 
-    def _on_frame(self, video: Sam2VideoInferenceSession, number: int, embedding: NDArray[Any]) -> Any:
+    def _on_frame(self, video: Any, number: int, embedding: NDArray[Any]) -> Any:
         """Return the network's answer for a frame, which `video` remembers."""
         features = self._network.features(torch.tensor(embedding)[None].to(self._device.device))
         video.cache.cache_vision_features(
@@ -80,6 +84,3 @@ class Sam2Follower:
         # The frame's pixels are not looked at: its features are known.
         with self._device.autocast():
             return self._network.video(video, frame_idx=number, frame=torch.zeros(3, 1, 1))
-
-    def _frame(self, shape_hw: tuple[int, ...]) -> Sam2Frame:
-        return Sam2Frame((shape_hw[0], shape_hw[1]), self._network.image_size)

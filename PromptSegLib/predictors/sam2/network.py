@@ -11,7 +11,7 @@ MedSAM2 (Ma et al., arXiv:2504.03600) is the tiny one for images of 512 x 512.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,20 +60,30 @@ class Sam2(nn.Module):
     @property
     def image_size(self) -> int:
         """Side in pixels of the square that it sees."""
-        height, _ = self.video.backbone_feature_sizes[0]
-        return 4 * int(height)
+        return int(self.video.image_size)
 
     def mask_hw(self, embedding_shape: Sequence[int]) -> tuple[int, int]:
         """Size of the masks that go in and come out."""
-        return self.image_size // 4, self.image_size // 4
+        height, width = self.video.backbone_feature_sizes[0]
+        return int(height), int(width)
+
+    @property
+    def blocks(self) -> Iterable[nn.Module]:
+        """The blocks of the image encoder."""
+        return self.video.vision_encoder.backbone.blocks  # type: ignore[no-any-return]
+
+    def new_memory(self, device: torch.device) -> Any:
+        """An empty video, whose frames `video` remembers on a device."""
+        from transformers import Sam2VideoInferenceSession
+
+        return Sam2VideoInferenceSession(inference_device=device, inference_state_device=device, dtype=torch.float32)
 
     def encode(self, image: Tensor, *, between_blocks: Callable[[], None] = lambda: None) -> Tensor:
         """The embedding (B, F) of normalised images (B, 3, side, side): feature maps of three sizes, end to end.
 
         `between_blocks` is called before each block of the encoder, and may raise to end it.
         """
-        blocks = self.video.vision_encoder.backbone.blocks
-        hooks = [block.register_forward_pre_hook(lambda *_: between_blocks()) for block in blocks]
+        hooks = [block.register_forward_pre_hook(lambda *_: between_blocks()) for block in self.blocks]
         try:
             features = self.video.get_image_features(image).fpn_hidden_states  # (h * w, B, C) each
         finally:
@@ -106,14 +116,14 @@ class Sam2(nn.Module):
         *,
         multimask: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """Mask logits (1, M, side / 4, side / 4) and predicted IoU (1, M) of one prompt; M is 3, or 1.
+        """Mask logits (1, M, h, w), see `mask_hw`, and predicted IoU (1, M) of one prompt; M is 3, or 1.
 
         Args:
             embedding: (1, F).
             points: (1, N, 2) as (x, y), pixels of the encoded image, (0, 0) the centre of its first one.
             labels: (1, N) of int: 1 positive, 0 negative.
             boxes: (1, 4) as (x0, y0, x1, y1).
-            mask: (1, 1, side / 4, side / 4), logits that an earlier call returned.
+            mask: (1, 1, h, w), logits that an earlier call returned.
             multimask: three masks for an ambiguous prompt, else one.
         """
         *fine, coarse = self.features(embedding)

@@ -27,7 +27,9 @@ class ImageEncoder3D(nn.Module):
     Args:
         image_size: side of the image in voxels; the tables of positions are made for it.
         patch: side of a patch in voxels.
-        width, depth, heads: channels of a token, number of blocks, attention heads of each.
+        width: channels of a token.
+        depth: number of blocks.
+        heads: of attention, in each block.
         window: side of the attention windows, in tokens.
         global_blocks: indices of the blocks that attend to the whole image.
         out: channels of the embedding.

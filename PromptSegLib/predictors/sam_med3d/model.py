@@ -44,7 +44,8 @@ class SamMed3DModel:
     def embed(self, cube_xyz: Float32Array, cancel: CancelToken) -> Tensor:
         """Return the embedding of a cube (x, y, z), not yet standardised; it stays where the network is.
 
-        Raises Cancelled, within half a block of the encoder.
+        Raises:
+            Cancelled: within half a block of the encoder.
         """
         image = torch.from_numpy(np.ascontiguousarray(self._turned(standardise(cube_xyz))))[None, None]
         return self._device.run(lambda: self._encode(image, cancel))

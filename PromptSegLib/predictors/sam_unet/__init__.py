@@ -1,1 +1,1 @@
-"""The networks of SAM-UNet."""
+"""SAM-UNet."""

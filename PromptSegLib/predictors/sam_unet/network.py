@@ -1,6 +1,6 @@
 """SAM-UNet (arXiv:2408.09886): a convolutional branch beside SAM's image encoder, joined before and after.
 
-Experimental: no weights are published. Build and load as any network::
+Build and load as any network::
 
     network = SamUNet(34).eval()  # or 50; a smaller one: SamUNet(34, SamConfig(image_size=256, width=96, heads=3))
     network.load_state_dict(state_dict)
@@ -11,6 +11,7 @@ Experimental: no weights are published. Build and load as any network::
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -61,8 +62,11 @@ class SamUNet(nn.Module):
         )
         self.embedding_encoder = upscale_4x(width, width // 4, out, last_activation=False)
 
-    def encode(self, image: Tensor) -> SamUNetEncoding:
-        """The encoding of normalised images (B, 3, H, W), filled with zeros to multiples of 32 pixels."""
+    def encode(self, image: Tensor, *, between_blocks: Callable[[], None] = lambda: None) -> SamUNetEncoding:
+        """The encoding of normalised images (B, 3, H, W), filled with zeros to multiples of 32 pixels.
+
+        `between_blocks` is called before each block of the encoder, and may raise to end it.
+        """
         encoder = cast(ImageEncoder, self.image_encoder["sam_img_encoder"])
         height, width = image.shape[2:]
         image = functional.pad(image.to(encoder.pos_embed.dtype), (0, -width % 32, 0, -height % 32))
@@ -71,6 +75,7 @@ class SamUNet(nn.Module):
         bridged = []
         tokens = encoder.tokens(image)
         for index, block in enumerate(encoder.blocks):
+            between_blocks()
             if index in encoder.global_blocks:
                 adapter, features = next(maps)
                 tokens = tokens + adapter(features).permute(0, 2, 3, 1)  # (B, h, w, width)

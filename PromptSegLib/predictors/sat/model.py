@@ -1,4 +1,4 @@
-"""SAT's two networks at work on one image: texts become queries, and queries masks, window by window."""
+"""SAT's two networks at work on one image: texts become queries, and queries masks, tile by tile."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from PromptSegLib.bitmask import BitMask
 from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.imaging.aligned_sampling import AlignedSampling
 from PromptSegLib.predictors.names.slab_masks import masks_from_slabs
-from PromptSegLib.predictors.names.sliding_window import slabs_of_half_steps
+from PromptSegLib.predictors.names.tiling import slabs_of_half_steps
 from PromptSegLib.predictors.sat.network import SAT
 from PromptSegLib.predictors.sat.text_network import MODALITIES, TextEncoder, tokenize
 from PromptSegLib.predictors.torch_device import OnDevice
 
 _DECODED_AT_ONCE = 8
-"""Texts whose logits are held at the same time: 32 MB each in a whole window."""
+"""Texts whose logits are held at the same time: 32 MB each in a whole tile."""
 
 
 class SatModel:
-    """network, encoder, vocabulary: of the published weights, or of any sizes. window: (x, y, z) voxels.
+    """network, encoder, vocabulary: of the published weights, or of any sizes. tile: (x, y, z) voxels.
 
-    held_bytes: what the probabilities of all texts may take that windows still add to; more texts take more runs.
+    held_bytes: what the probabilities of all texts may take that tiles still add to; more texts take more runs.
     """
 
     def __init__(
@@ -34,14 +34,14 @@ class SatModel:
         encoder: TextEncoder,
         vocabulary: Mapping[str, int],
         device: str,
-        window: Sequence[int],
+        tile: Sequence[int],
         held_bytes: int = 2 * 2**30,
     ) -> None:
         self.on_device = OnDevice(network, device)
         self._network = network
         self._encoder = encoder.eval().requires_grad_(False)
         self._vocabulary = vocabulary
-        self._window = tuple(window)
+        self._tile = tuple(tile)
         self._held_bytes = held_bytes
 
     @torch.inference_mode()
@@ -59,7 +59,7 @@ class SatModel:
         cancel: CancelToken,
         progress: Progress,
     ) -> Iterator[BitMask]:
-        """Yield the mask of each query on the image's grid, as many at a time as one run of the windows gives.
+        """Yield the mask of each query on the image's grid, as many at a time as one run of the tiles gives.
 
         values: (x, y, z), prepared; `sampling` says where they lie. Voxels of a probability above a half are set.
         """
@@ -74,20 +74,20 @@ class SatModel:
             yield from masks_from_slabs(slabs, sampling, lambda layer: layer > 0.5, len(chunk), cancel=cancel)
 
     def _queries_at_once(self, shape: Sequence[int]) -> int:
-        _, y, z = (max(n, w) for n, w in zip(shape, self._window, strict=True))
-        return max(1, self._held_bytes // (4 * self._window[0] * y * z))
+        _, y, z = (max(n, w) for n, w in zip(shape, self._tile, strict=True))
+        return max(1, self._held_bytes // (4 * self._tile[0] * y * z))
 
     def _slabs(self, volume: Tensor, queries: Tensor, cancel: CancelToken, progress: Progress) -> Iterator[Tensor]:
-        def predict(window: Tensor) -> Tensor:
-            return self.on_device.run(lambda: self._probabilities(window, queries))
+        def predict(tile: Tensor) -> Tensor:
+            return self.on_device.run(lambda: self._probabilities(tile, queries))
 
-        return slabs_of_half_steps(volume, predict, self._window, cancel=cancel, progress=progress)
+        return slabs_of_half_steps(volume, predict, self._tile, cancel=cancel, progress=progress)
 
-    def _probabilities(self, window: Tensor, queries: Tensor) -> Tensor:
+    def _probabilities(self, tile: Tensor, queries: Tensor) -> Tensor:
         device = self.on_device.device
         parts = []
         with self.on_device.autocast():
-            features, tokens, positions = self._network.encode(window.to(device))
+            features, tokens, positions = self._network.encode(tile.to(device))
             for chunk in torch.split(queries.to(device), _DECODED_AT_ONCE):
                 logits = self._network.decode(features[:1], tokens, positions, chunk)
                 assert isinstance(logits, Tensor)

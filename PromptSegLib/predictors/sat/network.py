@@ -178,7 +178,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Transposed convolutions back up, each followed by a stack that mixes in the encoder's features.
 
-    Takes these away from the list that it is given: of a whole window, those of the finest level alone are 2 GB.
+    Takes these away from the list that it is given: of a whole tile, those of the finest level alone are 2 GB.
     Returns the features of all levels but the coarsest, finest first.
     """
 

@@ -1,6 +1,6 @@
 """SAT (arXiv:2312.17183): structures in CT, MR, ultrasound and PET by their names, in free English words.
 
-A text is answered as the official script does: 1x1x3 mm, cropped, standardised, windows half overlapping; masks come
+A text is answered as the official script does: 1x1x3 mm, cropped, standardised, tiles half overlapping; masks come
 back to the image's own voxels, oblique ones too. They may overlap, as structures do.
 """
 
@@ -56,7 +56,7 @@ class SatPredictor(WeightedPredictor["SatModel"]):
     """
 
     size: ClassVar[Any]
-    window: ClassVar[tuple[int, int, int]] = (288, 288, 96)
+    tile: ClassVar[tuple[int, int, int]] = (288, 288, 96)
 
     def __init__(
         self,
@@ -69,7 +69,11 @@ class SatPredictor(WeightedPredictor["SatModel"]):
         super().__init__(model, device=device, weights=weights, checkpoint=checkpoint)
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> _SatImage:
-        """Prepare the image for the network; the network itself needs the texts, too. Raises VolumeError."""
+        """Prepare the image for the network; the network itself needs the texts, too.
+
+        Raises:
+            VolumeError: the image is missing, damaged or does not suit.
+        """
         from PromptSegLib.predictors.sat.preparation import prepare
 
         volume = image.reference
@@ -85,9 +89,11 @@ class SatPredictor(WeightedPredictor["SatModel"]):
     def predict(
         self, encoding: _SatImage, state: TargetState, cancel: CancelToken, progress: Progress
     ) -> Iterator[Prediction]:
-        """Answer all targets asked for, in one run of the windows.
+        """Answer all targets asked for, in one run of the tiles.
 
-        Raises PromptError for a text that cannot be English, Cancelled.
+        Raises:
+            PromptError: for a text that cannot be English.
+            Cancelled: somebody asked for that.
         """
         names = names_asked(state.asked, self.capabilities.name)
         notes = [encoding.note, *dict.fromkeys(language_note(text) for text in names.values())]
@@ -99,7 +105,7 @@ class SatPredictor(WeightedPredictor["SatModel"]):
             masks = model.masks(encoding.values, encoding.sampling, queries, cancel, progress)
             for text, mask in zip(missing, masks, strict=True):
                 encoding.found.keep(text, mask)
-        timings_ms = {"windows": 1000 * (time.perf_counter() - started)}
+        timings_ms = {"tiles": 1000 * (time.perf_counter() - started)}
         for target, prompts in state.asked.items():
             cancel.check()
             patch = encoding.found.patch([names[target]], places_in(prompts))
@@ -119,7 +125,7 @@ class SatPredictor(WeightedPredictor["SatModel"]):
         filled(network, self.state_dict())
         filled(encoder, self._weights.state_dict(name, text))
         words = read_vocabulary(self._weights.path(name, vocabulary), encoder.vocabulary)
-        return SatModel(network, encoder, words, self._device, self.window)
+        return SatModel(network, encoder, words, self._device, self.tile)
 
     def model_of(self, network: SatModel) -> SatModel:
         return network
@@ -167,7 +173,8 @@ class SatPro(SatPredictor):
 def language_note(text: str) -> str:
     """Return what to tell about a text that may be no English name.
 
-    Raises PromptError when it has letters that English does not have.
+    Raises:
+        PromptError: it has letters that English does not have.
     """
     if foreign := sorted({letter for letter in text if letter.isalpha() and not letter.isascii()}):
         raise PromptError(f"expected the English name of a structure, got {text!r} with {', '.join(foreign)}")
@@ -180,7 +187,11 @@ def language_note(text: str) -> str:
 
 
 def read_vocabulary(path: Path, expected: int) -> dict[str, int]:
-    """Return the number of each word piece of a vocab.txt. Raises WeightsError when it is not `expected` of them."""
+    """Return the number of each word piece of a vocab.txt.
+
+    Raises:
+        WeightsError: it is not `expected` of them.
+    """
     try:
         # By line feeds alone: some word pieces are characters that `splitlines` takes for ends of lines.
         words = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")

@@ -137,7 +137,11 @@ class SlicePredictor(WeightedPredictor[SliceModel]):
         yield from self._answer_groups(changed, encoding, state, cancel, progress)
 
     def groups(self, encoding: SliceEncoding, state: TargetState) -> list[Group]:
-        """Return the slices and their prompts, that of the newest prompt last. Raises PromptError without any."""
+        """Return the slices and their prompts, that of the newest prompt last.
+
+        Raises:
+            PromptError: without any.
+        """
         prompts = [prompt for prompt in state.prompts if self.takes(prompt)]
         if not prompts:
             raise PromptError(
@@ -223,7 +227,8 @@ class SlicePredictor(WeightedPredictor[SliceModel]):
     ) -> None:
         """Encode the slice in `view` and `reach` neighbours on each side, the nearest first, while nobody waits.
 
-        Raises Cancelled, within a fraction of a slice, when somebody does.
+        Raises:
+            Cancelled: within a fraction of a slice, when somebody does.
         """
         shown = slice_through(encoding.volume.grid, view.center_ras, view.normal_ras)
         offsets = [0, *(sign * layers for layers in range(1, reach + 1) for sign in (1, -1))]
@@ -300,7 +305,8 @@ class SlicePredictor(WeightedPredictor[SliceModel]):
     ) -> BoolArray | None:
         """Return what is on a slice now, if it is to be refined and not just crossed by other slices' masks."""
         is_meant = (
-            not memory.records
+            state.mask_is_given
+            or not memory.records
             or memory.record(plane) is not None
             or any(isinstance(prompt, MaskPrompt) for prompt in state.prompts)
             or not any(getattr(prompt, "positive", True) for prompt in prompts)

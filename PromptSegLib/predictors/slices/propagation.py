@@ -47,8 +47,10 @@ def propagate(
     it is cancelled, and a last one, without a mask, whose note says where it ended and why. After a correction only
     the slices around it, up to the next prompted ones, are predicted anew.
 
-    Raises UnsupportedPromptError when the predictor does not work slice by slice, PromptError without a slice to
-    begin with, Cancelled.
+    Raises:
+        UnsupportedPromptError: the predictor does not work slice by slice.
+        PromptError: without a slice to begin with.
+        Cancelled: somebody asked for that.
     """
     if not isinstance(predictor, SlicePredictor):
         raise UnsupportedPromptError(

@@ -92,7 +92,9 @@ class ArraySlice(Slice):
     """A slice of the array itself: its pixels are voxels, nothing is interpolated.
 
     axis: across which it lies, 0 for i, 1 for j, 2 for k. index: of the slice along that axis.
-    Raises GeometryError when there is no such slice.
+
+    Raises:
+        GeometryError: there is no such slice.
     """
 
     axis: int

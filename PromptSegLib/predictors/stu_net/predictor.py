@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from PromptSegLib.predictors.base import Capabilities
+from PromptSegLib.predictors.names.name_predictor import PROMPTS
 from PromptSegLib.predictors.names.plan import Plan, ZScore
-from PromptSegLib.predictors.names.predictor import PROMPTS, ClassPredictor
+from PromptSegLib.predictors.names.predictor import ClassPredictor
 from PromptSegLib.structures.names import find_structure
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ PLAN = Plan(
     channels=("ct",),
     normalisations=(ZScore(),),  # so the published plan says, also for CT
     spacing_kji_mm=(1.5, 1.5, 1.5),
-    window=(128, 128, 128),
+    tile=(128, 128, 128),
     classes=tuple(_english(name) for name in TOTALSEGMENTATOR_NAMES),
 )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from PromptSegLib.predictors.base import Capabilities
+from PromptSegLib.predictors.names.name_predictor import PROMPTS
 from PromptSegLib.predictors.names.plan import ClipToUnit, Plan, ZScore
-from PromptSegLib.predictors.names.predictor import PROMPTS, ClassPredictor
+from PromptSegLib.predictors.names.predictor import ClassPredictor
 from PromptSegLib.predictors.uniseg.tasks import TASKS, Task
 
 if TYPE_CHECKING:
@@ -39,6 +40,6 @@ class UniSegPredictor(ClassPredictor):
 
         return UniSeg()
 
-    def logits(self, plan: Plan, network: nn.Module, window: Tensor) -> Tensor:
-        answer: Tensor = network(window, plan.task)
+    def logits(self, plan: Plan, network: nn.Module, tile: Tensor) -> Tensor:
+        answer: Tensor = network(tile, plan.task)
         return answer

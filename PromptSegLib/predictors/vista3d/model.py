@@ -1,4 +1,4 @@
-"""VISTA3D's network, MONAI's, at work on one image: classes window by window, clicks in windows around them."""
+"""VISTA3D's network, MONAI's, at work on one image: classes tile by tile, clicks in tiles around them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PromptSegLib.cancel import CancelToken, Progress
 from PromptSegLib.geometry import Extent
 from PromptSegLib.imaging.aligned_sampling import AlignedSampling
 from PromptSegLib.predictors.names.slab_masks import masks_from_slabs
-from PromptSegLib.predictors.names.sliding_window import slabs
+from PromptSegLib.predictors.names.tiling import slabs
 from PromptSegLib.predictors.torch_device import OnDevice
 from PromptSegLib.predictors.vista3d.classes import SPECIAL
 from PromptSegLib.prompts import Point
@@ -29,17 +29,17 @@ OVERLAP = 0.3
 
 
 class Vista3dModel:
-    """network: `monai.networks.nets.vista3d132()`, or one of its kind. window: (x, y, z) voxels.
+    """network: `monai.networks.nets.vista3d132()`, or one of its kind. tile: (x, y, z) voxels.
 
-    held_bytes: what the logits of all classes may take that windows still add to; more classes take more runs.
+    held_bytes: what the logits of all classes may take that tiles still add to; more classes take more runs.
     """
 
     def __init__(
-        self, network: VISTA3D, device: str, window: Sequence[int] = (128, 128, 128), held_bytes: int = 2 * 2**30
+        self, network: VISTA3D, device: str, tile: Sequence[int] = (128, 128, 128), held_bytes: int = 2 * 2**30
     ) -> None:
         self.on_device = OnDevice(network, device)
         self._network = network
-        self._window = tuple(window)
+        self._tile = tuple(tile)
         self._held_bytes = held_bytes
 
     def class_masks(
@@ -66,20 +66,20 @@ class Vista3dModel:
     def class_slabs(self, volume: Tensor, numbers: Tensor, cancel: CancelToken, progress: Progress) -> Iterator[Tensor]:
         """Yield the logits of classes : (n, 1), as MONAI's sliding window has them, (n, layers, y, z) at a time.
 
-        volume: (x, y, z); smaller than the window, it is continued by its outermost voxels.
+        volume: (x, y, z); smaller than the tile, it is continued by its outermost voxels.
         """
         from monai.data.utils import compute_importance_map
 
-        short = [max(w - n, 0) for n, w in zip(volume.shape, self._window, strict=True)]
+        short = [max(w - n, 0) for n, w in zip(volume.shape, self._tile, strict=True)]
         before = [n // 2 for n in short]
         after = [n - n // 2 for n in short]
         around = [before[2], after[2], before[1], after[1], before[0], after[0]]
         padded = functional.pad(volume[None, None], around, mode="replicate")[0]
-        starts = [window_starts(n, w) for n, w in zip(padded.shape[1:], self._window, strict=True)]
-        weights = compute_importance_map(self._window, mode="gaussian", sigma_scale=0.125)
+        starts = [tile_starts(n, w) for n, w in zip(padded.shape[1:], self._tile, strict=True)]
+        weights = compute_importance_map(self._tile, mode="gaussian", sigma_scale=0.125)
 
-        def predict(window: Tensor) -> Tensor:
-            return self._run(window, class_vector=numbers, transpose=True)
+        def predict(tile: Tensor) -> Tensor:
+            return self._run(tile, class_vector=numbers, transpose=True)
 
         first = 0
         for slab in slabs(padded, predict, starts, weights, cancel=cancel, progress=progress):
@@ -103,10 +103,10 @@ class Vista3dModel:
         points_xyz = [np.clip(sampling.grid.to_ijk(point.position_ras), 0, last).tolist() for point in points]
         logits = self.click_logits(values, points_xyz, [point.positive for point in points], number, cancel)
         asked = Extent.of_mask(~logits.isnan().numpy())  # along x, y, z
-        assert asked is not None, "a window holds its click"
+        assert asked is not None, "a tile holds its click"
         logits = logits[asked.slices]
         part = sampling.resized(asked.shape_kji, np.ones(3), asked.start_kji)
-        # Between windows that lie apart, and at their borders, nothing is known.
+        # Between tiles that lie apart, and at their borders, nothing is known.
         answers = torch.stack([logits.nan_to_num(nan=-1.0), 0.5 - logits.isnan().float()])
         answer, answered = masks_from_slabs([answers], part, is_positive, 2, cancel=cancel)
         return answer, answered
@@ -119,7 +119,7 @@ class Vista3dModel:
         number: int | None,
         cancel: CancelToken,
     ) -> Tensor:
-        """Return the logits of the structure clicked on, (x, y, z); NaN where no window around a click reaches.
+        """Return the logits of the structure clicked on, (x, y, z); NaN where no tile around a click reaches.
 
         points_xyz: voxels of `values`. number: of the structure's class, where it is known.
         """
@@ -129,16 +129,16 @@ class Vista3dModel:
         is_special = number in SPECIAL
         labels = torch.tensor([[int(sign) + (2 if is_special else 0) for sign in positive]])
 
-        def predict(window: Tensor, **prompts: Any) -> Tensor:
+        def predict(tile: Tensor, **prompts: Any) -> Tensor:
             cancel.check()
-            return self._run(torch.as_tensor(window), **prompts)
+            return self._run(torch.as_tensor(tile), **prompts)
 
         with torch.inference_mode(), warnings.catch_warnings():
             # MONAI's own doing, in its last line: harmless.
             warnings.filterwarnings("ignore", message="Setting affine, but the applied meta contains an affine")
             logits = point_based_window_inferer(
                 inputs=MetaTensor(torch.from_numpy(values)[None, None]),
-                roi_size=self._window,
+                roi_size=self._tile,
                 predictor=predict,  # type: ignore[arg-type]
                 point_coords=torch.tensor([points_xyz], dtype=torch.float32),
                 point_labels=labels,
@@ -147,19 +147,19 @@ class Vista3dModel:
             )
         return torch.as_tensor(logits)[0, 0].clone()
 
-    def _run(self, window: Tensor, **prompts: Any) -> Tensor:
+    def _run(self, tile: Tensor, **prompts: Any) -> Tensor:
         def work() -> Tensor:
             device = self.on_device.device
             there = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in prompts.items()}
             with self.on_device.autocast():
-                logits: Tensor = self._network(window.to(device), **there)
+                logits: Tensor = self._network(tile.to(device), **there)
             return logits.float().cpu()
 
         return self.on_device.run(work)
 
     def _classes_at_once(self, shape: Sequence[int]) -> int:
-        _, y, z = (max(n, w) for n, w in zip(shape, self._window, strict=True))
-        return max(1, self._held_bytes // (4 * self._window[0] * y * z))
+        _, y, z = (max(n, w) for n, w in zip(shape, self._tile, strict=True))
+        return max(1, self._held_bytes // (4 * self._tile[0] * y * z))
 
 
 def is_positive(layer: Tensor) -> Tensor:
@@ -167,8 +167,8 @@ def is_positive(layer: Tensor) -> Tensor:
     return layer > 0
 
 
-def window_starts(length: int, window: int) -> list[int]:
-    """First voxels of MONAI's windows: 0.3 of a window overlap, and the last one moved back to the end."""
-    interval = window if length == window else max(int(window * (1 - OVERLAP)), 1)
-    count = -(-(length - window) // interval) + 1
-    return [min(n * interval, length - window) for n in range(count)]
+def tile_starts(length: int, tile: int) -> list[int]:
+    """First voxels of MONAI's tiles: 0.3 of a tile overlap, and the last one moved back to the end."""
+    interval = tile if length == tile else max(int(tile * (1 - OVERLAP)), 1)
+    count = -(-(length - tile) // interval) + 1
+    return [min(n * interval, length - tile) for n in range(count)]

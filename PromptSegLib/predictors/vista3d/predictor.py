@@ -51,7 +51,7 @@ class _Before:
 
 
 class Vista3d(WeightedPredictor["Vista3dModel"]):
-    """See `WeightedPredictor` for the arguments. window: of the network, in voxels."""
+    """See `WeightedPredictor` for the arguments. tile: of the network, in voxels."""
 
     capabilities = Capabilities.published(
         "vista3d",
@@ -63,10 +63,14 @@ class Vista3d(WeightedPredictor["Vista3dModel"]):
         corrects=True,
         devices=("cuda", "cpu"),
     )
-    window: ClassVar[tuple[int, int, int]] = (128, 128, 128)
+    tile: ClassVar[tuple[int, int, int]] = (128, 128, 128)
 
     def encode(self, image: Image, cancel: CancelToken, progress: Progress) -> _VistaImage:
-        """Prepare the image for the network. Raises VolumeError for colour."""
+        """Prepare the image for the network.
+
+        Raises:
+            VolumeError: for colour.
+        """
         from PromptSegLib.predictors.vista3d.preparation import prepare
 
         volume = image.reference
@@ -81,9 +85,11 @@ class Vista3d(WeightedPredictor["Vista3dModel"]):
     def predict(
         self, encoding: _VistaImage, state: TargetState, cancel: CancelToken, progress: Progress
     ) -> Iterator[Prediction]:
-        """Answer all targets asked for: their classes in one run of the windows, then the clicks of each.
+        """Answer all targets asked for: their classes in one run of the tiles, then the clicks of each.
 
-        Raises PromptError for a target with neither a class nor a click, Cancelled.
+        Raises:
+            PromptError: for a target with neither a class nor a click.
+            Cancelled: somebody asked for that.
         """
         started = time.perf_counter()
         classes = {target: self._class_among(prompts) for target, prompts in state.asked.items()}
@@ -93,7 +99,7 @@ class Vista3d(WeightedPredictor["Vista3dModel"]):
         before = {target: self._before(target, state, classes[target]) for target in state.asked}
         wanted = [classes[target] for target in state.asked if before[target] is None]
         self._find([name for name in wanted if name is not None], encoding, cancel, progress)
-        timings_ms = {"windows": 1000 * (time.perf_counter() - started)}
+        timings_ms = {"tiles": 1000 * (time.perf_counter() - started)}
         for target, prompts in state.asked.items():
             cancel.check()
             patch, feedback = self._answer(encoding, prompts, classes[target], before[target], cancel)
@@ -120,7 +126,7 @@ class Vista3d(WeightedPredictor["Vista3dModel"]):
     def model_of(self, network: VISTA3D) -> Vista3dModel:
         from PromptSegLib.predictors.vista3d.model import Vista3dModel
 
-        return Vista3dModel(network, self._device, self.window)
+        return Vista3dModel(network, self._device, self.tile)
 
     # Within
 
@@ -135,7 +141,8 @@ class Vista3d(WeightedPredictor["Vista3dModel"]):
             return None
         if target == state.target and isinstance(state.feedback, _Before):
             return state.feedback
-        mask = state.mask if target == state.target else None
+        is_drawn_anew = state.redraw and state.mask_is_given
+        mask = state.mask if target == state.target and not is_drawn_anew else None
         return None if mask is None and name is not None else _Before(mask)
 
     def _find(self, names: Sequence[str], encoding: _VistaImage, cancel: CancelToken, progress: Progress) -> None:

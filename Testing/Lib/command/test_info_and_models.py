@@ -102,3 +102,48 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback():
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert ended.returncode in (0, 141)
     assert "Traceback" not in ended.stderr
+
+
+# Which one?
+
+
+def test_models_for_an_image_are_advised_by_what_one_gives(promptseg, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("PROMPTSEG_WEIGHTS_DIR", raising=False)
+    path = write_with_itk(tmp_path / "ct.nii.gz", np.full((4, 5, 6), -1000, np.int16))
+    lines = promptseg("models", "--for", path, "--prompt", "click", "--device", "cuda").out.splitlines()
+    assert lines[0] == "ct.nii.gz: taken for CT, a volume; on a GPU."
+    assert "--kind" in lines[1]
+    assert lines[3] == "Clicks, boxes, scribbles"
+    assert lines[4].startswith("  * default: ")
+    assert any(line.startswith("  better, once here: nninteractive: 3.44 of 4") for line in lines)
+    assert max(map(len, lines)) <= 118
+
+
+def test_the_advice_for_a_file_is_as_json_too(promptseg, tmp_path):
+    path = write_with_itk(tmp_path / "a.png", numbered((4, 5), np.uint8))
+    report = promptseg("models", "--for", path, "--kind", "us", "--prompt", "name", "--json", "--device", "cpu").json
+    assert (report["kind"], report["is_sure"], report["is_volume"], report["advised"]) == ("us", True, False, None)
+    assert [group["key"] for group in report["groups"]][:2] == ["names", "text"]
+    assert report["groups"][0]["advised"] is None
+
+
+def test_a_dicom_series_says_itself_what_it_is(promptseg, tmp_path):
+    write_dicom(tmp_path / "study", numbered((2, 3, 4)), uid="1.2.3.4")
+    report = promptseg("models", "--for", tmp_path / "study", "--json").json
+    assert (report["kind"], report["is_sure"]) == ("ct", True)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["stu-net-s", "--for", "a.nii"], "expected a model's name, or --for an image"),
+        (["--for", "missing.nii.gz"], "missing.nii.gz"),
+        (["--for", "missing.nii.gz", "--device", "tpu"], "expected a device"),
+        (["--for", "missing.nii.gz", "--prompt", "wish"], "invalid choice"),
+        (["--prompt", "click"], "expected --for IMAGE"),
+        (["--kind", "ct"], "expected --for IMAGE"),
+    ],
+)
+def test_advice_that_cannot_be_given_is_refused_in_a_line(promptseg, words, complaint):
+    assert complaint in promptseg.refuses("models", *words)

@@ -40,7 +40,7 @@ def test_the_hundredth_start_over_costs_what_the_tenth_does(start_over):
     session.add(A)
     costs = [calls_in(lambda turn=turn: start_over(session, turn)) for turn in range(100)]
     assert max(costs[90:]) < 1.5 * max(costs[5:15])
-    assert max(len(step.changes) for step in session._ledger.history._done) <= 3
+    assert max(len(step.changes) for step in session.ledger.history._done) <= 3
     assert session.history_nbytes < 200 * 1500
 
 
@@ -51,7 +51,7 @@ def test_a_start_over_after_many_clicks_costs_one_change_of_the_mask():
         session.add(near(turn))
     session.reset()
     assert np.array_equal(session.mask_kji, before)
-    assert len(session._ledger.history.newest.changes) == 1
+    assert len(session.ledger.history.newest.changes) == 1
 
 
 def test_a_reset_leaves_a_neighbour_as_it_was_edited_since_and_undo_of_the_edit_brings_it_under_the_reset_again():

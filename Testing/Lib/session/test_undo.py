@@ -209,7 +209,7 @@ class EditedSession(RuleBasedStateMachine):
         extent = data.draw(strategies.extents_in(GRID.shape_kji))
         before = self.store.read(key, extent)
         self.store.edit(key, extent, ~before)
-        self.session._sync()
+        self.session.before_change()
         self.remember()
 
     @rule(data=st.data())

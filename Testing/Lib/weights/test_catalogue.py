@@ -15,9 +15,10 @@ PERMISSIVE = ("Apache-2.0", "MIT", "BSD-3-Clause")
 
 
 def test_every_system_that_is_planned_is_there():
-    expected = "sam-vit-b sam-vit-l sam-vit-h medsam sam-med2d ft-sam sam2.1-tiny sam2.1-small sam2.1-base-plus "
-    expected += "sam2.1-large medsam2 scribbleprompt sam-med3d-turbo sam-med3d-turbo-cvpr-coreset nninteractive "
-    expected += "stu-net-s stu-net-b stu-net-l stu-net-h uniseg sat-nano sat-pro vista3d autopet-2022"
+    expected = "sam-vit-b sam-vit-l sam-vit-h medsam sam-med2d ft-sam sam-unet-res34 sam-unet-res50 "
+    expected += "sam2.1-tiny sam2.1-small sam2.1-base-plus sam2.1-large medsam2 sam3 scribbleprompt "
+    expected += "sam-med3d-turbo sam-med3d-turbo-cvpr-coreset nninteractive nninteractive-other "
+    expected += "stu-net-s stu-net-b stu-net-l stu-net-h uniseg sat-nano sat-pro clip-words vista3d autopet-2022"
     assert list(CATALOGUE) == expected.split()
 
 
@@ -45,7 +46,7 @@ def test_no_two_checkpoints_share_a_file_name_in_a_flat_offline_folder():
 
 def test_hashes_are_stated_once_each():
     hashes = [file.sha256 for _, file in FILES if file.sha256 is not None]
-    assert len(hashes) == len(set(hashes)) == 11
+    assert len(hashes) == len(set(hashes)) == 12
 
 
 @pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "C:/x", "a\\b", ""])

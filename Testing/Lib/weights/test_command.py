@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from PromptSegLib.command import console
 from PromptSegLib.command import weights as command
 from PromptSegLib.command.weights import BAD_INPUT, DONE, FAILED, add_parser
 from PromptSegLib.weights.store import WeightsStore
@@ -142,14 +143,14 @@ def test_ctrl_c_ends_without_a_traceback(promptseg, a_store, a_file, monkeypatch
     assert "goes on from here" in err
 
 
-def test_the_bar_draws_on_a_terminal_only(capsys, monkeypatch):
-    command._Bar(quiet=False)(0.5, "f: 1 MB of 2 MB")
-    assert capsys.readouterr().err == ""
+def test_a_download_shows_its_progress_but_not_beside_json(promptseg, server, a_store, a_file, monkeypatch):
+    monkeypatch.setattr(console, "_PATIENCE_S", 0.0)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    bar = command._Bar(quiet=False)
-    bar(0.5, "f: 1 MB of 2 MB")
-    bar(0.5, "f: 1 MB of 2 MB")
-    bar(1.0, "f: 2 MB of 2 MB")
-    assert capsys.readouterr().err == (
-        f"\r{'#' * 15}{'.' * 15}  50% f: 1 MB of 2 MB\x1b[K\r{'#' * 30} 100% f: 2 MB of 2 MB\x1b[K\n"
-    )
+    store = a_store(a_file(DATA, server.serve("demo.pth", DATA)))
+    _, out, err = promptseg("get", "demo", store=store)
+    assert "100% " in err
+    assert err.endswith("\r\x1b[K")
+    assert "%" not in out
+    store.remove("demo")
+    _, _, err = promptseg("get", "demo", "--json", store=store)
+    assert err == ""

@@ -490,7 +490,7 @@ def test_what_nobody_refers_to_is_forgotten_there(executor):
     assert done(session, B)["feedback"] == [1, 1]
     assert executor._memory.forgotten() == [], "what the history holds is kept"
     session.accept()
-    session._ledger.history.clear()
+    session.ledger.history.clear()
     assert [forgotten.kind for forgotten in executor._memory.forgotten()] == ["feedback", "feedback"]
     session.image_changed(Volume(ARRAY, OBLIQUE))
     del session

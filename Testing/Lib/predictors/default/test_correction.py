@@ -7,7 +7,9 @@ import pytest
 from scipy import ndimage
 from untrained_networks import UNTRAINED
 
+from PromptSegLib.evaluation.baselines import RIVALS
 from PromptSegLib.evaluation.bending import bent
+from PromptSegLib.evaluation.boxes import box_with_margin
 from PromptSegLib.evaluation.clicks import largest_error, next_click
 from PromptSegLib.evaluation.metrics import dice
 from PromptSegLib.evaluation.shape_phantoms import make_shape
@@ -15,6 +17,7 @@ from PromptSegLib.evaluation.shapes import SHAPES
 from PromptSegLib.geometry import flip_axes
 from PromptSegLib.predictors.default.classical import ClassicalPredictor
 from PromptSegLib.predictors.default.predictor import DefaultPredictor
+from PromptSegLib.predictors.registry import create_predictor
 from PromptSegLib.prompts import Box, MaskPrompt, Point, Scribble
 from PromptSegLib.session.session import Session
 
@@ -45,6 +48,24 @@ def test_two_clicks_mend_what_is_wrong(kind, way, predictor):
         assert after > before - 0.01
         before = after
     assert before > (0.9 if predictor is DEFAULT else 0.87)
+
+
+def test_a_part_that_is_missing_is_added_without_what_lies_between():
+    volume, truth = make_shape("parts", (1, 160, 160), seed=2)
+    parts, _ = ndimage.label(truth)
+    for number in (2, 3):
+        session = given(volume, truth & (parts != number))
+        session.add(next_click(session.mask_kji, truth, volume.grid))
+        assert dice(session.mask_kji, truth) > 0.97
+
+
+def test_a_negative_click_in_a_ring_that_a_threshold_filled_leaves_the_ring():
+    volume, truth = make_shape("ring", (1, 160, 160), seed=0)
+    rough = Session(volume, create_predictor(RIVALS["threshold"]))
+    rough.add(box_with_margin(truth, volume.grid, 0.05))
+    session = given(volume, rough.mask_kji)
+    session.add(next_click(session.mask_kji, truth, volume.grid))
+    assert (session.mask_kji & truth).sum() > 0.9 * truth.sum()
 
 
 def test_a_click_in_a_volume_mends_what_is_wrong():

@@ -39,15 +39,15 @@ def image_of(reference):
 
 
 class Remembers(nn.Module):
-    """Answers the only window with what the reference's network answered, padded as the window is."""
+    """Answers the only tile with what the reference's network answered, padded as the tile is."""
 
-    def __init__(self, probabilities, window):
+    def __init__(self, probabilities, tile):
         super().__init__()
-        short = [w - n for w, n in zip(window, probabilities.shape[1:], strict=True)]
+        short = [w - n for w, n in zip(tile, probabilities.shape[1:], strict=True)]
         padding = [pad for n in reversed(short) for pad in (n // 2, n - n // 2)]
         self.logits = nn.functional.pad(probabilities.float(), padding, value=0.25).log()[None]
 
-    def forward(self, window):
+    def forward(self, tile):
         return self.logits.clone()
 
 
@@ -56,9 +56,9 @@ def test_an_image_is_prepared_and_its_labels_come_back_as_officially(folder, nam
     reference = VolumeReference(folder, name)
     image = image_of(reference)
     shape = reference["data"].shape[1:]
-    window = tuple(int(n) + 3 for n in shape)
+    tile = tuple(int(n) + 3 for n in shape)
     spacing = tuple(reference["target_zyx"].tolist())
-    plan = Plan(tuple(image), (normalise,) * len(image), spacing, window, CLASSES[:3])
+    plan = Plan(tuple(image), (normalise,) * len(image), spacing, tile, CLASSES[:3])
     prepared = PlannedImage(list(image.values()), plan, CancelToken())
     reference.assert_met("data", prepared.image.data)
 
@@ -66,7 +66,7 @@ def test_an_image_is_prepared_and_its_labels_come_back_as_officially(folder, nam
         plans = (plan,)
         capabilities = replace(StuNetB.capabilities, classes=CLASSES[:3], channels_of={})
 
-    session = Session(image, Named(Remembers(reference.tensor("softmax"), window), device="cpu"))
+    session = Session(image, Named(Remembers(reference.tensor("softmax"), tile), device="cpu"))
     keys = session.add_classes(CLASSES[:3])
     for number, key in enumerate(keys, start=1):
         # The reference's probabilities are kept in half precision, do not quite add up to 1: ties may go either way.
@@ -87,14 +87,14 @@ def uniseg():
 
 @needs_all_references
 @pytest.mark.parametrize(("system", "mirror"), [(stu_net, False), (stu_net, True), (uniseg, True)])
-def test_a_volume_of_many_windows_is_segmented_as_officially(system, mirror):
-    network, base, name, key, window, classes = system()
+def test_a_volume_of_many_tiles_is_segmented_as_officially(system, mirror):
+    network, base, name, key, tile, classes = system()
     reference = VolumeReference(ELSEWHERE, name)
     values = reference["tiled_input"]
     assert (values != 0).any(axis=(0, 2, 3)).all()
 
     class Tiled(base):
-        plans = (Plan(("image",), (lambda values: None,), (1.0, 1.0, 1.0), window, classes),)
+        plans = (Plan(("image",), (lambda values: None,), (1.0, 1.0, 1.0), tile, classes),)
         capabilities = replace(base.capabilities, classes=classes, channels_of={})
 
     session = Session(Volume(values[0]), Tiled(network, device="cpu", mirror=mirror))

@@ -156,11 +156,11 @@ def test_structures_are_found_where_they_lie_however_the_image_is_oriented(direc
 
 
 class RightHalf(torch.nn.Module):
-    """Says liver where the last array axis is in the upper half of the window."""
+    """Says liver where the last array axis is in the upper half of the tile."""
 
-    def forward(self, window):
-        logits = window.new_zeros((1, 105, *window.shape[2:]))
-        logits[:, LIVER, ..., window.shape[-1] // 2 :] = 20
+    def forward(self, tile):
+        logits = tile.new_zeros((1, 105, *tile.shape[2:]))
+        logits[:, LIVER, ..., tile.shape[-1] // 2 :] = 20
         return logits
 
 
@@ -199,12 +199,12 @@ def test_zeros_around_the_image_are_cropped_and_stay_empty():
     torch.testing.assert_close(network.seen[0], alone.seen[0])
 
 
-def test_a_click_takes_the_part_under_it_and_moves_no_window():
+def test_a_click_takes_the_part_under_it_and_moves_no_tile():
     values = blocks()
     network = BrightIs(LIVER, 105)
     session = Session(Volume(values, CUBIC), TinyStuNet(network, device="cpu"))
     [liver] = session.add_classes(["liver"])
-    windows = len(network.seen)
+    tiles = len(network.seen)
     click = Point(session.image.grid.to_ras((17, 20, 16)))
     session.add(click)
     expected = values > 100
@@ -212,10 +212,10 @@ def test_a_click_takes_the_part_under_it_and_moves_no_window():
     np.testing.assert_array_equal(session.mask(liver), expected)
     session.remove(click)
     np.testing.assert_array_equal(session.mask(liver), values > 100)
-    assert len(network.seen) == windows
+    assert len(network.seen) == tiles
 
 
-def test_a_box_is_answered_by_the_windows_that_see_it():
+def test_a_box_is_answered_by_the_tiles_that_see_it():
     values = blocks((30, 50, 50))
     network = BrightIs(LIVER, 105)
     session = Session(Volume(values, CUBIC), TinyStuNet(network, device="cpu"))
@@ -238,7 +238,7 @@ def test_what_was_not_found_is_said():
     assert session.prediction.note == "no liver was found under the click"
 
 
-def test_an_image_smaller_than_the_window_is_answered():
+def test_an_image_smaller_than_the_tile_is_answered():
     values = np.ones((5, 6, 7), np.float32)
     values[1:4, 2:5, 2:5] = 200
     session = Session(Volume(values, CUBIC), bright())
@@ -275,7 +275,7 @@ def test_a_class_asked_alone_is_the_one_among_all_but_for_a_few_voxels_at_seams(
     alone.add_classes([largest])
     found = alone.mask(largest)
     assert not (found & ~among_all).any()
-    # Of such weights the outputs differ by little, so that others are the strongest in every window.
+    # Of such weights the outputs differ by little, so that others are the strongest in every tile.
     assert found.sum() > 0.9 * among_all.sum()
     assert (found == among_all).all() or not kept_bytes
 
@@ -287,10 +287,10 @@ def test_progress_is_told_and_a_run_can_be_cancelled():
     gate, seen = threading.Event(), []
 
     class Slow(BrightIs):
-        def forward(self, window, task=0):
-            seen.append(window)
+        def forward(self, tile, task=0):
+            seen.append(tile)
             gate.wait(5.0)
-            return super().forward(window)
+            return super().forward(tile)
 
     executor, observer = ThreadExecutor(), RecordingObserver()
     session = Session(
@@ -420,11 +420,11 @@ def test_checkpoints_of_the_published_sizes_are_read_strictly_and_take_no_memory
 
 
 @pytest.mark.parametrize("kind", [UniSegPredictor, AutoPet2022])
-def test_the_published_windows_suit_the_networks(kind):
+def test_the_published_tiles_suit_the_networks(kind):
     with torch.device("meta"):
         network = kind.build(None)
         for plan in kind.plans:
-            image = torch.empty(1, len(plan.channels), *plan.window)
+            image = torch.empty(1, len(plan.channels), *plan.tile)
             logits = kind.logits(None, plan, network, image)
             assert logits.shape[1] >= 1 + len(plan.classes)
-            assert logits.shape[2:] == plan.window
+            assert logits.shape[2:] == plan.tile

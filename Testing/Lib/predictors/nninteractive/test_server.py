@@ -84,6 +84,18 @@ def test_a_server_answers_as_the_package_does_here_whatever_the_history(server, 
     assert ours.prediction.device == "server"
 
 
+def test_a_stroke_has_the_width_that_the_checkpoint_on_the_server_prefers(server, tmp_path):
+    wide = {"preferred_scribble_thickness": [2, 7, 7], "interaction_decay": 0.9}
+    here = Session(volume(), closed_form_predictor(tmp_path, info=wide)[0])
+    with served(tmp_path / "closed_form") as address:
+        sessions = [here, *(Session(volume(), NnInteractiveServer(each)) for each in (address, server))]
+        for session in sessions:
+            session.add(Scribble([at(15, 12, 13), at(22, 20, 13)], 0.5))
+        masks = [session.mask_kji for session in sessions]
+    np.testing.assert_array_equal(masks[0], masks[1])
+    assert masks[0].sum() > 1.2 * masks[2].sum() > 0
+
+
 def test_a_key_is_wanted_and_taken_from_the_environment(model, monkeypatch):
     with served(model, api_key="open sesame") as address:
         session = Session(volume(), NnInteractiveServer(address))

@@ -11,14 +11,14 @@ import torch
 from key_made_weights import shapes_and_aliases
 from references import KEPT_HERE
 from sampling import linear_back
-from tiny_sat import WINDOW, key_made_sat, sat_that_knows, use_tiny_sat
+from tiny_sat import TILE, key_made_sat, sat_that_knows, use_tiny_sat
 
 from PromptSegLib.cancel import CancelToken, no_progress
 from PromptSegLib.errors import Cancelled, PromptError, UnsupportedPromptError, VolumeError, WeightsError
 from PromptSegLib.execution.executor import ThreadExecutor
 from PromptSegLib.geometry import affine_from_parts
 from PromptSegLib.predictors.names.modality import modality_of
-from PromptSegLib.predictors.names.sliding_window import slabs_of_half_steps
+from PromptSegLib.predictors.names.tiling import slabs_of_half_steps
 from PromptSegLib.predictors.published import filled
 from PromptSegLib.predictors.registry import create_predictor
 from PromptSegLib.predictors.sat.predictor import SatNano, SatPro, language_note, read_vocabulary
@@ -102,7 +102,7 @@ def test_the_newest_text_of_a_target_counts_and_classes_are_texts_too():
     np.testing.assert_array_equal(session.mask_kji, volume.array == 300)
 
 
-def test_an_image_smaller_than_the_window_and_one_of_soft_tissue_alone_are_answered():
+def test_an_image_smaller_than_the_tile_and_one_of_soft_tissue_alone_are_answered():
     small = organs(shape_kji=(12, 18, 24))
     session = session_on(small)
     session.add(TextPrompt("liver"))
@@ -124,17 +124,17 @@ def test_voxels_that_are_no_numbers_are_no_structure_and_spoil_no_other():
     np.testing.assert_array_equal(session.mask_kji, volume.array == 100)
 
 
-def test_windows_and_chunks_of_texts_give_what_all_at_once_gives():
+def test_tiles_and_chunks_of_texts_give_what_all_at_once_gives():
     rng = np.random.default_rng(5)
     volume = Volume(rng.normal(size=(36, 60, 70)).cumsum(axis=0).cumsum(axis=1) * 10,
                     affine_from_parts((1.3, 1.6, 2.2), strategies.rotation(8), (0, 0, 0)))  # fmt: skip
     values, sampling = prepare(volume.array, volume.grid, is_ct=False)
-    assert min(values.shape[:2]) > WINDOW[0], "several windows"
+    assert min(values.shape[:2]) > TILE[0], "several tiles"
     model = key_made_sat()
     queries = model.queries(["liver", "left kidney", "spleen"], "mri")
     with torch.inference_mode():
         slabs = slabs_of_half_steps(
-            torch.from_numpy(values)[None], lambda w: model._network(w, queries).sigmoid(), WINDOW
+            torch.from_numpy(values)[None], lambda w: model._network(w, queries).sigmoid(), TILE
         )
         whole = torch.cat(list(slabs), dim=1).numpy()
     for held_bytes in (2**31, 1):
@@ -148,7 +148,7 @@ def test_windows_and_chunks_of_texts_give_what_all_at_once_gives():
     assert not np.array_equal(masks[0].read(), masks[2].read())
 
 
-def test_memory_is_held_for_the_texts_asked_and_the_layers_of_a_window():
+def test_memory_is_held_for_the_texts_asked_and_the_layers_of_a_tile():
     assert key_made_sat(held_bytes=3 * 4 * 64 * 200 * 300)._queries_at_once((1000, 200, 300)) == 3
     assert key_made_sat(held_bytes=1)._queries_at_once((10, 10, 10)) == 1
 

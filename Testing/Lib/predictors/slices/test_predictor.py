@@ -199,14 +199,18 @@ def test_the_network_s_logits_come_back_only_with_the_same_boxes():
     assert all(one.logits is None for one in model.asked[-1])
 
 
-def test_what_was_there_is_refined_when_there_is_nothing_newer():
+def test_what_was_there_is_refined_on_every_slice_unless_it_just_crosses_it():
     grid = GRIDS["permuted"]
     session, model, truth = ball_session(grid)
     session.set_mask(truth)
+    for k in (8, 9):
+        session.add(in_ball(grid, k))
+        [asked] = model.asked[-1]
+        assert asked.mask.sum() == truth[k].sum()
+    session, model, _ = ball_session(grid)
     session.add(in_ball(grid, 8))
-    [asked] = model.asked[-1]
-    assert asked.mask.sum() == truth[8].sum()
-    session.add(in_ball(grid, 9))
+    across = grid.directions[:, [0, 2]].T
+    session.add(in_ball(grid, 9), View(tuple(middle_ras(grid)), *map(tuple, across), (40.0, 40.0)))
     assert model.asked[-1][0].mask is None
 
 

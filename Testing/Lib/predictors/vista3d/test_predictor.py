@@ -8,7 +8,7 @@ import strategies
 import torch
 from monai.inferers import sliding_window_inference
 from monai.networks.nets.vista3d import vista3d132
-from tiny_vista3d import WINDOW, key_made_vista3d, use_tiny_vista3d, vista3d_that_knows
+from tiny_vista3d import TILE, key_made_vista3d, use_tiny_vista3d, vista3d_that_knows
 
 from PromptSegLib.cancel import CancelToken, no_progress
 from PromptSegLib.errors import Cancelled, PromptError, UnsupportedPromptError, VolumeError, WeightsError
@@ -36,11 +36,11 @@ AXES = {
 
 
 class SmallWindow(Vista3d):
-    window = WINDOW
+    tile = TILE
 
 
 class LargeWindow(Vista3d):
-    window = (64, 64, 64)
+    tile = (64, 64, 64)
 
 
 def organs(axes="upright"):
@@ -172,14 +172,14 @@ def test_logits_are_those_of_monais_sliding_window_in_one_run_or_several():
     network, numbers = key_made_vista3d(), [3, 26]
     with torch.inference_mode():
         official = sliding_window_inference(
-            torch.from_numpy(values)[None, None], WINDOW, 1, network, overlap=0.3, mode="gaussian",
+            torch.from_numpy(values)[None, None], TILE, 1, network, overlap=0.3, mode="gaussian",
             padding_mode="replicate", class_vector=torch.tensor(numbers)[:, None], transpose=True,
         )[0].numpy()  # fmt: skip
     sampling = AlignedSampling.in_ras_order(Grid(values.T.shape, np.eye(4)))
     clear = abs(official) > 1e-4
     for held_bytes in (1, 2**31):
         seen = []
-        model = Vista3dModel(network, "cpu", WINDOW, held_bytes)
+        model = Vista3dModel(network, "cpu", TILE, held_bytes)
         progress = recorded_in(seen)
         masks = list(model.class_masks(values, sampling, numbers, CancelToken(), progress))
         found = np.stack([mask.read().T for mask in masks])
@@ -195,7 +195,7 @@ def recorded_in(seen):
 
 
 def small():
-    """Return a CT of one window."""
+    """Return a CT of one tile."""
     array = np.full((20, 24, 28), -1000, np.int16)
     array[4:12, 4:20, 4:20] = 120
     return Volume(array, np.diag([1.5, 1.5, 1.5, 1.0]))
@@ -217,7 +217,7 @@ def test_the_real_heads_answer_classes_and_clicks():
 def test_a_run_can_be_cancelled():
     values, sampling = prepare(small().array, small().grid)
     cancel = CancelToken()
-    model = Vista3dModel(key_made_vista3d(), "cpu", WINDOW)
+    model = Vista3dModel(key_made_vista3d(), "cpu", TILE)
     with pytest.raises(Cancelled):
         list(model.class_masks(values, sampling, [1], cancel, lambda f, what: cancel.cancel()))
     with pytest.raises(Cancelled):
@@ -254,7 +254,7 @@ def test_what_it_cannot_answer_is_refused(session, volume, network):
     assert mr.prediction.note == "made for CT in HU: this image seems to be something else"
 
 
-def test_an_image_smaller_than_the_window_is_answered(network):
+def test_an_image_smaller_than_the_tile_is_answered(network):
     array = np.full((10, 12, 14), -1000, np.int16)
     array[3:7, 3:9, 3:9] = HU["liver"]
     session = Session({"ct": Volume(array, np.diag([1.5, 1.5, 1.5, 1]))}, SmallWindow(network))

@@ -1,4 +1,4 @@
-"""Windows moved over a volume give the mean of their answers, as the published systems take it."""
+"""Tiles moved over a volume give the mean of their answers, as the published systems take it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from volume_references import VolumeReference
 from PromptSegLib.cancel import CancelToken
 from PromptSegLib.errors import Cancelled, VolumeError
 from PromptSegLib.geometry import Extent
-from PromptSegLib.predictors.names.sliding_window import (
+from PromptSegLib.predictors.names.tiling import (
     class_probabilities,
     even_starts,
     gaussian_weights,
@@ -46,8 +46,8 @@ def test_tiled_stu_net_gives_the_official_probabilities(folder, mirrored):
     network.load_state_dict(state_dict_from_keys(folder / "stu_net_tiny_keys.json", "depth2"))
     reference = VolumeReference(folder, "stu_net_tiny")
 
-    def predict(window: torch.Tensor) -> torch.Tensor:
-        return class_probabilities(network, window, mirror_axes=MIRRORINGS[mirrored])
+    def predict(tile: torch.Tensor) -> torch.Tensor:
+        return class_probabilities(network, tile, mirror_axes=MIRRORINGS[mirrored])
 
     found = torch.cat(list(slabs_of_probabilities(reference.tensor("tiled_input"), predict, (32, 32, 32))), dim=1)
     reference.assert_met(f"tiled_mirror{mirrored}_prob", found)
@@ -61,8 +61,8 @@ def test_tiled_uniseg_gives_the_official_probabilities(mirrored):
     network.load_state_dict(state_dict_from_keys(ELSEWHERE / "uniseg_tiny_keys.json"))
     reference = VolumeReference(ELSEWHERE, "uniseg_tiny")
 
-    def predict(window: torch.Tensor) -> torch.Tensor:
-        return class_probabilities(lambda w: network(w, 0), window, mirror_axes=MIRRORINGS[mirrored])
+    def predict(tile: torch.Tensor) -> torch.Tensor:
+        return class_probabilities(lambda w: network(w, 0), tile, mirror_axes=MIRRORINGS[mirrored])
 
     found = torch.cat(list(slabs_of_probabilities(reference.tensor("tiled_input"), predict, network.patch)), dim=1)
     reference.assert_met(f"tiled_task0_mirror{mirrored}_prob", found)
@@ -70,22 +70,22 @@ def test_tiled_uniseg_gives_the_official_probabilities(mirrored):
         assert (found.argmax(dim=0).numpy() == reference["tiled_task0_seg"]).all()
 
 
-def test_windows_weigh_as_in_nnunet():
+def test_tiles_weigh_as_in_nnunet():
     VolumeReference(KEPT_HERE, "stu_net_tiny").assert_met("gaussian32", gaussian_weights((32, 32, 32)))
 
 
-def test_sat_places_and_weighs_its_windows_as_officially():
+def test_sat_places_and_weighs_its_tiles_as_officially():
     reference = VolumeReference(KEPT_HERE, "sat_prep")
     for n in range(4):
         shape = reference[f"grid{n}_shape"].tolist()
-        starts = [half_step_starts(length, window) for length, window in zip(shape, (288, 288, 96), strict=True)]
+        starts = [half_step_starts(length, tile) for length, tile in zip(shape, (288, 288, 96), strict=True)]
         corners = reference[f"grid{n}_idx"][:, ::2].tolist()
         assert list(itertools.product(*starts)) == [tuple(corner) for corner in corners]
     weights = gaussian_weights((16, 16, 8), peak=10.0, half_precision=True)
     np.testing.assert_array_equal(weights, reference["toy_gaussian_f16"])
 
-    def toy(window: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(2 * window + 0.1 * window.mean())
+    def toy(tile: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(2 * tile + 0.1 * tile.mean())
 
     found = torch.cat(list(slabs_of_half_steps(reference.tensor("toy_volume"), toy, (16, 16, 8))), dim=1)
     reference.assert_met("toy_mean", found)
@@ -101,51 +101,51 @@ def test_sat_places_and_weighs_its_windows_as_officially():
         (96, 1.0, [0, 32, 64]),
     ],
 )
-def test_windows_are_evenly_spaced(length, step, starts):
+def test_tiles_are_evenly_spaced(length, step, starts):
     assert even_starts(length, 32, step) == starts
 
 
-def squares(window: torch.Tensor) -> torch.Tensor:
-    """Three classes that say what was seen, and one that depends on where in the window."""
-    place = torch.arange(window.numel()).reshape(window.shape) / window.numel()
-    return torch.cat((window, window**2, place), dim=1)
+def squares(tile: torch.Tensor) -> torch.Tensor:
+    """Three classes that say what was seen, and one that depends on where in the tile."""
+    place = torch.arange(tile.numel()).reshape(tile.shape) / tile.numel()
+    return torch.cat((tile, tile**2, place), dim=1)
 
 
 @pytest.mark.parametrize("shape", [(19, 11, 7), (6, 30, 9), (3, 5, 8)])
-def test_slabs_are_layers_of_the_mean_over_all_windows(shape):
-    window = (6, 5, 4)
+def test_slabs_are_layers_of_the_mean_over_all_tiles(shape):
+    tile = (6, 5, 4)
     volume = torch.from_numpy(np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32))
-    low = [max(w - n, 0) // 2 for n, w in zip(shape, window, strict=True)]
-    padded = np.pad(volume[0], [(b, max(w - n, 0) - b) for n, w, b in zip(shape, window, low, strict=True)])
+    low = [max(w - n, 0) // 2 for n, w in zip(shape, tile, strict=True)]
+    padded = np.pad(volume[0], [(b, max(w - n, 0) - b) for n, w, b in zip(shape, tile, low, strict=True)])
     total, mass = np.zeros((3, *padded.shape)), np.zeros(padded.shape)
-    weights = gaussian_weights(window).numpy()
-    for corner in itertools.product(*(even_starts(n, w, 0.5) for n, w in zip(padded.shape, window, strict=True))):
-        at = tuple(slice(c, c + w) for c, w in zip(corner, window, strict=True))
+    weights = gaussian_weights(tile).numpy()
+    for corner in itertools.product(*(even_starts(n, w, 0.5) for n, w in zip(padded.shape, tile, strict=True))):
+        at = tuple(slice(c, c + w) for c, w in zip(corner, tile, strict=True))
         total[:, *at] += squares(torch.from_numpy(padded[at])[None, None])[0].numpy() * weights
         mass[at] += weights
     inside = tuple(slice(b, b + n) for b, n in zip(low, shape, strict=True))
-    parts = list(slabs_of_probabilities(volume, squares, window))
+    parts = list(slabs_of_probabilities(volume, squares, tile))
     np.testing.assert_allclose(torch.cat(parts, dim=1), (total / mass)[:, *inside], atol=1e-5)
-    assert max(part.shape[1] for part in parts) <= window[0]
+    assert max(part.shape[1] for part in parts) <= tile[0]
 
 
-def test_the_mean_over_mirrorings_is_the_same_for_a_mirrored_window():
+def test_the_mean_over_mirrorings_is_the_same_for_a_mirrored_tile():
     torch.manual_seed(0)
     network = torch.nn.Conv3d(1, 3, 3, padding=1)
-    window = torch.randn(1, 1, 4, 5, 6)
-    answer = class_probabilities(network, window, mirror_axes=(0, 2))
-    mirrored = class_probabilities(network, window.flip(2, 4), mirror_axes=(0, 2))
+    tile = torch.randn(1, 1, 4, 5, 6)
+    answer = class_probabilities(network, tile, mirror_axes=(0, 2))
+    mirrored = class_probabilities(network, tile.flip(2, 4), mirror_axes=(0, 2))
     torch.testing.assert_close(mirrored.flip(2, 4), answer)
-    plain = class_probabilities(network, window)
+    plain = class_probabilities(network, tile)
     assert (answer - plain).abs().max() > 1e-3
 
 
 def test_the_classes_asked_for_come_in_the_order_asked():
     torch.manual_seed(0)
     network = torch.nn.Conv3d(1, 5, 3, padding=1)
-    window = torch.randn(1, 1, 4, 5, 6)
-    every = class_probabilities(network, window, mirror_axes=(1,))
-    some = class_probabilities(network, window, mirror_axes=(1,), classes=[3, 0])
+    tile = torch.randn(1, 1, 4, 5, 6)
+    every = class_probabilities(network, tile, mirror_axes=(1,))
+    some = class_probabilities(network, tile, mirror_axes=(1,), classes=[3, 0])
     torch.testing.assert_close(some, every[:, [3, 0]])
 
 
@@ -154,7 +154,7 @@ def test_softmax_in_place_is_softmax():
     torch.testing.assert_close(softmax_in_place(logits.clone()), logits.softmax(dim=1))
 
 
-def test_a_class_and_the_strongest_other_decide_as_all_classes_within_a_window():
+def test_a_class_and_the_strongest_other_decide_as_all_classes_within_a_tile():
     probabilities = torch.randn(1, 9, 6, 6, 6).softmax(dim=1)
     winner = probabilities.argmax(dim=1)
     asked = with_strongest_other(probabilities.clone(), [4, 2])
@@ -163,13 +163,13 @@ def test_a_class_and_the_strongest_other_decide_as_all_classes_within_a_window()
         torch.testing.assert_close(asked.argmax(dim=1) == place, winner == number)
 
 
-def test_a_cancelled_prediction_stops_before_the_next_window():
+def test_a_cancelled_prediction_stops_before_the_next_tile():
     token, seen = CancelToken(), []
 
-    def predict(window: torch.Tensor) -> torch.Tensor:
-        seen.append(window)
+    def predict(tile: torch.Tensor) -> torch.Tensor:
+        seen.append(tile)
         token.cancel()
-        return window
+        return tile
 
     with pytest.raises(Cancelled):
         list(slabs_of_probabilities(torch.zeros(1, 20, 20, 20), predict, (8, 8, 8), cancel=token))
@@ -190,32 +190,32 @@ def test_half_precision_answers_are_added_up_in_full():
     assert next(parts).dtype == torch.float32
 
 
-def test_a_volume_smaller_than_a_window_has_no_windows():
-    with pytest.raises(VolumeError, match="one window of 8 voxels, got 7"):
+def test_a_volume_smaller_than_a_tile_has_no_tiles():
+    with pytest.raises(VolumeError, match="one tile of 8 voxels, got 7"):
         even_starts(7, 8, 0.5)
 
 
-def test_a_step_beyond_the_window_is_refused():
-    with pytest.raises(ValueError, match=r"at most 1 window, got 1\.5"):
+def test_a_step_beyond_the_tile_is_refused():
+    with pytest.raises(ValueError, match=r"at most 1 tile, got 1\.5"):
         even_starts(20, 8, 1.5)
 
 
 @pytest.mark.parametrize("box", [((0, 0, 0), (3, 3, 3)), ((9, 6, 2), (11, 8, 5)), ((14, 8, 5), (19, 11, 7))])
 @pytest.mark.parametrize("gaussian", [True, False])
-def test_a_box_is_answered_as_in_the_whole_volume_by_fewer_windows(box, gaussian):
+def test_a_box_is_answered_as_in_the_whole_volume_by_fewer_tiles(box, gaussian):
     seen = []
 
-    def predict(window: torch.Tensor) -> torch.Tensor:
-        seen.append(window)
-        return squares(window)
+    def predict(tile: torch.Tensor) -> torch.Tensor:
+        seen.append(tile)
+        return squares(tile)
 
     volume = torch.from_numpy(np.random.default_rng(0).normal(size=(1, 19, 11, 7)).astype(np.float32))
-    options = {"window": (6, 5, 9), "gaussian": gaussian}
+    options = {"tile": (6, 5, 9), "gaussian": gaussian}
     whole = torch.cat(list(slabs_of_probabilities(volume, predict, **options)), dim=1)
-    windows = len(seen)
+    tiles = len(seen)
     wanted = Extent(*box)
     part = torch.cat(list(slabs_of_probabilities(volume, predict, wanted=wanted, **options)), dim=1)
     assert part.shape == whole.shape
     torch.testing.assert_close(part[:, *wanted.slices], whole[:, *wanted.slices])
-    assert len(seen) - windows < windows / 2
+    assert len(seen) - tiles < tiles / 2
     assert (part == 0).all(dim=0).any()

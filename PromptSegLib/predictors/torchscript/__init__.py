@@ -1,0 +1,1 @@
+"""TorchScript networks with a small description of what they want and find."""

@@ -1,0 +1,1 @@
+"""VoxTell: free text to masks, by its authors' own package."""
