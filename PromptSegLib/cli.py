@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import signal
@@ -13,6 +14,7 @@ from types import FrameType
 
 from PromptSegLib.command import (
     benchmark,
+    benchmark_compare,
     compare,
     demo,
     follow_up,
@@ -27,7 +29,7 @@ from PromptSegLib.command import (
     train_default,
     weights,
 )
-from PromptSegLib.command.arguments import Parser, with_values_attached, with_words_joined
+from PromptSegLib.command.arguments import Parser, with_values_attached
 from PromptSegLib.errors import PromptSegError
 
 _BAD_INPUT, _INTERRUPTED, _CUT_SHORT, _TERMINATED = 2, 130, 141, 143
@@ -38,8 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _never_fail_to_print()
     try:
         with _tidy_when_terminated():
-            words = with_words_joined(sys.argv[1:] if argv is None else argv, own_models.COMMANDS)
-            arguments = _parser().parse_args(with_values_attached(words))
+            arguments = parsed(sys.argv[1:] if argv is None else argv)
             return int(arguments.run(arguments))
     except PromptSegError as error:
         print(f"promptseg: {' '.join(str(error).split())}", file=sys.stderr)
@@ -55,6 +56,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     except SystemExit as stop:  # --help, or terminated
         return int(stop.code or 0)
+
+
+def parsed(argv: Sequence[str]) -> argparse.Namespace:
+    """Return what a command line says.
+
+    Raises:
+        UsageError: it makes no sense.
+    """
+    return _parser().parse_args(with_values_attached(argv))
 
 
 @contextmanager
@@ -88,9 +98,20 @@ def _parser() -> Parser:
         epilog="Exit status: 0 done, 1 weights could not be had, 2 bad input, 3 rows of a list failed, "
         "130 interrupted, 143 terminated.",
     )
+    parser.two_words = (*own_models.COMMANDS, benchmark_compare.COMMAND)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     of_images = (segment, propagate, measure, follow_up, info)
     of_lists = (list_cases, propose, compare)
-    for command in (*of_images, *of_lists, models, own_models, demo, benchmark, train_default, weights):
+    for command in (
+        *of_images,
+        *of_lists,
+        models,
+        own_models,
+        demo,
+        benchmark,
+        benchmark_compare,
+        train_default,
+        weights,
+    ):
         command.add_parser(commands)
     return parser

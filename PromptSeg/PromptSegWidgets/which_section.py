@@ -11,7 +11,7 @@ from PromptSegLib.panel.image_kind import ImageKind
 from PromptSegLib.panel.texts import shortened
 from PromptSegWidgets.section import Section
 
-_TITLE_LENGTH = 44  # characters on the button, which makes the whole panel as wide as it is
+_TITLE_LENGTH = 36  # characters on the button, which makes the whole panel as wide as it is
 
 
 class WhichSection(Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,7 +24,16 @@ class UsageError(PromptSegError, ValueError):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are errors like all others: one line."""
+    """A parser whose complaints are errors like all others: one line.
+
+    two_words: commands of two words, such as "models add" beside "models".
+    """
+
+    two_words: tuple[str, ...] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        words = with_words_joined(sys.argv[1:] if args is None else args, self.two_words)
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
@@ -46,6 +56,14 @@ def with_values_attached(argv: Iterable[str]) -> list[str]:
         option = word if word in _NUMBER_OPTIONS else ""
         attached.append(word)
     return attached
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Return the names in `text`, with commas between, each once."""
+    found = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not found or len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"expected names with commas between, each once, got {text!r}")
+    return found
 
 
 def with_words_joined(argv: Sequence[str], commands: Iterable[str]) -> list[str]:

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PromptSegLib.command.arguments import Parser, UsageError, add_device_option
-from PromptSegLib.command.benchmark_compare import compare_files
+from PromptSegLib.command.arguments import Parser, add_device_option, names
 from PromptSegLib.command.console import ProgressBar, print_table
 from PromptSegLib.io.output_file import check_can_be_written
 
@@ -25,8 +24,8 @@ below it. Beside the models of promptseg models there are growcut, Slicer's Grow
 box, and any class as module:Class. Protocols: clicks in the middle of the largest error, random-clicks anywhere in it,
 box, random-box, box-clicks as in the CVPR 2025 challenge, scribbles along the middle of the largest error, human
 scribbles of a data set, corrections and stroke-corrections of masks that came from elsewhere. A benchmark that was
-stopped goes on where it was when the same command is given again. compare says case by case whether B is better than A
-by more than chance; of two models, with --models.
+stopped goes on where it was when the same command is given again. promptseg benchmark compare says whether one went
+better than another.
 """
 
 
@@ -36,20 +35,19 @@ def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument(
         "data",
         type=Path,
-        nargs="+",
         metavar="DATA",
-        help="folder of images and labels, or a .yaml about them; or: compare A.json B.json",
+        help="folder of images and labels, or a .yaml about them; ./compare for one of that name",
     )
     parser.add_argument("--labels", type=Path, metavar="MAP.yaml", help="structures and their label in each data set")
     parser.add_argument(
         "--models",
-        type=_names,
+        type=names,
         metavar="A,B",
         help=f"(default: {','.join(_MODELS)}; ready: these and all with weights)",
     )
     parser.add_argument(
         "--protocols",
-        type=_names,
+        type=names,
         default=("clicks", "box", "human"),
         metavar="A,B",
         help="how the simulated user prompts, see below (default: clicks,box,human)",
@@ -74,10 +72,6 @@ def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.data[0] == Path("compare") and len(arguments.data) == 3:
-        return compare_files(arguments.data[1], arguments.data[2], arguments.models)
-    if len(arguments.data) != 1:
-        raise UsageError("expected DATA, or compare A.json B.json; see promptseg benchmark --help")
     from PromptSegLib.evaluation.manifest import read_data
     from PromptSegLib.evaluation.runner import Settings, run_benchmark
 
@@ -96,7 +90,7 @@ def _run(arguments: argparse.Namespace) -> int:
     output = arguments.json
     notes = output.with_name(f"{output.name}.part") if output is not None else None
     bar = ProgressBar()
-    data = read_data(arguments.data[0], arguments.labels)
+    data = read_data(arguments.data, arguments.labels)
     results = run_benchmark(
         data.cases, settings, arguments.jobs, sources=data.sources, progress=bar.progress, notes=notes
     )
@@ -168,13 +162,6 @@ def print_means(title: str, results: Results, columns: Sequence[Column], group_o
 
 def _cell(mean: object) -> str:
     return "" if mean is None else str(mean)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"expected names with commas between, each once, got {text!r}")
-    return names
 
 
 def _count(text: str) -> int:

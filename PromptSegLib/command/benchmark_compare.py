@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from PromptSegLib.command.arguments import UsageError
+from PromptSegLib.command.arguments import Parser, UsageError, names
 from PromptSegLib.command.console import print_table
+
+COMMAND = "benchmark compare"
+
+
+def add_parser(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        COMMAND,
+        help="whether one benchmark went better than another",
+        description="Say case by case whether a second benchmark went better than a first by more than chance: of each "
+        "model that both hold, or from one model to another.",
+    )
+    parser.add_argument("first", type=Path, metavar="A.json", help="results of promptseg benchmark --json")
+    parser.add_argument("second", type=Path, metavar="B.json", help="those to compare with them")
+    parser.add_argument("--models", type=names, metavar="A,B", help="one model of the first, and one of the second")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    return compare_files(arguments.first, arguments.second, arguments.models)
 
 
 def compare_files(first: Path, second: Path, models: Sequence[str] | None) -> int:

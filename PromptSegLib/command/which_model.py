@@ -33,7 +33,11 @@ def add_options(parser: Parser) -> None:
 
 
 def is_asked(arguments: argparse.Namespace) -> bool:
-    """Tell whether advice is asked for. Raises UsageError when it is, and no image is named."""
+    """Tell whether advice is asked for.
+
+    Raises:
+        UsageError: it is, and no image is named.
+    """
     if arguments.image is None and (arguments.prompt or arguments.kind):
         raise UsageError("expected --for IMAGE with --prompt and --kind, got none")
     return bool(arguments.image)

@@ -29,6 +29,7 @@ INSTALLABLE = (
     "voxtell",
     "httpx",
     "blosc2",
+    "dynamic_network_architectures",
 )
 """Packages that models need and a bare Slicer lacks."""
 

@@ -70,7 +70,11 @@ class Kind(Protocol):
         ...
 
     def find(self, path: Path, options: Mapping[str, Any]) -> Found:
-        """Check it and say what it is, without running anything. Raises WeightsError."""
+        """Check it and say what it is, without running anything.
+
+        Raises:
+            WeightsError: it is damaged, or says what cannot be.
+        """
         ...
 
     def make(self, path: Path, capabilities: Capabilities, options: Mapping[str, Any]) -> Any:
@@ -114,7 +118,7 @@ class OwnModel:
             f"Finds: {shown}" if can.classes else "",
             f"From: {self.origin}",
             f"License of the weights: {can.weights_license or 'none stated'}",
-            f"SHA-256: {self.sha256}",
+            f"SHA-256: {' '.join(self.sha256[at : at + 16] for at in range(0, 64, 16))}",
             "Runs code of its own, to which you agreed." if self.agreed else "",
         ]
         return "\n".join(line for line in lines if line)
@@ -202,7 +206,11 @@ class OwnModels:
 
     @plain_errors()
     def remove(self, name: str) -> int:
-        """Remove a model and its files; return the bytes that are free again. Raises as `get`."""
+        """Remove a model and its files; return the bytes that are free again.
+
+        Raises:
+            UnknownPredictorError: there is none.
+        """
         if name not in self:
             self.get(name)
         freed = sum(path.stat().st_size for path in (self.folder / name).rglob("*") if path.is_file())
@@ -212,7 +220,12 @@ class OwnModels:
 
     @plain_errors()
     def rename(self, name: str, new: str, taken: Sequence[str] = ()) -> OwnModel:
-        """Call a model otherwise. Raises as `get`, and WeightsError when the new name is taken or no name."""
+        """Call a model otherwise.
+
+        Raises:
+            UnknownPredictorError: there is none.
+            WeightsError: the new name is taken, or no name.
+        """
         model = self.get(name)
         self._check_name(new, taken)
         renamed = replace(model, name=new, capabilities=replace(model.capabilities, name=new))
@@ -222,7 +235,12 @@ class OwnModels:
 
     @plain_errors()
     def export(self, name: str, target: Path | str) -> Path:
-        """Write a model as one zip, which `add` takes in elsewhere; return its path. Raises as `get`."""
+        """Write a model as one zip, which `add` takes in elsewhere; return its path.
+
+        Raises:
+            UnknownPredictorError: there is none.
+            WeightsError: `target` is no zip.
+        """
         model, target = self.get(name), Path(target).expanduser()
         if target.suffix.casefold() != ".zip":
             raise WeightsError(f"expected a file *.zip to export to, got {target.name}")
@@ -256,7 +274,11 @@ class OwnModels:
 
 
 def kind_named(kind: str) -> Kind:
-    """Return the module that knows a kind of model. Raises WeightsError for another."""
+    """Return the module that knows a kind of model.
+
+    Raises:
+        WeightsError: for another.
+    """
     if kind not in KINDS:
         raise WeightsError(f"expected a kind of model out of {', '.join(KINDS)}, got {kind!r}")
     module: Any = importlib.import_module(KINDS[kind])
@@ -265,7 +287,11 @@ def kind_named(kind: str) -> Kind:
 
 
 def recognised(place: Path, options: Mapping[str, Any]) -> tuple[str, Found]:
-    """Return of which kind the model at `place` is, and what it is. Raises WeightsError."""
+    """Return of which kind the model at `place` is, and what it is.
+
+    Raises:
+        WeightsError: it is damaged, or says what cannot be.
+    """
     if (place / DESCRIPTION).is_file() and (place / FILES).is_dir():  # one that was exported
         table = _read_description(place / DESCRIPTION)
         kind, kept = str(table.get("kind")), table.get("options")
@@ -283,7 +309,11 @@ def recognised(place: Path, options: Mapping[str, Any]) -> tuple[str, Found]:
 
 
 def opened(source: Path, scratch: Path, cancel: CancelToken | None = None) -> Path:
-    """Return `source`, or the folder `scratch` with what it packs if it is a zip of a model. Raises WeightsError."""
+    """Return `source`, or the folder `scratch` with what it packs if it is a zip of a model.
+
+    Raises:
+        WeightsError: it is damaged, or says what cannot be.
+    """
     if not source.exists():
         raise WeightsError(f"expected a folder, a zip or a file of a model, got {source}: there is none")
     if source.is_dir() or source.suffix.casefold() != ".zip":

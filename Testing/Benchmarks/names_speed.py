@@ -3,6 +3,8 @@
     python Testing/Benchmarks/names_speed.py                      both, on the same volume, in processes of their own
     python Testing/Benchmarks/names_speed.py --whole              512 x 512 x 600 voxels, from the volume to the masks
     python Testing/Benchmarks/names_speed.py --shape 200 256 256 --classes liver spleen --width 32
+    python Testing/Benchmarks/names_speed.py --nnunet 20          an nnU-Net of 20 classes, beside nnU-Net's predictor
+    python Testing/Benchmarks/names_speed.py --nnunet 117 --shape 300 512 512 --way nnunet
 
 The network is an STU-Net of 105 classes with random weights, small unless --width says otherwise: what is compared is
 what happens around it. Both start from the same prepared image and end with labels on its grid.
@@ -11,20 +13,25 @@ what happens around it. Both start from the same prepared image and end with lab
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import resource
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from PromptSegLib.cancel import CancelToken
 from PromptSegLib.predictors.stu_net.predictor import PLAN, StuNetS
 from PromptSegLib.volume import Volume
 
 WAYS = ("promptseg", "monai")
+NNUNET_WAYS = ("nnunet", "nnunetv2")
 
 
 def network_of(width):
@@ -86,6 +93,66 @@ def monai(volume, width, step, classes):
     return labels, seconds
 
 
+def results_of(folder, count, width):
+    """Write results of nnU-Net with random weights and `count` classes; return the folder."""
+    import nnunet_folders
+
+    labels = {"background": 0, **{f"structure {n}": n for n in range(1, count + 1)}}
+    how = nnunet_folders.configuration((1.5, 1.5, 1.5), (128, 128, 128), ("CTNormalization",))
+    how["architecture"] = nnunet_folders.architecture(widths=[width * f for f in (1, 2, 4, 8, 8)])
+    case = {"configurations": {"3d_fullres": how}, "labels": labels}
+    every = nnunet_folders.kinds
+    nnunet_folders.kinds = lambda: {**every(), "speed": case}
+    return nnunet_folders.write_results(folder, "speed")
+
+
+def nnunet(volume, folder, step, count):
+    """Return the labels : (k, j, i) of all classes, by an nnU-Net as a session runs it."""
+    from PromptSegLib.predictors.nnunet.predictor import NnUNet
+    from PromptSegLib.session.session import Session
+
+    predictor = NnUNet(folder, device="cpu", step=step)
+    predictor.loaded()
+    started = time.perf_counter()
+    session = Session(volume, predictor)
+    keys = session.add_classes(list(predictor.results.labels.values))
+    seconds = time.perf_counter() - started
+    labels = np.zeros(volume.grid.shape_kji, np.uint8)
+    for number, key in enumerate(keys, start=1):
+        labels[session.mask(key)] = number
+    return labels, seconds
+
+
+def nnunetv2(volume, folder, step, count):
+    """Return the same by nnU-Net's own predictor."""
+    import torch
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    predictor = nnUNetPredictor(step, True, False, False, torch.device("cpu"), allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(str(folder), None)
+    started = time.perf_counter()
+    image = volume.array[None].astype(np.float32)
+    spacing = volume.grid.spacing_kji_mm.tolist()
+    labels = predictor.predict_single_npy_array(image, {"spacing": spacing}, None, None, False)
+    return labels, time.perf_counter() - started
+
+
+def one_nnunet(arguments):
+    import os
+    import tempfile
+
+    os.environ.setdefault("nnUNet_def_n_proc", "1")
+    volume = volume_of(arguments.shape, (0.8, 0.8, 1.0))
+    run = {"nnunet": nnunet, "nnunetv2": nnunetv2}[arguments.way]
+    with tempfile.TemporaryDirectory() as root, contextlib.redirect_stdout(sys.stderr):
+        folder = results_of(root, arguments.nnunet, arguments.width)
+        before = peak_gib()
+        labels, seconds = run(volume, folder, arguments.step, arguments.nnunet)
+    if arguments.save:
+        np.save(arguments.save, labels)
+    return {"way": arguments.way, "seconds": seconds, "peak_GiB": peak_gib(), "before_GiB": before}
+
+
 def whole(arguments):
     """Find structures in 512 x 512 x 600 voxels as a session does, and say what it took."""
     from PromptSegLib.session.session import Session
@@ -126,15 +193,15 @@ def child(arguments, *words):
 
 def compare(arguments):
     import tempfile
-    from pathlib import Path
 
+    ways, more = (NNUNET_WAYS, ["--nnunet", str(arguments.nnunet)]) if arguments.nnunet else (WAYS, [])
     with tempfile.TemporaryDirectory() as folder:
-        files = {way: Path(folder, f"{way}.npy") for way in WAYS}
-        ours, theirs = (child(arguments, "--way", way, "--save", str(files[way])) for way in WAYS)
-        mine, other = (np.load(files[way]) for way in WAYS)
+        files = {way: Path(folder, f"{way}.npy") for way in ways}
+        ours, theirs = (child(arguments, "--way", way, "--save", str(files[way]), *more) for way in ways)
+        mine, other = (np.load(files[way]) for way in ways)
     return {
-        "promptseg": ours,
-        "monai": theirs,
+        ways[0]: ours,
+        ways[1]: theirs,
         "time_ratio": round(theirs["seconds"] / ours["seconds"], 2),
         "memory_ratio": round(theirs["peak_GiB"] / ours["peak_GiB"], 2),
         "voxels_that_differ": f"{100 * (mine != other).mean():.3f} %",
@@ -148,10 +215,12 @@ def main():
     parser.add_argument("--width", type=int, default=4, help="channels of the first level of the network")
     parser.add_argument("--step", type=float, default=0.5)
     parser.add_argument("--whole", action="store_true", help="a session on 512 x 512 x 600 voxels")
-    parser.add_argument("--way", choices=WAYS, help="one of the two alone")
+    parser.add_argument("--nnunet", type=int, default=0, metavar="CLASSES", help="an nnU-Net of so many classes")
+    parser.add_argument("--way", choices=(*WAYS, *NNUNET_WAYS), help="one of the two alone")
     parser.add_argument("--save", help="where to put its labels")
     arguments = parser.parse_args()
-    result = whole(arguments) if arguments.whole else one_way(arguments) if arguments.way else compare(arguments)
+    alone = one_nnunet if arguments.nnunet else one_way
+    result = whole(arguments) if arguments.whole else alone(arguments) if arguments.way else compare(arguments)
     print(json.dumps(result, indent=1))
 
 

@@ -18,8 +18,7 @@ import pytest
 from page_data import make_what_is_named
 from pages import DOCS, README, ROOT, Page, all_pages
 
-from PromptSegLib.cli import _parser, main
-from PromptSegLib.command.arguments import with_values_attached
+from PromptSegLib.cli import main, parsed
 from PromptSegLib.evaluation.metrics import dice
 from PromptSegLib.evaluation.phantom import make_abdomen
 from PromptSegLib.io import read_volume
@@ -93,7 +92,7 @@ def run_command(line, block, folder, capsys):
         check_other_program(words, block)
         return
     argv = words[1:]
-    arguments = _parser().parse_args(with_values_attached(argv))
+    arguments = parsed(argv)
     if argv[0] == "weights":
         for name in getattr(arguments, "names", None) or []:
             assert name in load_catalogue(), f"{block}: {line}: there are no weights {name!r}"

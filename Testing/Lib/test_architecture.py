@@ -39,6 +39,7 @@ FLOORS = (
 PARTS = {("predictors.sam2", "predictors.sam"), ("predictors.sam_med3d", "predictors.sam")} | {
     ("predictors.sam_unet", "predictors.sam"),
     ("predictors.scribbleprompt", "predictors.sam"),
+    ("predictors.torchscript", "predictors.nnunet"),  # its structures and their names
     ("predictors.sam3", "predictors.sam"),
     ("predictors.sam3", "predictors.sam2"),
 }

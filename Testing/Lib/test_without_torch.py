@@ -16,11 +16,14 @@ ROOT = Path(__file__).parents[2]
 SUPPORT = ROOT / "Testing" / "support"
 
 NEED_TORCH = {
-    "": """closed_folders device_models key_made_weights nninteractive_model nninteractive_server tiny_class_networks
-    tiny_networks tiny_sam3 tiny_sat tiny_vista3d untrained_networks window_fakes""",
+    "": """bundles closed_folders device_models key_made_weights nninteractive_model nninteractive_server nnunet_folders
+    tiny_class_networks tiny_networks tiny_sam3 tiny_sat tiny_vista3d untrained_networks version1_folders
+    window_fakes""",
     "PromptSegLib.predictors": "published torch_device",
     "PromptSegLib.predictors.default": "network_torch prompt_features prompt_unet",
     "PromptSegLib.predictors.names": "label_export model plain_unet slab_masks tiling",
+    "PromptSegLib.predictors.bundle": "model parts",
+    "PromptSegLib.predictors.nnunet": "architecture folds layers model",
     "PromptSegLib.predictors.nninteractive": "local",
     "PromptSegLib.predictors.sam": """decoder encoder layers medsam_transforms model network
     prompt_encoder transforms""",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
+from fakes import BallPredictor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import (
@@ -26,7 +27,10 @@ from PromptSegLib.bitmask import Patch
 from PromptSegLib.errors import GeometryError
 from PromptSegLib.geometry import Extent, apply_affine, flip_axes
 from PromptSegLib.mrml.boot import start_scene
+from PromptSegLib.mrml.layers import layer_of
+from PromptSegLib.mrml.scene_session import SceneSession
 from PromptSegLib.mrml.segments import SegmentMaskStore
+from PromptSegLib.prompts import Point
 
 SHAPE = (14, 16, 18)
 EDITOR = slicer.vtkMRMLSegmentEditorNode
@@ -321,6 +325,36 @@ def test_an_edit_by_somebody_else_is_noticed_to_the_voxel():
         assert delta.changed_voxels() == (stage.masks["target"] & box).sum()
         stage.store.apply(stage.ids["target"], delta, revert=True)
         stage.check()
+
+
+def test_a_segment_that_others_emptied_comes_back_by_undo_though_it_was_drawn_on_meanwhile():
+    """An empty segment may be drawn on the volume's own lattice; what is to be taken back lay on another one."""
+    with start_scene() as standalone:
+        volume = add_volume(standalone.scene, np.zeros((30, 32, 34), np.int16))
+        other = np.zeros((30, 32, 34), bool)
+        other[20:25, 20:25, 20:25] = True
+        segmentation = add_segmentation(standalone.scene, volume, {"other": other})
+        mask = np.zeros((12, 12, 12), bool)
+        mask[3:6, 4:8, 5:9] = True
+        image = oriented_image(mask, np.diag([2.5, 2.5, 2.5, 1]) @ rotation(20, (0, 0, 1)))
+        segment = slicer.vtkSegment()
+        segment.AddRepresentation("Binary labelmap", image)
+        segmentation.GetSegmentation().AddSegment(segment, "organ")
+        session = SceneSession(volume, segmentation, "organ", BallPredictor())
+        before = session.mask_kji
+        assert not session.is_empty
+        layer = layer_of(segmentation.GetSegmentation(), session.target)
+        layer.array[:] = 0
+        layer.image.Modified()
+        assert not session.mask_kji.any()
+        session.add(Point((12.0, 15.0, 20.0)))
+        drawn = session.mask_kji
+        assert drawn.any()
+        assert [session.undo(), session.mask_kji.any()] == ["add point+", False]
+        assert session.undo() == "edit"
+        assert np.array_equal(session.mask_kji, before)
+        assert [session.redo(), session.redo()] == ["edit", "add point+"]
+        assert np.array_equal(session.mask_kji, drawn)
 
 
 def test_when_the_segmentation_is_moved_against_the_volume_earlier_changes_are_given_up():

@@ -54,7 +54,7 @@ def entry(name: str) -> registry.Entry:
     real = registry._entry(registry._imported(_REAL[name]))
 
     def make(**options: Any) -> Balls | PerfectPredictor:
-        if real.capabilities.dimensions != {2}:
+        if real.capabilities.dimensions != {2} or real.capabilities.takes_names:
             return Balls(real.capabilities)
         slices = PerfectPredictor()
         slices.capabilities = real.capabilities

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from PromptSegLib.errors import WeightsError
-from PromptSegLib.structures.names import find_structure
+from PromptSegLib.predictors.names.label_names import structure_names
 
 _MOST_BYTES = 4 << 20
 _ENDINGS = (".json", ".yaml", ".yml")
@@ -63,7 +63,11 @@ def _roots(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def read_bundle(folder: Path) -> BundleFolder:
-    """Read what there is to know before anything is made of it. Raises WeightsError."""
+    """Read what there is to know before anything is made of it.
+
+    Raises:
+        WeightsError: it is damaged, or says what cannot be.
+    """
     root = bundle_root(folder)
     if root is None:
         raise WeightsError(f"expected configs/metadata.json of a MONAI bundle in {folder}, got none")
@@ -114,15 +118,11 @@ def _formats(metadata: Mapping[str, Any]) -> tuple[tuple[str, ...], Mapping[int,
         raise WeightsError(f"metadata.json: expected network_data_format with inputs and outputs: {error}") from error
     if not found or not 1 <= count <= 64 or len(found) > 4096:
         raise WeightsError("metadata.json: expected channel_def of the output to name what the network finds")
-    classes = {n: _english(name) for n, name in sorted(found.items()) if name.casefold() != "background"}
+    named = {n: name for n, name in sorted(found.items()) if name.casefold() != "background"}
+    classes = dict(zip(named, structure_names(list(named.values())), strict=True))
     if len(set(classes.values())) < len(classes):
         classes = {n: f"{name} {n}" for n, name in classes.items()}
     return tuple(" ".join(name.split()).casefold().replace(" ", "_") for name in channels), classes
-
-
-def _english(name: str) -> str:
-    structure = find_structure(name)
-    return structure.name if structure and structure.kind == "anatomy" else " ".join(name.replace("_", " ").split())
 
 
 def _weights(root: Path) -> Path:

@@ -68,7 +68,9 @@ class Interpreter:
     def resolve(self, name: str) -> Any:
         """Return what the entry `name` stands for; "a::b", or "a#b", is an entry within another.
 
-        Raises NotUnderstoodError, WeightsError when there is no such entry or it refers to itself.
+        Raises:
+            NotUnderstoodError: it would have to be run.
+            WeightsError: there is no such entry, or it refers to itself.
         """
         name = _SEPARATORS.sub("::", name)
         if name in self._made:
@@ -78,6 +80,8 @@ class Interpreter:
         self._under_way.append(name)
         try:
             first, *inner = name.split("::")
+            if not first:
+                raise NotUnderstoodError(f"a relative reference {name!r}")
             if first not in self._entries and first not in self._made:
                 raise WeightsError(f"expected an entry {first!r} in the configuration, got none")
             if first in self._made:

@@ -37,7 +37,11 @@ class Parts:
     adds_channel: bool
 
     def with_weights(self, bundle: BundleFolder) -> Parts:
-        """Fill the network with the bundle's weights. Raises WeightsError when they are another's."""
+        """Fill the network with the bundle's weights.
+
+        Raises:
+            WeightsError: they are another's.
+        """
         wanted = self.network.state_dict()
         # "model." is a prefix of training scripts, and of MONAI's UNet's own names.
         prefixes = ("module.",) if any(key.startswith("model.") for key in wanted) else ("module.", "model.")
@@ -70,7 +74,7 @@ def parts_of(bundle: BundleFolder, agreed: bool = False) -> Parts:
 
 def _by_monai(bundle: BundleFolder) -> Parts:
     """The parts as MONAI's own parser makes them, which runs what the configuration says."""
-    from monai.bundle import ConfigParser
+    from monai.bundle.config_parser import ConfigParser
 
     parser = ConfigParser()
     parser.read_config(str(bundle.configuration))
@@ -102,8 +106,8 @@ def _parts(
     value: Callable[[Any], Any],
     entries: Mapping[str, Any],
 ) -> Parts:
-    from monai.inferers import SimpleInferer
-    from monai.transforms import Compose
+    from monai.inferers.inferer import SimpleInferer
+    from monai.transforms.compose import Compose
 
     name = next((name for name in _NETWORKS if has(name)), None)
     if name is None or not has("preprocessing"):
@@ -121,13 +125,13 @@ def _parts(
 
 
 def _without_skipped(compose: Any) -> tuple[Any, Skipped | None]:
-    from monai.transforms import Compose
+    from monai.transforms.compose import Compose
 
     if not isinstance(compose, Compose):
         raise WeightsError(f"expected transforms one after the other, got {type(compose).__name__}")
     skipped = [one for one in compose.transforms if isinstance(one, Skipped)]
     # In place: an `Invertd` after it knows the same object.
-    compose.transforms = [one for one in compose.transforms if not isinstance(one, Skipped)]
+    compose.transforms = tuple(one for one in compose.transforms if not isinstance(one, Skipped))
     return compose, skipped[0] if skipped else None
 
 

@@ -15,7 +15,7 @@ from PromptSegLib.geometry import Extent, Float32Array, FloatArray, flip_axes
 from PromptSegLib.predictors.default.tuning import TUNED
 
 # Differences of less than this part of an intensity are the last bits of float32.
-_LAST_BITS = 1e-6
+LAST_BITS = 1e-6
 
 
 def travel_time(
@@ -103,7 +103,7 @@ def noise_of(image: Float32Array) -> float:
 
 def _last_bits(values: Float32Array) -> float:
     """Return how much equal intensities among `values` may differ by, after some arithmetic."""
-    return _LAST_BITS * float(np.abs(values).max(initial=0))
+    return LAST_BITS * float(np.abs(values).max(initial=0))
 
 
 def best_level(
@@ -141,7 +141,7 @@ def best_level(
         for total, values in ((rises, step * weight), (areas, np.full(step.shape, weight))):
             total += np.bincount(entered, values, len(levels) + 1) - np.bincount(left, values, len(levels) + 1)
     surfaces = np.cumsum(areas)[:-1]
-    contrast = np.cumsum(rises)[:-1] / np.maximum(surfaces, (_LAST_BITS * surfaces.max()) or 1.0)
+    contrast = np.cumsum(rises)[:-1] / np.maximum(surfaces, (LAST_BITS * surfaces.max()) or 1.0)
     return float(levels[int(np.argmax(contrast * counts**0.03))])
 
 

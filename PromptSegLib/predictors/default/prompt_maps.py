@@ -15,6 +15,7 @@ from PromptSegLib.imaging.roi import Roi
 from PromptSegLib.imaging.windowing import window_of_tissue
 from PromptSegLib.predictors.base import TargetState
 from PromptSegLib.predictors.default.evidence import Evidence, prompts_on
+from PromptSegLib.predictors.default.geodesic import LAST_BITS
 from PromptSegLib.prompts import Box
 from PromptSegLib.view import Window
 from PromptSegLib.volume import Volume
@@ -23,7 +24,6 @@ from PromptSegLib.volume import Volume
 _BLACK, _WHITE = 0.3, 99.7
 # Working voxels between a flat box in a volume and what is said to be outside: clicks reach 2.5 around them.
 _BESIDE = 3
-_LAST_BITS = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ def _scaled(values: Float32Array, meant: BoolArray, window: Window | None, is_ct
     else:
         low, high = window.low, window.high
     # Less than that are the last bits of float32, of what does not differ.
-    least = _LAST_BITS * max(abs(low), abs(high)) if window is None else 0.0
+    least = LAST_BITS * max(abs(low), abs(high)) if window is None else 0.0
     scaled: Float32Array = np.clip((values - low) / (max(high - low, least) or 1.0), 0, 1, dtype=np.float32)
     return scaled
 

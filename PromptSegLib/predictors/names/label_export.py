@@ -44,7 +44,9 @@ def layers_between(
     slabs: (class, n, j, i) that follow each other along k, `grid_k` layers in all. shape_k: the image's layers.
     nearest: take the nearest layer.
 
-    Raises VolumeError when layers are missing, Cancelled between two layers.
+    Raises:
+        VolumeError: layers are missing.
+        Cancelled: between two layers.
     """
     cancel = cancel or CancelToken()
     lower, upper, weight = (tap.tolist() for tap in taps(grid_k, shape_k, nearest=nearest))

@@ -120,7 +120,11 @@ class NnInteractiveOther(NnInteractive):
 
 
 def _folder_of(place: Path | str) -> Path:
-    """Return the folder of a model, given by its name in the authors' list. Raises WeightsError when it is not here."""
+    """Return the folder of a model, or the one of a name in the authors' list.
+
+    Raises:
+        WeightsError: a model of that name is not here.
+    """
     folder = Path(place)
     if folder.is_dir() or not str(place).startswith("nnInteractive_"):
         return folder

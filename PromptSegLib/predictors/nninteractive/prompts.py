@@ -83,7 +83,11 @@ class Takes:
 
     @classmethod
     def of(cls, session: OfficialSession) -> Takes:
-        """Return what the checkpoint of a session takes. Raises ValueError when it states what cannot be."""
+        """Return what the checkpoint of a session takes.
+
+        Raises:
+            ValueError: it states what cannot be.
+        """
         boxes_3d = bool(session.supported_interactions.get("bbox3d", False))
         return cls(boxes_3d, checked_thickness(session.preferred_scribble_thickness))
 
@@ -169,7 +173,11 @@ def _marked(prompt: Prompt, grid: Grid) -> Patch:
 
 
 def _cropped(patch: Patch, prompt: Prompt) -> Patch:
-    """Return what `prompt` marks without the margin around it. Raises PromptError when that is nothing."""
+    """Return what `prompt` marks without the margin around it.
+
+    Raises:
+        PromptError: it marks nothing.
+    """
     extent = Extent.of_mask(patch.mask_kji)
     if extent is None:
         raise PromptError(f"expected a {prompt.kind} that holds the centre of a voxel of the image, got {prompt}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from PromptSegLib.errors import WeightsError
-from PromptSegLib.predictors.nnunet.fields import Fields
+from PromptSegLib.predictors.fields import Fields
 from PromptSegLib.predictors.nnunet.result_folder import ResultFolder
 from PromptSegLib.weights.layout import Layout
 from PromptSegLib.weights.readers import check_state_dict

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from PromptSegLib.errors import WeightsError
-from PromptSegLib.predictors.nnunet.fields import Fields
+from PromptSegLib.predictors.fields import Fields
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,7 +138,11 @@ class Configuration:
 
     @classmethod
     def of_plans(cls, plans: Fields, name: str, channels: int) -> Configuration:
-        """Read the configuration `name` for images of as many channels. Raises WeightsError."""
+        """Read the configuration `name` for images of as many channels.
+
+        Raises:
+            WeightsError: it is damaged, or says what cannot be.
+        """
         fields = _with_parents(plans, name)
         spacing = fields.numbers("spacing", 2, 3, low=1e-3, high=1e4)
         patch = fields.whole_numbers("patch_size", len(spacing), low=1, high=4096)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from PromptSegLib.errors import WeightsError
-from PromptSegLib.predictors.nnunet.fields import Fields
-from PromptSegLib.structures.names import find_structure
+from PromptSegLib.predictors.fields import Fields
+from PromptSegLib.predictors.names.label_names import structure_names
 
 MOST_LABELS = 4096
 
@@ -37,7 +36,11 @@ class Labels:
 
     @classmethod
     def of_dataset(cls, dataset: Fields) -> Labels:
-        """Read them. Raises WeightsError for labels that nnU-Net would not take."""
+        """Read them.
+
+        Raises:
+            WeightsError: for labels that nnU-Net would not take.
+        """
         table = dataset.table("labels")
         if table.entries.get("background") not in (0, [0]):
             raise WeightsError(f"{table.where}: expected 'background' to be 0")
@@ -62,18 +65,3 @@ def _labels(table: Fields, name: str) -> tuple[int, ...]:
     value = table.get(name, int, list)
     several = Fields(table.where, {name: value if isinstance(value, list) else [value]})
     return several.whole_numbers(name, *range(1, 257), high=65535)
-
-
-def structure_names(names: Sequence[str]) -> list[str]:
-    """Return what to call each of the labels `names`: an organ's English name where it is known, its own otherwise.
-
-    A "tumour" stays one: of what, its trainer knows.
-    """
-    known = [_english(name) for name in names]
-    counts = Counter(known)
-    return [one if counts[one] == 1 else name for one, name in zip(known, names, strict=True)]
-
-
-def _english(name: str) -> str:
-    structure = find_structure(name)
-    return structure.name if structure and structure.kind == "anatomy" else " ".join(name.split())

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from PromptSegLib.errors import WeightsError
+from PromptSegLib.predictors.fields import Fields
 from PromptSegLib.predictors.nnunet.configuration import Configuration
-from PromptSegLib.predictors.nnunet.fields import Fields
 from PromptSegLib.predictors.nnunet.labels import Labels
 from PromptSegLib.weights.torchfile import open_torch_file
 
@@ -59,7 +59,11 @@ class ResultFolder:
         return [*(self.previous.stages if self.previous else []), self]
 
     def only(self, folds: tuple[str, ...]) -> ResultFolder:
-        """Return it with these folds alone. Raises WeightsError when one is missing."""
+        """Return it with these folds alone.
+
+        Raises:
+            WeightsError: one is missing.
+        """
         if missing := [fold for fold in folds if fold not in self.folds]:
             raise WeightsError(f"expected folds out of {', '.join(self.folds)}, got {', '.join(missing)}")
         return replace(self, folds={fold: self.folds[fold] for fold in folds})

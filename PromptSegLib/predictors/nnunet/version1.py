@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from PromptSegLib.errors import WeightsError
+from PromptSegLib.predictors.fields import Fields
+from PromptSegLib.predictors.names.label_names import structure_names
 from PromptSegLib.predictors.names.plan import ClipAndStandardise, Plan, ZScore
-from PromptSegLib.predictors.nnunet.fields import Fields
-from PromptSegLib.predictors.nnunet.labels import MOST_LABELS, structure_names
+from PromptSegLib.predictors.nnunet.labels import MOST_LABELS
 from PromptSegLib.weights.inert_pickle import LimitedStream, load_inert
 from PromptSegLib.weights.plain_arrays import PlainArray
 
@@ -53,7 +54,11 @@ def version1_folder(folder: Path, depth: int = _DEPTH) -> Path | None:
 
 
 def read_version1(folder: Path) -> Version1:
-    """Read the results at or below `folder`. Raises WeightsError."""
+    """Read the results at or below `folder`.
+
+    Raises:
+        WeightsError: it is damaged, or says what cannot be.
+    """
     place = version1_folder(folder)
     if place is None:
         raise WeightsError(f"expected {PLANS} and folds of nnU-Net's first version in {folder}, got none")

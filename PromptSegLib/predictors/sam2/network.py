@@ -60,7 +60,7 @@ class Sam2(nn.Module):
     @property
     def image_size(self) -> int:
         """Side in pixels of the square that it sees."""
-        return int(self.video.image_size)
+        return int(self.video.image_size)  # type: ignore[arg-type]
 
     def mask_hw(self, embedding_shape: Sequence[int]) -> tuple[int, int]:
         """Size of the masks that go in and come out."""

@@ -74,7 +74,7 @@ class Sam3Concepts(WeightedPredictor["ConceptModel"]):
         from PromptSegLib.predictors.sam3.network import sam3_detector
 
         network = filled(sam3_detector(**self.configuration), detector_from_published(self.state_dict()))
-        merges = read_merges(self._weights.path(_WORDS), network.config.text_config.vocab_size)
+        merges = read_merges(self._weights.path(_WORDS), network.config.text_config.vocab_size)  # type: ignore[union-attr]
         return ConceptModel(network, merges, self._device)
 
     def model_of(self, network: ConceptModel) -> ConceptModel:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from torch.nn import functional
 
 from PromptSegLib.bitmask import BoolArray
@@ -41,15 +40,19 @@ class ConceptModel:
     network: transformers' `Sam3Model`. merges: of CLIP's word pieces, in their order; see `read_merges`.
     """
 
-    def __init__(self, network: nn.Module, merges: Sequence[tuple[str, str]], device: str = "auto") -> None:
+    def __init__(self, network: Any, merges: Sequence[tuple[str, str]], device: str = "auto") -> None:
         self.on_device = OnDevice(network, device)
-        self._network: Any = network
+        self._network = network
         self._words = _tokenizer(merges)
         self._longest = int(self._network.config.text_config.max_position_embeddings)
         self._known: dict[str, tuple[Any, torch.Tensor]] = {}
 
     def find(self, image: NDArray[np.uint8], texts: Sequence[str], cancel: CancelToken) -> list[Concept]:
-        """Return what each of `texts` names in an RGB image (h, w, 3), uint8. Raises Cancelled between blocks."""
+        """Return what each of `texts` names in an RGB image (h, w, 3), uint8.
+
+        Raises:
+            Cancelled: between two blocks of the network.
+        """
         return self.on_device.run(lambda: self._find(image, texts, cancel))
 
     def _find(self, image: NDArray[np.uint8], texts: Sequence[str], cancel: CancelToken) -> list[Concept]:
@@ -125,7 +128,7 @@ def _tokenizer(merges: Sequence[tuple[str, str]]) -> Any:
     from transformers import CLIPTokenizer
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-    letters = list(bytes_to_unicode().values())
+    letters = list(bytes_to_unicode().values())  # type: ignore[no-untyped-call]
     pieces = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges), *_MARKS]
     vocabulary: Mapping[str, int] = {piece: number for number, piece in enumerate(pieces)}
-    return CLIPTokenizer(vocab=dict(vocabulary), merges=list(merges))
+    return CLIPTokenizer(vocab=dict(vocabulary), merges=list(merges))  # type: ignore[arg-type]

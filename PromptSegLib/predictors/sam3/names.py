@@ -126,7 +126,7 @@ def tracker_from_published(state_dict: Mapping[str, Any]) -> dict[str, Any]:
 def detector_from_published(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Return the weights of `sam3_detector` by its names; what belongs to the tracker is left out."""
     if any(key.startswith("detector.") for key in state_dict):
-        found = {}
+        found: dict[str, Any] = {}
         for place, name, rules in _DETECTOR:
             found |= _part(state_dict, place, name, rules)
         return _separated(found)

@@ -13,7 +13,7 @@ added where the authors add it, as `Sam3TrackerVideoModel` does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -21,11 +21,14 @@ from torch import nn
 from PromptSegLib.predictors.sam2.network import Sam2
 
 if TYPE_CHECKING:
-    from transformers import Sam3Model, Sam3TrackerVideoModel
+    from transformers import Sam2VideoModel, Sam3Model, Sam3TrackerVideoModel
 
 
 class Sam3(Sam2):
     """The tracker for single images; see `Sam2`."""
+
+    def __init__(self, video: Sam3TrackerVideoModel) -> None:
+        super().__init__(cast("Sam2VideoModel", video))  # it has the same parts
 
     @property
     def blocks(self) -> Iterable[nn.Module]:
@@ -51,7 +54,7 @@ def sam3_tracker(
     """
     from transformers import Sam3TrackerVideoConfig, Sam3TrackerVideoModel
 
-    config = Sam3TrackerVideoConfig(
+    config = Sam3TrackerVideoConfig(  # type: ignore[call-arg]
         vision_config={"model_type": "sam3_vision_model", "backbone_config": _vit(image_size, backbone)},
         image_size=image_size,
         **changes,

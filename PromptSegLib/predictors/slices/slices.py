@@ -136,7 +136,8 @@ class ArraySlice(Slice):
         return np.stack(components, axis=-1)
 
     def read(self, mask: BitMask) -> BoolArray:
-        return np.asarray(self._map.to_source(mask.read(self._extent))[0])
+        # A flipped view has negative strides, which torch does not take.
+        return np.ascontiguousarray(self._map.to_source(mask.read(self._extent))[0])
 
     def patch(self, mask_hw: BoolArray, current: BitMask | None) -> Patch:
         return Patch(self._extent, np.ascontiguousarray(self._map.from_source(mask_hw[None])))

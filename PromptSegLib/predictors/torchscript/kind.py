@@ -9,10 +9,10 @@ from typing import Any
 
 from PromptSegLib.errors import WeightsError
 from PromptSegLib.predictors.base import Capabilities
+from PromptSegLib.predictors.fields import Fields
+from PromptSegLib.predictors.names.label_names import structure_names
 from PromptSegLib.predictors.names.name_predictor import PROMPTS
 from PromptSegLib.predictors.names.plan import ClipAndStandardise, Plan, ZScore
-from PromptSegLib.predictors.nnunet.fields import Fields
-from PromptSegLib.predictors.nnunet.labels import structure_names
 from PromptSegLib.predictors.own_models import Found
 from PromptSegLib.predictors.torchscript.predictor import TorchScript
 

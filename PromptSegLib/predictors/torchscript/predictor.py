@@ -36,7 +36,7 @@ class TorchScript(ClassPredictor):
         import torch
 
         try:
-            network: nn.Module = torch.jit.load(str(self._file), map_location="cpu")  # type: ignore[no-untyped-call]
+            network: torch.nn.Module = torch.jit.load(str(self._file), map_location="cpu")  # type: ignore[no-untyped-call]
         except (RuntimeError, ValueError, OSError) as error:
             raise WeightsError(f"{self._file.name} is no TorchScript: {str(error)[:200]}") from error
-        return network
+        return torch.nn.Sequential(network)  # a script cannot be told that it is not to be trained

@@ -78,7 +78,9 @@ def test_two_files_are_compared(promptseg, data, tmp_path):
     assert f"{everything} to {oracle}" in better.out
     assert "too few" in better.out  # two cases, each way
     assert "promptseg: expected two models" in promptseg("benchmark", "compare", *files, "--models", oracle).err
-    assert "expected DATA, or compare" in promptseg("benchmark", data, data).err
+    assert f"unrecognized arguments: {data}" in promptseg("benchmark", data, data).err
+    assert "the following arguments are required: B.json" in promptseg("benchmark", "compare", files[0]).err
+    assert promptseg("benchmark", "compare", "--models", f"{everything},{oracle}", *files).out == better.out
     assert "got" in promptseg("benchmark", "compare", files[0], tmp_path / "none.json").err
 
 

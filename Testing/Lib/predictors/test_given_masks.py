@@ -15,7 +15,7 @@ from scipy import ndimage
 from tiny_class_networks import BrightIs, TinyStuNet
 from tiny_networks import tiny_med2d, tiny_med3d, tiny_sam, tiny_sam2, tiny_scribbleprompt
 from tiny_sat import sat_that_knows
-from tiny_vista3d import WINDOW, vista3d_that_knows
+from tiny_vista3d import TILE, vista3d_that_knows
 from untrained_networks import UNTRAINED
 
 from PromptSegLib.imaging.voxels import parts_with
@@ -186,10 +186,10 @@ def test_vista3d_merges_clicks_with_the_mask_and_redraws_when_asked():
     by_hand = np.zeros(array.shape, dtype=bool)
     by_hand[24:35, 30:40, 20:40] = True
 
-    class SmallWindow(Vista3d):
-        window = WINDOW
+    class SmallTile(Vista3d):
+        tile = TILE
 
-    predictor = SmallWindow(vista3d_that_knows({"liver": 120, "spleen": 240}))
+    predictor = SmallTile(vista3d_that_knows({"liver": 120, "spleen": 240}))
     for redraw in (False, True):
         session = with_mask({"ct": volume}, predictor, by_hand, redraw=redraw)
         session.add(click_on(session, 10, 10, 8))

@@ -365,13 +365,13 @@ def test_the_view_says_how_large_a_structure_is_meant():
     grid = Grid((1, 160, 160), affine())
     inner, outer = (ball(grid, middle_ras(grid), radius) for radius in (9, 45))
     volume = grey(grid, outer, inside=300)
-    volume.array[inner] += 100
+    volume.array[inner] += 15  # without a view it is the outer one that is found
     found = {}
     for size_mm in (40.0, 150.0):
         view = View(tuple(middle_ras(grid)), (1, 0, 0), (0, 1, 0), (size_mm, size_mm))
         found[size_mm] = clicked(volume, at(grid), view=view)
-    assert iou(found[40.0], inner) > 0.75
-    assert found[150.0].sum() >= found[40.0].sum()
+    assert iou(found[40.0], inner) > 0.9
+    assert iou(found[150.0], outer) > 0.9
 
 
 def test_only_the_first_region_of_a_first_click_in_a_volume_is_as_fine_as_those_of_corrections(monkeypatch):

@@ -209,3 +209,11 @@ def test_a_ball_filled_slice_by_slice_obliquely_is_a_ball():
             disk = np.linalg.norm(pixel_centres(beside) - centre, axis=1).reshape(beside.shape_hw) <= 16
             mask = laid_over(mask, beside.patch(disk, as_bits(mask)))
     assert iou(mask, truth) > 0.95
+
+
+def test_a_mask_that_was_read_is_what_torch_takes():
+    """An array with flipped rows or columns is none, and so no mask in a volume of RAS order was carried on."""
+    for signs in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+        grid = Grid((3, 4, 5), np.diag([*map(float, signs), 2.0, 1.0]))
+        mask = as_bits(np.arange(60).reshape(3, 4, 5) % 7 == 0)
+        assert ArraySlice(grid, 2, 1).read(mask).flags.c_contiguous

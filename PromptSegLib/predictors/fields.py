@@ -18,7 +18,8 @@ _MOST_BYTES = 16 << 20  # a dataset.json that lists its 10,000 training cases ha
 class Fields:
     """The entries of one table. where: what to call it in complaints.
 
-    Raises WeightsError, from each method, when an entry is not what is asked for.
+    Raises:
+        WeightsError: from each method, when an entry is not what is asked for.
     """
 
     where: str
@@ -26,7 +27,11 @@ class Fields:
 
     @classmethod
     def of_file(cls, path: Path) -> Fields:
-        """Read a JSON file. Raises WeightsError when it is missing or none."""
+        """Read a JSON file.
+
+        Raises:
+            WeightsError: it is missing or none.
+        """
         try:
             with path.open("rb") as file:
                 text = file.read(_MOST_BYTES + 1)

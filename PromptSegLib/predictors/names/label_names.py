@@ -1,0 +1,23 @@
+"""What to call the labels that a user's own network was trained for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from PromptSegLib.structures.names import find_structure
+
+
+def structure_names(names: Sequence[str]) -> list[str]:
+    """Return what to call each of the labels `names`: an organ's English name where it is known, its own otherwise.
+
+    A "tumour" stays one: of what, its trainer knows.
+    """
+    known = [_english(name) for name in names]
+    counts = Counter(known)
+    return [one if counts[one] == 1 else name for one, name in zip(known, names, strict=True)]
+
+
+def _english(name: str) -> str:
+    structure = find_structure(name)
+    return structure.name if structure and structure.kind == "anatomy" else " ".join(name.split())
