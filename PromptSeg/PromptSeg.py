@@ -48,6 +48,9 @@ from PromptSegWidgets.result_section import ResultSection
 from PromptSegWidgets.sample_data import registerSampleData
 from PromptSegWidgets.settings_section import SettingsSection
 from PromptSegWidgets.which_section import WhichSection
+from PromptSegWidgets.worklist_proposals import ProposalsSection
+from PromptSegWidgets.worklist_readings import ReadingsSection
+from PromptSegWidgets.worklist_review import ReviewSection
 from PromptSegWidgets.worklist_section import WorklistSection
 
 _ICONS = ("next", "run", "cancel", "undo", "redo")
@@ -170,13 +173,12 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             getattr(ui, name).icon = qt.QIcon(self.resourcePath(f"Icons/{name.removesuffix('Button')}.png"))
         ui.statusLabel.setVisible(False)
         self.model, self.prompts, self.settings = ModelSection(self), PromptsSection(self), SettingsSection(self)
-        self.input, others = (
-            InputSection(self),
-            (NamesSection(self), ResultSection(self), WorklistSection(self)),
-        )
+        self.input, self.names, self.which = InputSection(self), NamesSection(self), WhichSection(self)
+        self.worklist, self.review = WorklistSection(self), ReviewSection(self)
+        self.proposals, self.readings = ProposalsSection(self), ReadingsSection(self)
         self.measure, self.followUp = MeasureSection(self), FollowUpSection(self)
-        self.which = WhichSection(self)
-        others = (OwnModelsSection(self), *others, self.measure, self.followUp)
+        worklist = (self.worklist, self.review, self.proposals, self.readings)
+        others = (OwnModelsSection(self), self.names, ResultSection(self), *worklist, self.measure, self.followUp)
         self._sections = (self.input, self.model, self.which, self.prompts, self.settings, *others)
         self._enabling, self._lookAhead = Enabling(self), LookAhead(self)
         for section in self._sections:
@@ -187,6 +189,7 @@ class PromptSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self):
         self.exit()
         self.setParameterNode(None)
+        self.proposals.close()
         self.logic.close()
         self._yieldTimer.stop()
         if slicer.app.layoutManager() is not None:

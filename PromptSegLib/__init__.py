@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PromptSegLib.geometry import Extent, Grid
     from PromptSegLib.io import Segment, read_volume, write_segmentation
     from PromptSegLib.io.prompts import read_prompts, write_prompts
+    from PromptSegLib.measurement.agreement import agreement
     from PromptSegLib.measurement.carry_over import CarryOver
     from PromptSegLib.measurement.follow_up import TimePoint, follow_up
     from PromptSegLib.measurement.measure import measure
@@ -40,10 +41,13 @@ if TYPE_CHECKING:
     from PromptSegLib.session.session import Session
     from PromptSegLib.view import View, Window
     from PromptSegLib.volume import Image, Volume
+    from PromptSegLib.worklist.case import CaseState, WorklistCase
+    from PromptSegLib.worklist.worklist import Worklist
 
 __all__ = [
     "Box",
     "CarryOver",
+    "CaseState",
     "ClassPrompt",
     "Extent",
     "Grid",
@@ -64,6 +68,9 @@ __all__ = [
     "Volume",
     "VoxelScribble",
     "Window",
+    "Worklist",
+    "WorklistCase",
+    "agreement",
     "capabilities_of",
     "create_predictor",
     "follow_up",
@@ -80,6 +87,7 @@ _NAMES_BY_MODULE = {
     "errors": ("PromptSegError",),
     "geometry": ("Extent", "Grid"),
     "io": ("Segment", "read_volume", "write_segmentation"),
+    "measurement.agreement": ("agreement",),
     "measurement.carry_over": ("CarryOver",),
     "measurement.follow_up": ("TimePoint", "follow_up"),
     "measurement.measure": ("measure",),
@@ -93,6 +101,8 @@ _NAMES_BY_MODULE = {
     "session.session": ("Session",),
     "view": ("View", "Window"),
     "volume": ("Image", "Volume"),
+    "worklist.case": ("CaseState", "WorklistCase"),
+    "worklist.worklist": ("Worklist",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 

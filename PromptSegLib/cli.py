@@ -15,13 +15,16 @@ from types import FrameType
 from PromptSegLib.command import (
     benchmark,
     benchmark_compare,
+    compare,
     demo,
     follow_up,
     info,
+    list_cases,
     measure,
     models,
     own_models,
     propagate,
+    propose,
     segment,
     train_default,
     weights,
@@ -97,14 +100,13 @@ def _parser() -> Parser:
     )
     parser.two_words = (*own_models.COMMANDS, benchmark_compare.COMMAND)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    of_images = (segment, propagate, measure, follow_up, info)
+    of_lists = (list_cases, propose, compare)
     for command in (
-        segment,
-        propagate,
-        measure,
-        follow_up,
+        *of_images,
+        *of_lists,
         models,
         own_models,
-        info,
         demo,
         benchmark,
         benchmark_compare,

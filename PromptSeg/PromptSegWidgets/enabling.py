@@ -44,7 +44,6 @@ class Enabling:
         session, models, model = logic.session, logic.models, parameters.model
         prompts = session.prompts() if session else ()
         segmentation = parameters.segmentation
-        worklist = logic.case.worklist if logic.case else None
         return Situation(
             capabilities=models.capabilities(model),
             problem=models.problem(model) or self._channelProblem(),
@@ -63,11 +62,8 @@ class Enabling:
             is_prompt_selected=self.panel.ui.promptsTable.currentRow() >= 0,
             weights=models.weights_state(model),
             is_fetching=logic.background.busy,
+            worklist=self.panel.worklist.situation(),
             is_own=is_own(model),
-            has_worklist=worklist is not None,
-            has_previous_case=bool(worklist and worklist.has_previous),
-            has_next_case=bool(worklist and worklist.has_next),
-            has_done_case=bool(worklist and worklist.done),
             has_measurements=self.panel.measure.hasRows,
             shows_diameters=self.panel.ui.diametersButton.checked,
             has_earlier=self.panel.followUp.earlier is not None,

@@ -62,6 +62,11 @@ class NamesSection(Section):
         """Return the names that are ticked, hidden by the search or not."""
         return [item.text() for item in self._items() if item.checkState() == qt.Qt.Checked]
 
+    def asked(self, capabilities):
+        """Return what is ticked, or else what is typed, as prompts."""
+        typed = [name.strip() for name in self.ui.searchEdit.text.split(",") if name.strip()]
+        return name_prompts(capabilities, self.ticked() or typed)
+
     def onSearch(self, text):
         """Show the names that the last of the words between commas may mean, and those that are ticked."""
         items = self._items()
@@ -78,8 +83,7 @@ class NamesSection(Section):
         session = self.panel.openSession()
         if session is None:
             return
-        typed = [name.strip() for name in self.ui.searchEdit.text.split(",") if name.strip()]
-        asked = name_prompts(session.capabilities, self.ticked() or typed)
+        asked = self.asked(session.capabilities)
         where = self.ui.whereComboBox.itemData(self.ui.whereComboBox.currentIndex)
         if where:
             self.logic.tools.ask(where, session, lambda place: session.add_classes(asked, place))

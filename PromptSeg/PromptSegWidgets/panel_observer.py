@@ -10,6 +10,7 @@ class PanelObserver(SessionObserver):
         self._panel = panel
 
     def prompts_changed(self, target):
+        self._panel.review.takePrompts(target)
         self._panel.scheduleUpdate()
 
     def masks_changed(self, boxes):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -101,8 +101,14 @@ class Result:
         return "\n".join([str(self.case.output), *(f"  {_described(segment)}" for segment in self.segments)])
 
 
-def segment_case(case: Case, settings: CaseSettings, predictor: Predictor, observer: SessionObserver) -> Result:
-    """Segment a case and write its output.
+def segment_case(
+    case: Case,
+    settings: CaseSettings,
+    predictor: Predictor,
+    observer: SessionObserver,
+    look: Callable[[Session], None] = lambda session: None,
+) -> Result:
+    """Segment a case and write its output. look: gets the session when all is answered.
 
     Raises:
         PromptSegError: says what was expected and what came.
@@ -119,6 +125,7 @@ def segment_case(case: Case, settings: CaseSettings, predictor: Predictor, obser
         session, values = _ask_for_names(case, settings, image, predictor, observer, given)
     else:
         session, values = _answer_prompts(case, settings, image, predictor, observer, given, notes)
+    look(session)
     segments = _SegmentsOf(session, values)
     notes += _written(case.output, segments, volume.grid)
     for note in notes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from PromptSegLib.command.case import Case, CaseSettings, segment_case
 from PromptSegLib.command.console import ProgressBar, print_json, warn
 from PromptSegLib.errors import PromptSegError
 from PromptSegLib.predictors.base import Predictor
+from PromptSegLib.worklist.case import CaseState
+from PromptSegLib.worklist.dialect import dialect_of
+from PromptSegLib.worklist.worklist import FREE, Worklist
 
 ROWS_FAILED = 3
 """Exit status of a list of which some rows could not be segmented."""
@@ -26,10 +30,11 @@ _CHANNEL = "channel "
 
 @dataclass(frozen=True)
 class Row:
-    """A case and the line of the list that it stands on."""
+    """A case and the line of the list that it stands on. held: why it is not segmented whatever else is said."""
 
     line: int
     case: Case
+    held: str = ""
 
 
 def segment_list(path: Path, settings: CaseSettings, predictor: Predictor, overwrite: bool, as_json: bool) -> int:
@@ -46,7 +51,8 @@ def segment_list(path: Path, settings: CaseSettings, predictor: Predictor, overw
         if report["status"] == "failed":
             warn(f"{path}, line {row.line}: {report['error']}")
         elif not as_json:
-            print(f"{where} {report.get('text') or f'{row.case.output} skipped: newer than its image and prompts'}")
+            why = row.held or "newer than its image and prompts"
+            print(f"{where} {report.get('text') or f'{row.case.output} skipped: {why}'}")
     counts = {status: sum(r["status"] == status for r in reports) for status in ("done", "skipped", "failed")}
     if as_json:
         print_json({"cases": [{k: v for k, v in r.items() if k != "text"} for r in reports], **counts})
@@ -65,12 +71,15 @@ def read_list(path: Path, needs_prompts: bool = True) -> list[Row]:
         UsageError: names the line that is wrong.
     """
     columns_needed = ("image", _PROMPTS, "output") if needs_prompts else _COLUMNS
+    if (recorded := _recorded(path, needs_prompts)) is not None:
+        return recorded
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            records = [(reader.line_num, record) for record in reader]
+        content = path.read_bytes()
+        text = io.StringIO(content.decode("utf-8-sig"), newline="")
+        reader = csv.DictReader(text, delimiter=dialect_of(content).delimiter)
+        columns = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = columns
+        records = [(reader.line_num, record) for record in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"expected a readable list of cases, got {path}: {error}") from error
     if missing := [name for name in columns_needed if name not in columns]:
@@ -81,6 +90,28 @@ def read_list(path: Path, needs_prompts: bool = True) -> list[Row]:
     if not records:
         raise UsageError(f"expected at least one case in {path}, got none")
     rows = [Row(line, _case(path, line, record, columns_needed)) for line, record in records]
+    _check_outputs_differ(path, rows)
+    _check_inputs_stay(path, rows)
+    return rows
+
+
+def _recorded(path: Path, needs_prompts: bool) -> list[Row] | None:
+    """Return the rows of a list that says what became of its cases; None of one that says nothing yet.
+
+    What somebody has begun, accepted or rejected is not segmented over.
+    """
+    try:
+        worklist = Worklist.open(path)
+    except PromptSegError:  # it is told in other words
+        return None
+    if not any(case.change or case.state not in (*FREE, CaseState.IN_WORK) for case in worklist.cases):
+        return None
+    rows = []
+    for case in worklist.cases:
+        held = "" if case.state in (*FREE, CaseState.PROPOSED) else f"{case.state} {case.reader}".rstrip()
+        if needs_prompts and case.prompts is None and not held:
+            raise UsageError(f"expected prompts of {case.name} in {path}, line {case.line}, got none")
+        rows.append(Row(case.line, Case(case.image, case.segmentation, case.prompts, channels=case.channels), held))
     _check_outputs_differ(path, rows)
     _check_inputs_stay(path, rows)
     return rows
@@ -140,7 +171,7 @@ def _segment(row: Row, settings: CaseSettings, predictor: Predictor, overwrite: 
     paths = {"image": str(row.case.image), "output": str(row.case.output)}
     progress = ProgressBar()
     try:
-        if not overwrite and _is_finished(row.case):
+        if row.held or (not overwrite and _is_finished(row.case)):
             return {"status": "skipped", **paths}
         result = segment_case(row.case, settings, predictor, progress)
     except PromptSegError as error:

@@ -59,24 +59,7 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
     parsing.add_in_order(parser, "--positive", point, "X,Y,Z", "a click on the structure; repeatable")
     parsing.add_in_order(parser, "--negative", point, "X,Y,Z", "a click beside it; repeatable")
     parsing.add_in_order(parser, "--box", box, "X0,Y0,Z0,X1,Y1,Z1", "a box around it, lowest corner first")
-    parser.add_argument(
-        "--text",
-        action="append",
-        default=[],
-        type=parsing.text,
-        metavar="WORDS",
-        help="the English name of a structure, such as 'left kidney'; repeatable, a segment of each. Clicks and boxes "
-        "say which part is meant",
-    )
-    parser.add_argument(
-        "--classes",
-        action="extend",
-        default=[],
-        type=parsing.classes,
-        metavar="NAME,NAME",
-        help="structures out of the model's own list, such as liver,spleen, or all of them: 'all'; a segment of each",
-    )
-    parser.add_argument("--task", metavar="NAME", help="all structures that a task of the model finds together")
+    add_name_options(parser)
     parser.add_argument("--prompts", type=Path, metavar="FILE.json", help="prompts of one or more segments")
     parser.add_argument("--initial", type=Path, metavar="MASK", help="a mask on the image's grid to go on from")
     parser.add_argument("--frame", choices=("ras", "lps", "ijk"), help="of positions on the command line")
@@ -98,10 +81,32 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def add_name_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says which structures are found by their names."""
+    parser.add_argument(
+        "--text",
+        action="append",
+        default=[],
+        type=parsing.text,
+        metavar="WORDS",
+        help="the English name of a structure, such as 'left kidney'; repeatable, a segment of each. Clicks and boxes "
+        "say which part is meant",
+    )
+    parser.add_argument(
+        "--classes",
+        action="extend",
+        default=[],
+        type=parsing.classes,
+        metavar="NAME,NAME",
+        help="structures out of the model's own list, such as liver,spleen, or all of them: 'all'; a segment of each",
+    )
+    parser.add_argument("--task", metavar="NAME", help="all structures that a task of the model finds together")
+
+
 def settings_of(arguments: argparse.Namespace) -> CaseSettings:
     """Return the settings among the options of `add_case_options`."""
     return CaseSettings(
-        names=_names(arguments),
+        names=names_of(arguments),
         frame=arguments.frame,
         values=_values(arguments.label),
         window=Window(*arguments.window) if arguments.window else None,
@@ -125,7 +130,7 @@ def run_case(arguments: argparse.Namespace, settings: CaseSettings) -> int:
     case = Case(
         image, arguments.output, arguments.prompts, tuple(arguments.given), arguments.initial, channels, image_name
     )
-    result = segment_case(case, settings, _predictor(arguments), ProgressBar())
+    result = segment_case(case, settings, predictor_of(arguments), ProgressBar())
     if arguments.json:
         print_json(result.as_json())
     else:
@@ -137,13 +142,13 @@ def _run(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments)
     if arguments.cases is not None:
         _check_list_stands_alone(arguments)
-        return segment_list(arguments.cases, settings, _predictor(arguments), arguments.overwrite, arguments.json)
+        return segment_list(arguments.cases, settings, predictor_of(arguments), arguments.overwrite, arguments.json)
     if not (arguments.image or arguments.channel) or arguments.output is None:
         raise parsing.UsageError("expected IMAGE and -o OUT, or --list CASES.csv; see promptseg segment --help")
     return run_case(arguments, settings)
 
 
-def _names(arguments: argparse.Namespace) -> tuple[ClassPrompt | TextPrompt, ...]:
+def names_of(arguments: argparse.Namespace) -> tuple[ClassPrompt | TextPrompt, ...]:
     """Return the structures asked for by class, by task and in words."""
     names = list(arguments.classes)
     if "all" in names or arguments.task is not None:
@@ -155,7 +160,8 @@ def _names(arguments: argparse.Namespace) -> tuple[ClassPrompt | TextPrompt, ...
     return (*(ClassPrompt(name) for name in names), *arguments.text)
 
 
-def _predictor(arguments: argparse.Namespace) -> Predictor:
+def predictor_of(arguments: argparse.Namespace) -> Predictor:
+    """Return the predictor that the options name."""
     return create_predictor(arguments.model, arguments.device, **parsing.server_options(arguments))
 
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from PromptSegLib.errors import PromptSegError, SceneError, VolumeError
 from PromptSegLib.geometry import Grid
-from PromptSegLib.io.worklist import Worklist
 from PromptSegLib.measurement.dicom_header import read_header_of_files, suv_factor
 from PromptSegLib.measurement.follow_up import TimePoint
 from PromptSegLib.measurement.image_unit import read_measured_image
@@ -24,6 +23,7 @@ from PromptSegLib.mrml.layers import Layer, all_layers, label_of, layer_of
 from PromptSegLib.mrml.transforms import matrix_between
 from PromptSegLib.mrml.volumes import volume_from_node
 from PromptSegLib.volume import Volume
+from PromptSegLib.worklist.worklist import Worklist
 
 _HOUNSFIELD = "[hnsf'U]"
 _IS_SUV = "{SUVbw}g/ml"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from PromptSegLib.panel.worklist_availability import WorklistSituation, worklist_reasons
 from PromptSegLib.predictors.base import Capabilities
 
 TOOL_FEATURES = {
@@ -46,13 +47,9 @@ class Situation:
     weights: str = ""
     """Of the chosen predictor: "ready", "missing", "incomplete"; empty when it needs none."""
     is_fetching: bool = False
+    worklist: WorklistSituation = field(default_factory=WorklistSituation)
     is_own: bool = False
     """Whether the chosen predictor is one of the user's own models."""
-    has_previous_case: bool = False
-    has_next_case: bool = False
-    has_worklist: bool = False
-    has_done_case: bool = False
-    """Whether a case of the worklist was saved."""
     has_measurements: bool = False
     """Whether the table of measurements has rows."""
     shows_diameters: bool = False
@@ -94,7 +91,7 @@ def reasons(situation: Situation) -> dict[str, str]:
         "show3D": no_segments,
         "segmentEditor": no_segments,
     }
-    found |= _weights_reasons(s) | _worklist_reasons(s) | _measuring_reasons(s, no_volume, no_segments)
+    found |= _weights_reasons(s) | worklist_reasons(s.worklist) | _measuring_reasons(s, no_volume, no_segments)
     return found
 
 
@@ -156,15 +153,6 @@ def _weights_reasons(s: Situation) -> dict[str, str]:
     }
 
 
-def _worklist_reasons(s: Situation) -> dict[str, str]:
-    none = "" if s.has_worklist else "Open a folder or a CSV file of cases first."
-    return {
-        "previousCase": none or ("" if s.has_previous_case else "This is the first case."),
-        "nextCase": none or ("" if s.has_next_case else "This is the last case."),
-        "saveCase": none or ("" if s.has_segments else "There is no segment to save."),
-    }
-
-
 def _measuring_reasons(s: Situation, no_volume: str, no_segments: str) -> dict[str, str]:
     no_rows = "" if s.has_measurements else "Press Measure all first."
     no_earlier = "" if s.has_earlier else "Choose the segmentation of an earlier time point."
@@ -172,7 +160,7 @@ def _measuring_reasons(s: Situation, no_volume: str, no_segments: str) -> dict[s
         "measure": no_segments,
         "diameters": "" if s.shows_diameters else no_rows,
         "measureCsv": no_rows,
-        "measureList": "" if s.has_done_case else "Open a worklist and save a case first.",
+        "measureList": "" if s.worklist.has_done_case else "Open a worklist and save a case first.",
         "carryOver": no_volume or no_earlier,
         "dropCarried": "" if s.has_waiting else "No mask waits for a point.",
         "compare": no_segments or no_earlier,

@@ -22,6 +22,11 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "cancel": "Alt+C",
     "undo": "Alt+Z",
     "redo": "Alt+Y",
+    "accept": "Alt+A",
+    "reject": "Alt+X",
+    "nextCase": "Alt+.",
+    "previousCase": "Alt+,",
+    "lookNext": "Alt+L",
 }
 """Keys by action. With Alt: single letters, Ctrl+Z and the like are Slicer's own."""
 

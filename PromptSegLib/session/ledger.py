@@ -126,8 +126,20 @@ class Ledger:
 
     def replace_mask(self, step: Step, patch: Patch) -> None:
         """Make `patch`, and nothing outside of it, the mask of the step's target: the user said so."""
-        self._lay(step, step.target, patch, replaces=True)
-        self.set_records(step, {step.target: self._set_otherwise(step.target, step.after[step.target])})
+        self._replace_masks(step, {step.target: patch})
+
+    def set_masks(self, patches: Mapping[str, Patch]) -> None:
+        """Make `patches`, and nothing outside of them, the masks of their targets, in a step of its own."""
+        for target in patches:
+            self.check(target)
+        if patches:
+            label = "set mask" if len(patches) == 1 else "set masks"
+            self._replace_masks(self.push(label, {target: self.record(target) for target in patches}), patches)
+
+    def _replace_masks(self, step: Step, patches: Mapping[str, Patch]) -> None:
+        for target, patch in patches.items():
+            self._lay(step, target, patch, replaces=True)
+        self.set_records(step, {target: self._set_otherwise(target, step.after[target]) for target in patches})
         self._tell_masks_changed(step.changes)
 
     def take_back_predictions(self, step: Step, keeps_named: bool = False) -> None:

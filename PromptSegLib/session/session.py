@@ -39,8 +39,7 @@ class Session:
     Args:
         image: an Image, a Volume, a mapping of names to volumes, or a bare array (k, j, i). Of several volumes the
             first one is the reference, whose grid masks are on; others are resampled to it, see `as_image`.
-        predictor: a name out of `predictor_names()`, a model's path, a `Recipe` where options are to be said
-            too, or an object that is one.
+        predictor: a name out of `predictor_names()`, a model's path, a `Recipe` with options, or an object that is one.
         device: where one made by name runs, see `PromptSegLib.predictors.devices`.
         executor: where predictions run; at once in this thread by default.
         store: where masks live.
@@ -70,14 +69,11 @@ class Session:
         history_budget_bytes: int = 256 * 2**20,
     ) -> None:
         self.image = as_image(image)
-        self.auto = auto
-        self.window = window
-        self.redraw = redraw
+        self.auto, self.window, self.redraw = auto, window, redraw
         self.observer = observer or SessionObserver()
         store = store or MemoryMaskStore(self.image.grid.shape_kji)
         self.ledger = Ledger(store, self.observer, history_budget_bytes)
-        self._asking = Asking(self.ledger)
-        self._engines = Engines(self.image)
+        self._asking, self._engines = Asking(self.ledger), Engines(self.image)
         self._running = Running(executor or ImmediateExecutor(), self.observer)
         self._host = Host(
             is_current=lambda run: self._running.run is run,
@@ -276,8 +272,13 @@ class Session:
         """
         patch = patch_of_mask(mask_kji, self.image.grid)
         self._begin()
-        step = self.ledger.push("set mask", {self.ledger.selected: self.ledger.record(self.ledger.selected)})
-        self.ledger.replace_mask(step, patch)
+        self.ledger.set_masks({self.ledger.selected: patch})
+
+    def set_masks(self, masks: Mapping[str, ArrayLike]) -> None:
+        """Set the masks of several targets, by their keys, as `set_mask` does, in one step."""
+        patches = {target: patch_of_mask(mask, self.image.grid) for target, mask in masks.items()}
+        self._begin()
+        self.ledger.set_masks(patches)
 
     def labelmap(self) -> NDArray[np.uint16]:
         """Return all targets in one array (k, j, i): 1, 2, … in their order, 0 elsewhere; later ones on top."""

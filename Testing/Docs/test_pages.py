@@ -117,6 +117,13 @@ UNLABELLED = {
     "promptsTable": "List of prompts",
     "reachSpinBox": "How far",
     "measureTable": "Table of measurements",
+    "stateComboBox": "Which cases",
+    "orderComboBox": "In which order",
+    "readerEdit": "Reader",
+    "casesTable": "List of cases",
+    "commentEdit": "Comment",
+    "readingComboBox": "Other reading",
+    "readingsTable": "Agreement",
     "shortcutsTable": "Keys",
     "timingsText": "Timings",
 }

@@ -22,6 +22,7 @@ FLOORS = (
     {"prompts"},
     {"certainty", "volume", "weights"},
     {"imaging", "io"},
+    {"worklist"},
     {"predictors"},
     {"predictors.cubes", "predictors.names", "predictors.slices"},
     {"predictors.*"},  # the systems

@@ -44,7 +44,7 @@ def _picture(path: Path, need: Need) -> None:
 
 def _segments(*names: str) -> Callable[[Path, Need], None]:
     def write(path: Path, need: Need) -> None:
-        segments = [Segment(name, abdomen().mask(name.split()[0])) for name in names]
+        segments = [Segment(name, abdomen().mask(name.split()[0]), value) for value, name in enumerate(names, start=1)]
         write_segmentation(str(path), segments, abdomen().volume.grid)
 
     return write

@@ -47,7 +47,7 @@ class ProcessHandle:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(environment),
+            env=environment_with_package(environment),
             creationflags=_CREATION_FLAGS,
         )
         assert self._process.stdout is not None
@@ -116,10 +116,10 @@ class ProcessHandle:
             self._on_end(self)
 
 
-def _environment(added: Mapping[str, str]) -> dict[str, str]:
+def environment_with_package(added: Mapping[str, str]) -> dict[str, str]:
     """Return this process's environment with `added`, in which Python finds the package that this file is in."""
     environment = {**os.environ, **added}
-    paths = [str(Path(__file__).parents[1]), environment.get("PYTHONPATH", "")]
+    paths = [str(Path(__file__).parents[3]), environment.get("PYTHONPATH", "")]
     return environment | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 

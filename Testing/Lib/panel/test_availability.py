@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from PromptSegLib.panel.availability import TOOL_FEATURES, Situation, hint, reasons
+from PromptSegLib.panel.worklist_availability import WorklistSituation
 from PromptSegLib.predictors.base import Capabilities
 
 SLICES = dataclasses.replace(BallPredictor.capabilities, title="Slices", dimensions=frozenset({2}))
@@ -17,8 +18,13 @@ POINTS = Capabilities("points", "Points", "", frozenset({3}), frozenset({"point+
 FIELDS = {
     field.name: st.booleans() for field in dataclasses.fields(Situation) if field.name.startswith(("has_", "can_"))
 }
+WORKLISTS = st.builds(
+    WorklistSituation,
+    **{field.name: st.booleans() for field in dataclasses.fields(WorklistSituation) if field.type == "bool"},
+)
 SITUATIONS = st.builds(
     Situation,
+    worklist=WORKLISTS,
     capabilities=st.sampled_from([SLICES, POINTS, ValuePredictor.capabilities, BallPredictor.capabilities]),
     problem=st.sampled_from(["", "The weights are not here."]),
     is_busy=st.booleans(),
@@ -66,9 +72,15 @@ def test_weights_and_worklists_have_rules_of_their_own(s):
     assert ("getWeights" in on) == ("importWeights" in on) == ("importFolder" in on)
     assert ("removeWeights" in on) == (s.weights in ("ready", "incomplete") and not s.is_fetching)
     assert ("clearCache" in on) == (not s.is_fetching)
-    assert ("previousCase" in on) == (s.has_worklist and s.has_previous_case)
-    assert ("nextCase" in on) == (s.has_worklist and s.has_next_case)
-    assert ("saveCase" in on) == (s.has_worklist and s.has_segments)
+    w = s.worklist
+    assert ("previousCase" in on) == (w.is_open and w.has_previous)
+    assert ("nextCase" in on) == (w.is_open and w.has_next)
+    assert ("saveCase" in on) == ("accept" in on) == (w.is_open and w.has_case and w.has_segments)
+    assert ("reject" in on) == ("secondReading" in on) == (w.is_open and w.has_case)
+    assert ("proposeAll" in on) == (w.is_open and w.has_todo and not w.is_proposing)
+    assert ("stopProposing" in on) == w.is_proposing
+    assert ("compareReadings" in on) == (w.is_open and w.has_case and w.has_reading)
+    assert ("takeReading" in on) == (w.is_open and w.has_case and w.has_reading and w.has_ticked)
 
 
 @given(SITUATIONS, st.sampled_from(["", "ask", *TOOL_FEATURES]))

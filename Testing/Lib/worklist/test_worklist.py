@@ -3,7 +3,7 @@
 import pytest
 
 from PromptSegLib.errors import VolumeError
-from PromptSegLib.io.worklist import Worklist
+from PromptSegLib.worklist.worklist import Worklist
 
 
 @pytest.fixture
