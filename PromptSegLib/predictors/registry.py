@@ -1,6 +1,7 @@
 """Which predictors there are: those of the library, those that other packages bring along, and the user's own models.
 
-A new one of the library is a folder beside this file and a line in `BUILT_IN`. Another package declares its own as
+A new one of the library is a folder beside this file and an entry of the weights' catalogue, which names its class; one
+without weights, a line in `BUILT_IN`. Another package declares its own as
 entry points of the group "promptseg.predictors", name = "module:Class" of a predictor, or of an `Entry`. Whatever is
 wrong with one of them is said where it is asked for, and is no harm to the others.
 """
@@ -26,6 +27,7 @@ from PromptSegLib.predictors.devices import check_device_name
 from PromptSegLib.predictors.naming import class_named
 from PromptSegLib.predictors.own_models import OwnModels, found_at
 from PromptSegLib.prompts import ClassPrompt, Prompt
+from PromptSegLib.weights.catalogue import load_catalogue
 
 GROUP = "promptseg.predictors"
 """The group of entry points by which other packages declare predictors."""
@@ -34,40 +36,15 @@ GROUP = "promptseg.predictors"
 BUILT_IN = {
     "default": "PromptSegLib.predictors.default.predictor:DefaultPredictor",
     "classical": "PromptSegLib.predictors.default.classical:ClassicalPredictor",
-    "sam-med2d": "PromptSegLib.predictors.sam.predictor:SamMed2D",
-    "sam-med2d-no-adapter": "PromptSegLib.predictors.sam.predictor:SamMed2DNoAdapter",
-    "ft-sam": "PromptSegLib.predictors.sam.predictor:FtSam",
-    "sam-vit-b": "PromptSegLib.predictors.sam.predictor:SamVitB",
-    "sam-vit-l": "PromptSegLib.predictors.sam.predictor:SamVitL",
-    "sam-vit-h": "PromptSegLib.predictors.sam.predictor:SamVitH",
-    "medsam": "PromptSegLib.predictors.sam.predictor:MedSam",
-    "sam-unet-res34": "PromptSegLib.predictors.sam_unet.predictor:SamUNet34",
-    "sam-unet-res50": "PromptSegLib.predictors.sam_unet.predictor:SamUNet50",
-    "sam2.1-tiny": "PromptSegLib.predictors.sam2.predictor:Sam2Tiny",
-    "sam2.1-small": "PromptSegLib.predictors.sam2.predictor:Sam2Small",
-    "sam2.1-base-plus": "PromptSegLib.predictors.sam2.predictor:Sam2BasePlus",
-    "sam2.1-large": "PromptSegLib.predictors.sam2.predictor:Sam2Large",
-    "medsam2": "PromptSegLib.predictors.sam2.predictor:MedSam2",
-    "sam3": "PromptSegLib.predictors.sam3.predictor:Sam3Predictor",
-    "sam-med3d": "PromptSegLib.predictors.sam_med3d.predictor:SamMed3D",
-    "sam-med3d-cvpr": "PromptSegLib.predictors.sam_med3d.predictor:SamMed3DCvpr",
-    "scribbleprompt": "PromptSegLib.predictors.scribbleprompt.predictor:ScribblePromptPredictor",
-    "nninteractive": "PromptSegLib.predictors.nninteractive.predictor:NnInteractive",
-    "nninteractive-other": "PromptSegLib.predictors.nninteractive.predictor:NnInteractiveOther",
+    **{
+        name: f"PromptSegLib.predictors.{place}"
+        for checkpoint in load_catalogue().values()
+        for name, place in checkpoint.predictors.items()
+    },
     "nninteractive-server": "PromptSegLib.predictors.nninteractive.server:NnInteractiveServer",
-    "sat-nano": "PromptSegLib.predictors.sat.predictor:SatNano",
-    "sat-pro": "PromptSegLib.predictors.sat.predictor:SatPro",
-    "voxtell": "PromptSegLib.predictors.voxtell.predictor:VoxTell",
     "voxtell-server": "PromptSegLib.predictors.voxtell.server:VoxTellServer",
-    "sam3-text": "PromptSegLib.predictors.sam3.concepts:Sam3Concepts",
-    "stu-net-s": "PromptSegLib.predictors.stu_net.predictor:StuNetS",
-    "stu-net-b": "PromptSegLib.predictors.stu_net.predictor:StuNetB",
-    "stu-net-l": "PromptSegLib.predictors.stu_net.predictor:StuNetL",
-    "stu-net-h": "PromptSegLib.predictors.stu_net.predictor:StuNetH",
-    "uniseg": "PromptSegLib.predictors.uniseg.predictor:UniSegPredictor",
-    "autopet-2022": "PromptSegLib.predictors.autopet.predictor:AutoPet2022",
-    "vista3d": "PromptSegLib.predictors.vista3d.predictor:Vista3d",
 }
+"""The library's own: those of the weights' catalogue, and those that need no weights here."""
 
 
 @dataclass(frozen=True)

@@ -52,12 +52,16 @@ class WeightFile:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One set of weights: what it is, under which licenses, and its files (the first is the main one)."""
+    """One set of weights: what it is, under which licenses, and its files (the first is the main one).
+
+    predictors: the predictors whose weights these are, by their names, as "folder.module:Class"; none for a part of
+    another's.
+    """
 
     name: str
     title: str
     version: str
-    system: str
+    predictors: Mapping[str, str]
     code: str
     code_license: str
     weights_license: str

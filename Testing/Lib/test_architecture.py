@@ -39,7 +39,6 @@ FLOORS = (
 PARTS = {("predictors.sam2", "predictors.sam"), ("predictors.sam_med3d", "predictors.sam")} | {
     ("predictors.sam_unet", "predictors.sam"),
     ("predictors.scribbleprompt", "predictors.sam"),
-    ("predictors.torchscript", "predictors.nnunet"),  # its structures and their names
     ("predictors.sam3", "predictors.sam"),
     ("predictors.sam3", "predictors.sam2"),
 }
@@ -98,6 +97,11 @@ def _is_named(place):
 
 def test_every_place_is_on_a_floor():
     assert [name for name in FILES if floor_of(place_of(name)) is None] == []
+
+
+def test_every_part_of_another_is_used():
+    used = {(place_of(name), place_of(other)) for name in FILES for other in imports_of(name) & FILES.keys()}
+    assert PARTS - used == set()
 
 
 def test_arrows_point_downward():

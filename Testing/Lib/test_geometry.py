@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from PromptSegLib.errors import GeometryError
 from PromptSegLib.geometry import (
+    AxisMap,
     Extent,
     Grid,
     affine_from_parts,
@@ -38,6 +39,14 @@ def test_every_voxel_centre_is_nearest_to_its_own_voxel(grid):
     centres_ras = grid.to_ras(flip_axes(index_kji))
     np.testing.assert_array_equal(grid.nearest_kji(centres_ras), index_kji)
     assert grid.contains(centres_ras).all()
+
+
+@pytest.mark.parametrize("spacing_mm", [0.1, 0.3, 0.7, 1.1])
+def test_a_point_on_the_face_between_two_voxels_belongs_to_the_upper_one_whatever_the_last_bit(spacing_mm):
+    grid = Grid((3, 3, 200), affine_from_parts((spacing_mm, 1.0, 1.0), np.eye(3), (-31.7, 0.0, 0.0)))
+    faces = np.arange(1, 200)
+    points_ras = [(-31.7 + (face - 0.5) * spacing_mm, 1.0, 1.0) for face in faces]
+    np.testing.assert_array_equal(grid.nearest_kji(points_ras)[:, 2], faces)
 
 
 @given(strategies.grids(), st.floats(0.5, 0.999), st.sampled_from([-1, 1]), st.integers(0, 2))
@@ -227,3 +236,44 @@ def test_the_box_of_points_holds_the_voxel_nearest_to_each(seed):
     nearest = flip_axes(np.rint(points_ijk)).astype(int)
     assert extent.start_kji == tuple(nearest.min(axis=0).tolist())
     assert extent.stop_kji == tuple((nearest.max(axis=0) + 1).tolist())
+
+
+@given(strategies.grids(max_side=9), strategies.seeds)
+def test_an_axis_map_brings_each_voxel_to_the_voxel_at_its_place(source, seed):
+    numbers = np.random.default_rng(seed)
+    order, signs, offset = numbers.permutation(3), numbers.choice([-1, 1], 3), numbers.integers(-20, 20, 3)
+    turn = np.eye(4)
+    turn[:3, :3] = np.eye(3)[:, order] * signs
+    turn[:3, 3] = offset
+    other_ijk_to_ras = source.ijk_to_ras @ turn
+    axis_map = AxisMap.between(source, other_ijk_to_ras)
+    start_kji = numbers.integers(0, source.shape_kji)
+    box = axis_map.extent(Extent(tuple(start_kji), tuple(start_kji + 1)))
+    assert box.size == 1
+    there_ras = apply_affine(other_ijk_to_ras, flip_axes(box.start_kji))
+    scale = np.abs(source.ijk_to_ras).max()
+    np.testing.assert_allclose(there_ras, source.to_ras(flip_axes(start_kji)), atol=1e-9 * scale)
+    assert AxisMap.between(source, source.ijk_to_ras).is_identity
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_an_axis_map_is_given_only_where_no_voxel_is_off_by_more_than_the_tolerance(axis):
+    grid = Grid((20, 200, 50), affine_from_parts((1.0, 1.0, 1.0), np.eye(3), (0, 0, 0)))
+
+    def other(scale, shift, sheared=0.0):
+        change = np.eye(4)
+        change[axis, axis], change[axis, 3], change[axis, (axis + 1) % 3] = scale, shift, sheared
+        return np.linalg.inv(change)
+
+    side, beside = flip_axes(grid.shape_kji)[[axis, (axis + 1) % 3]]
+    assert AxisMap.between(grid, other(1, 0.9e-3)).is_identity
+    assert AxisMap.between(grid, other(1, -0.9e-3)).is_identity
+    assert AxisMap.between(grid, other(1, 1.1e-3)) is None
+    assert AxisMap.between(grid, other(1, -1.1e-3)) is None
+    assert AxisMap.between(grid, other(1 + 0.9e-3 / side, 0)).is_identity  # its last voxel is the farthest off
+    assert AxisMap.between(grid, other(1 + 1.1e-3 / side, 0)) is None
+    assert AxisMap.between(grid, other(1, 0, 0.9e-3 / beside)).is_identity
+    assert AxisMap.between(grid, other(1, 0, 1.1e-3 / beside)) is None
+    assert AxisMap.between(grid, other(1, 1.1e-3), tolerance=1.2e-3).is_identity
+    assert AxisMap.between(grid, other(2, 0)) is None
+    assert AxisMap.between(grid, other(1, 0, 1)) is None

@@ -225,6 +225,19 @@ def test_a_box_in_the_views_follows_its_prompt_and_back(scene, a_volume):
     assert session.prompts() == ()
 
 
+def test_a_box_on_a_slice_that_is_dragged_in_the_views_stays_flat(scene, a_volume):
+    session = SceneSession(a_volume, None, predictor=BallPredictor(), auto=False)
+    session.add(Box.from_corners((4.0, 6.0, 8.0), (12.0, 12.0, 8.0)))
+    roi = nodes_of(scene, "vtkMRMLMarkupsROINode")[0]
+    assert min(roi.GetSize()) > 0  # a flat one could not be seen
+    roi.SetCenterWorld(10.0, 9.0, 11.0)
+    roi.InvokeEvent(roi.PointEndInteractionEvent)
+    box = session.prompts()[0]
+    assert box.size_mm == pytest.approx((8, 6, 0))
+    assert box.is_planar
+    assert box.center_ras == pytest.approx((10, 9, 11))
+
+
 def nodes_of(scene, class_name):
     return [scene.GetNthNodeByClass(n, class_name) for n in range(scene.GetNumberOfNodesByClass(class_name))]
 
@@ -369,6 +382,19 @@ def test_the_segment_editors_own_undo_takes_a_click_back_and_the_session_goes_on
     assert np.array_equal(session.mask_kji, second)
 
 
+def test_once_the_segmentation_is_moved_against_the_volume_only_what_comes_after_is_undone(scene, a_volume):
+    session = SceneSession(a_volume, None, predictor=BallPredictor())
+    session.add(Point(POSITIVE))
+    add_transform(scene, rotation(20, (0, 0, 1)), session.segmentation_node)
+    moved = session.mask_kji
+    assert session.undo() is None
+    assert np.array_equal(session.mask_kji, moved)
+    session.add(Point(NEGATIVE))
+    session.add(Point((10.0, 14.0, 12.0)))
+    assert [session.undo(), session.undo(), session.undo()] == ["add point+", "add point+", None]
+    assert np.array_equal(session.mask_kji, moved)
+
+
 def test_surfaces_are_made_anew_once_for_many_clicks(a_volume):
     waiting = []
     session = SceneSession(a_volume, None, predictor=BallPredictor(), later=waiting.append)
@@ -384,9 +410,28 @@ def test_surfaces_are_made_anew_once_for_many_clicks(a_volume):
     assert surface_points(session) > shown
 
 
-def surface_points(session):
-    surface = session.segmentation_node.GetSegmentation().GetSegment(session.target).GetRepresentation("Closed surface")
-    return surface.GetNumberOfPoints()
+@pytest.mark.parametrize("masking", ["EditAllowedEverywhere", "EditAllowedInsideVisibleSegments"])
+def test_the_surface_of_what_gives_way_is_made_anew_too(scene, a_volume, masking):
+    neighbour = np.zeros(SHAPE, dtype=bool)
+    neighbour[8:18, 10:20, 12:24] = True
+    segmentation = add_segmentation(scene, a_volume, {"neighbour": neighbour, "mine": np.zeros(SHAPE, dtype=bool)})
+    editor = scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    editor.SetOverwriteMode(editor.OverwriteAllSegments)
+    editor.SetMaskMode(getattr(slicer.vtkMRMLSegmentationNode, masking))
+    waiting = []
+    session = SceneSession(a_volume, segmentation, "mine", BallPredictor(), editor_node=editor, later=waiting.append)
+    segmentation.CreateClosedSurfaceRepresentation()
+    shown = surface_points(session, "neighbour")
+    session.add(Point(POSITIVE))
+    assert session.mask("neighbour").sum() < neighbour.sum()
+    waiting.pop()()
+    assert surface_points(session, "neighbour") != shown
+    assert surface_points(session, session.target) > 0
+
+
+def surface_points(session, key=None):
+    segment = session.segmentation_node.GetSegmentation().GetSegment(key or session.target)
+    return segment.GetRepresentation("Closed surface").GetNumberOfPoints()
 
 
 def test_an_rgb_volume_and_a_labelmap_volume_are_segmented(scene):

@@ -127,7 +127,7 @@ def store(user, server, tmp_path):
         name="points-weights",
         title="Points",
         version="1",
-        system="points",
+        predictors={},
         code=server,
         code_license="Apache-2.0",
         weights_license="CC-BY-NC-4.0",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+
 import pytest
 from fakes import BallPredictor
 
@@ -10,6 +13,7 @@ from PromptSegLib.predictors import registry
 from PromptSegLib.predictors.base import PROMPT_FEATURES, Capabilities, feature_of
 from PromptSegLib.predictors.registry import capabilities_of, check_takes, create_predictor, predictor_names
 from PromptSegLib.prompts import Box, ClassPrompt, Lasso, MaskPrompt, Point, Scribble, TextPrompt, VoxelScribble
+from PromptSegLib.weights.catalogue import load_catalogue
 
 SQUARE = ((0, 0, 0), (10, 0, 0), (10, 10, 0), (0, 10, 0))
 
@@ -83,3 +87,21 @@ def test_a_prompt_that_is_not_taken_is_refused_naming_the_predictors_that_take_i
 def test_capabilities_of_unknown_prompts_are_refused():
     with pytest.raises(ValueError, match="got circle"):
         Capabilities("a", "A", "", frozenset({3}), frozenset({"circle"}), "MIT")
+
+
+def test_every_class_with_published_weights_is_found_by_way_of_its_entry_in_the_catalogue():
+    for name, checkpoint in load_catalogue().items():
+        for predictor in checkpoint.predictors:
+            capabilities = capabilities_of(predictor)
+            assert (capabilities.name, capabilities.weights[0]) == (predictor, name)
+
+
+def test_no_predictor_s_class_is_forgotten():
+    places = set(registry.BUILT_IN.values())
+    files = sorted(Path(registry.__file__).parent.glob("*/*.py"))
+    for path in [file for file in files if "    capabilities = " in file.read_text(encoding="utf-8")]:
+        module = importlib.import_module(f"PromptSegLib.predictors.{path.parent.name}.{path.stem}")
+        for name, found in vars(module).items():
+            own = getattr(found, "__module__", "") == module.__name__ and isinstance(found, type)
+            if own and isinstance(getattr(found, "capabilities", None), Capabilities):
+                assert f"{module.__name__}:{name}" in places

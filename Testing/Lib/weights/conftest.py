@@ -140,7 +140,7 @@ def checkpoint_of(*files, name="demo", consent=False):
         name=name,
         title="Demo",
         version="1",
-        system="demo",
+        predictors={},
         code="https://example.org/demo",
         code_license="MIT",
         weights_license="CC BY-NC 4.0" if consent else "MIT",

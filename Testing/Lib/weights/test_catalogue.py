@@ -18,7 +18,8 @@ def test_every_system_that_is_planned_is_there():
     expected = "sam-vit-b sam-vit-l sam-vit-h medsam sam-med2d ft-sam sam-unet-res34 sam-unet-res50 "
     expected += "sam2.1-tiny sam2.1-small sam2.1-base-plus sam2.1-large medsam2 sam3 scribbleprompt "
     expected += "sam-med3d-turbo sam-med3d-turbo-cvpr-coreset nninteractive nninteractive-other "
-    expected += "stu-net-s stu-net-b stu-net-l stu-net-h uniseg sat-nano sat-pro clip-words vista3d autopet-2022"
+    expected += "stu-net-s stu-net-b stu-net-l stu-net-h uniseg sat-nano sat-pro voxtell voxtell-text-encoder "
+    expected += "clip-words vista3d autopet-2022"
     assert list(CATALOGUE) == expected.split()
 
 
