@@ -111,6 +111,32 @@ def test_the_newest_row_holds_in_whatever_order_a_spreadsheet_sorts_them(path):
     assert states(path)[0] == CaseState.REJECTED
 
 
+@pytest.mark.parametrize("key", [None, lambda row: row.split(";")[-1]], ids=["by image", "by change"])
+@pytest.mark.parametrize("descending", [False, True])
+def test_what_was_recorded_holds_when_a_spreadsheet_sorts_all_rows_and_the_second_heads_with_them(
+    path, key, descending
+):
+    path.write_text("image;site;state\na.nii;Bern;to do\nb.nii;Basel;\nz.nii;Chur;rejected\n", encoding="utf-8")
+    worklist = Worklist.open(path, "Ann")
+    worklist.record(worklist.cases[0], state=CaseState.ACCEPTED, comment="good")
+    worklist.record(worklist.cases[2], state=CaseState.ACCEPTED)
+    width = path.read_text().splitlines()[-1].count(";")
+    first, *rows = [row + ";" * (width - row.count(";")) for row in path.read_text().splitlines()]
+    path.write_text("\n".join([first, *sorted(rows, key=key, reverse=descending)]) + "\n", encoding="utf-8")
+    again = Worklist.open(path, "Ann")
+    assert again.problems == ()
+    assert {case.name: case.state for case in again.cases} == {"a": "accepted", "b": "to do", "z": "accepted"}
+    again.record(next(case for case in again.cases if case.name == "b"), state=CaseState.REJECTED)
+    found = {case.name: (case.state, case.comment, case.extra["site"]) for case in Worklist.open(path).cases}
+    assert found == {"a": ("accepted", "good", "Bern"), "b": ("rejected", "", "Basel"), "z": ("accepted", "", "Chur")}
+
+
+def test_a_comment_longer_than_any_list_holds_is_cut_and_its_row_is_read(path):
+    worklist = Worklist.open(path)
+    assert len(worklist.record(worklist.cases[0], state=CaseState.REJECTED, comment="x" * 200_000).comment) == 30_000
+    assert states(path)[0] == CaseState.REJECTED
+
+
 def test_a_list_that_was_cut_anywhere_in_its_last_row_is_read_and_goes_on(path):
     worklist = Worklist.open(path, "Ann")
     worklist.record(worklist.cases[0], state=CaseState.ACCEPTED)
