@@ -52,5 +52,5 @@ def test_the_server_and_what_was_agreed_are_said_and_the_key_is_not_on_the_comma
 
 
 def test_a_server_that_the_user_did_not_agree_to_is_asked_about_and_not_passed_over_for_another(cases):
-    with pytest.raises(ConsentError, match="consent before the image is sent to https://gpu.example:1527"):
+    with pytest.raises(ConsentError, match=f"^expected consent before the image is sent to {SERVER}, got none"):
         done(proposing(cases, Recipe("nninteractive-server", "auto", {"server": SERVER})))

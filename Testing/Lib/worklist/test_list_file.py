@@ -1,12 +1,14 @@
 """One file for several people: rows are added, never changed; spreadsheets and killed writers in between."""
 
 import csv
+import errno
 import io
 import os
 import platform
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -217,6 +219,31 @@ def test_a_killed_writer_leaves_a_whole_list_that_others_go_on_with(path):
         worklist.record(worklist.cases[0], reader="Bob")
         assert time.monotonic() - started < lock.STALE_S / 2  # the lock of the dead is not waited for
     assert Worklist.open(path).cases[0].reader == "Bob"
+
+
+def test_a_disk_that_is_full_is_told_and_leaves_no_lock(path, monkeypatch):
+    def full(number, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    worklist, before = Worklist.open(path), path.read_bytes()
+    with monkeypatch.context() as patch, pytest.raises(WorklistError, match="No space left"):
+        patch.setattr(os, "write", full)
+        worklist.record(worklist.cases[0], state=CaseState.ACCEPTED)
+    assert (list(path.parent.iterdir()), path.read_bytes()) == ([path], before)
+
+
+def test_a_lock_that_somebody_reads_just_now_is_removed_all_the_same(path, monkeypatch):
+    refusals, unlink = iter(range(3)), Path.unlink
+
+    def refused(self, **how):  # as Windows does
+        if next(refusals, None) is not None:
+            raise PermissionError(errno.EACCES, "in use")
+        unlink(self, **how)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    worklist = Worklist.open(path)
+    worklist.record(worklist.cases[0], state=CaseState.ACCEPTED)
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_lock_of_another_computer_is_waited_for_and_named(path, monkeypatch):
