@@ -328,13 +328,13 @@ def test_a_segmentation_that_cannot_be_written_whole_leaves_the_one_before(user,
     user.tool("pointPlus")
     user.click((4, 4, 4))
 
-    class Full(slicer.vtkMRMLSegmentationStorageNode):
-        def WriteData(self, node):
-            Path(self.GetFileName()).write_bytes(before[:100])
-            return 0
+    def write_half(storage, node):
+        Path(storage.GetFileName()).write_bytes(before[:100])
+        return 0
 
+    full = type("Full", (slicer.vtkMRMLSegmentationStorageNode,), {"WriteData": write_half})
     with monkeypatch.context() as patch:
-        patch.setattr(slicer, "vtkMRMLSegmentationStorageNode", Full)
+        patch.setattr(slicer, "vtkMRMLSegmentationStorageNode", full)
         user.press("nextCase")
     assert "Could not save the segmentation to" in user.status
     assert user.ui.volumeSelector.currentNode().GetName() == "a"

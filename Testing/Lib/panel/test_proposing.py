@@ -34,7 +34,9 @@ def cases(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="stands in for the interpreter with a script of a shell")
 def test_the_server_and_what_was_agreed_are_said_and_the_key_is_not_on_the_command_line(tmp_path, cases, monkeypatch):
     python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/words\nprintf %s "${KEY_VARIABLE}" > {tmp_path}/key\n')
+    python.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/words\nprintf %s "${KEY_VARIABLE}" > {tmp_path}/key\n'
+    )
     python.chmod(0o755)
     options = {"server": SERVER, "api_key": "secret-1", "consent": True}
     recipe = Recipe("nninteractive-server", "server", options)

@@ -226,9 +226,10 @@ def test_a_disk_that_is_full_is_told_and_leaves_no_lock(path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     worklist, before = Worklist.open(path), path.read_bytes()
-    with monkeypatch.context() as patch, pytest.raises(WorklistError, match="No space left"):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
-        worklist.record(worklist.cases[0], state=CaseState.ACCEPTED)
+        with pytest.raises(WorklistError, match="No space left"):
+            worklist.record(worklist.cases[0], state=CaseState.ACCEPTED)
     assert (list(path.parent.iterdir()), path.read_bytes()) == ([path], before)
 
 
