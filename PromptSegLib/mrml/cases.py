@@ -108,7 +108,9 @@ class OpenCase:
     def certainties(self) -> dict[str, Certainty]:
         """Return how sure the model was of what it proposed, by the names of segments.
 
-        Raises VolumeError or GeometryError, once, when that cannot be read.
+        Raises:
+            VolumeError: that cannot be read; it is told once.
+            GeometryError: as before, as it is of another grid.
         """
         if self._certainties is None:
             self._certainties = {}
