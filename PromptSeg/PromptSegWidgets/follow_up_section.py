@@ -1,8 +1,11 @@
 """Follow-up: an earlier time point's masks carried over, and its lesions compared with these."""
 
+from pathlib import Path
+
 import qt
 from slicer.i18n import tr as _
 
+from PromptSegLib.io.output_file import replacing
 from PromptSegLib.measurement.carry_over import CarryOver
 from PromptSegLib.measurement.follow_up import follow_up
 from PromptSegLib.measurement.page import page_of
@@ -85,6 +88,6 @@ class FollowUpSection(Section):
         self.ui.followUpLabel.text = f"{now.overall.category} (RECIST 1.1): {now.overall.rule}"
         path = qt.QFileDialog.getSaveFileName(None, _("Save the page"), "follow-up.html", "HTML (*.html)")
         if path:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(page_of(found))
+            with replacing(Path(path)) as file:
+                file.write(page_of(found).encode())
             self.panel.setStatus(_("Saved {path}.").format(path=path))

@@ -1,6 +1,7 @@
 """Measure: live figures of the selected segment, and a table of all of them."""
 
 import math
+from pathlib import Path
 
 import qt
 import slicer
@@ -9,6 +10,7 @@ from slicer.i18n import tr as _
 from PromptSegLib.bitmask import Patch
 from PromptSegLib.errors import PromptError, PromptSegError
 from PromptSegLib.geometry import Extent
+from PromptSegLib.io.output_file import replacing
 from PromptSegLib.measurement.table import as_csv, rows_of
 from PromptSegLib.measurement.tally import Tally
 from PromptSegLib.measurement.texts import axial_text, live_text, mean_text, part_text, volume_text
@@ -200,7 +202,7 @@ class MeasureSection(Section):
     def _save(self, text, failed=()):
         path = qt.QFileDialog.getSaveFileName(None, _("Save measurements"), "measurements.csv", "CSV (*.csv)")
         if path:
-            with open(path, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
+            with replacing(Path(path)) as file:
+                file.write(text.encode())
             left = f" {_('Left out')}: {'; '.join(failed)}" if failed else ""
             self.panel.setStatus(_("Saved {path}.").format(path=path) + left, isError=bool(failed))

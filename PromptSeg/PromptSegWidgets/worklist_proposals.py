@@ -35,8 +35,7 @@ class ProposalsSection(Section):
         classes, texts = self._names()
         work = proposing(
             worklist.path if worklist.path.is_file() else worklist.path.parent,
-            parameters.model,
-            parameters.device,
+            self.logic.servers.recipe(parameters.model, parameters.device),
             classes,
             texts,
             shutil.which("PythonSlicer"),  # in Slicer, sys.executable may be Slicer itself

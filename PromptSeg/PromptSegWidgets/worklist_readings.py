@@ -1,10 +1,13 @@
 """Worklist: two readings of a case compared, and what the other one has right taken over."""
 
+from pathlib import Path
+
 import qt
 import slicer
 from slicer.i18n import tr as _
 
 from PromptSegLib.bitmask import MaskDelta
+from PromptSegLib.io.output_file import replacing
 from PromptSegLib.measurement.agreement import (
     agreement,
     agreements_as_csv,
@@ -160,8 +163,8 @@ class ReadingsSection(Section):
         self.ui.readingsLabel.text = text
         path = qt.QFileDialog.getSaveFileName(None, _("Save the table"), "agreement.csv", "CSV (*.csv)")
         if path:
-            with open(path, "w", encoding="utf-8", newline="") as file:
-                file.write(agreements_as_csv(rows))
+            with replacing(Path(path)) as file:
+                file.write(agreements_as_csv(rows).encode())
             self.panel.setStatus(_("Saved {path}.").format(path=path))
 
     def _hide(self):

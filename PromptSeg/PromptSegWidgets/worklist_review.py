@@ -2,7 +2,7 @@
 
 from slicer.i18n import tr as _
 
-from PromptSegLib.imaging.doubt import next_doubt
+from PromptSegLib.imaging.doubt import next_doubt, with_corrections
 from PromptSegLib.mrml.look_at import look_at
 from PromptSegLib.mrml.segment_masks import segment_mask
 from PromptSegLib.mrml.volumes import volume_from_node
@@ -55,13 +55,15 @@ class ReviewSection(Section):
         if self.session is not None and self.session.certainty() is not None:
             return True
         case = self.panel.worklist.openCaseNow
-        return bool(case and case.certainties())
+        with self.panel.reporting():
+            return bool(case and case.certainties())
+        return False
 
     def onLookNext(self):
         """Go to the place where the segment is most probably wrong, of those not looked at yet."""
         found = []
-        for name, certainty, mask_kji, grid in self._known():
-            doubt = next_doubt(certainty.probability_kji, mask_kji, grid, self._seen.get(name, ()))
+        for name, probability_kji, mask_kji, grid in self._known():
+            doubt = next_doubt(probability_kji, mask_kji, grid, self._seen.get(name, ()))
             if doubt is not None:
                 found.append((doubt.weight, name, doubt))
         if not found:
@@ -82,12 +84,17 @@ class ReviewSection(Section):
             name = segmentation.GetSegmentation().GetSegment(session.target).GetName()
             yield (
                 name,
-                certainty,
+                certainty.probability_kji,
                 session.mask(session.target, certainty.extent),
                 session.image.grid.cropped(certainty.extent),
             )
             return
         grid = volume_from_node(volume).grid
         for name, certainty in case.certainties().items():
+            if not segmentation.GetSegmentation().GetSegmentIdBySegmentName(name):
+                continue
             mask = segment_mask(segmentation, name, volume)[certainty.extent.slices]
-            yield name, certainty, mask, grid.cropped(certainty.extent)
+            probability = certainty.probability_kji
+            if not case.is_as_proposed:
+                probability = with_corrections(probability, mask)
+            yield name, probability, mask, grid.cropped(certainty.extent)

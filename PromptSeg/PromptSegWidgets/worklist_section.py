@@ -4,7 +4,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from PromptSegLib.errors import PromptSegError
+from PromptSegLib.errors import PromptSegError, SceneFileError
 from PromptSegLib.mrml.cases import OpenCase
 from PromptSegLib.mrml.display import show_volume
 from PromptSegLib.panel.texts import error_text
@@ -22,6 +22,7 @@ _WIDTHS_PX = (72, 74, 56, 58)
 class WorklistSection(Section):
     def connect(self):
         self._filled = None  # what the table shows
+        self._unreadable = set()  # keys of cases that could not be opened
         self._begun = None  # the case that was tried to be begun
         self._refusal = ""  # why it could not be
         ui = self.ui
@@ -75,15 +76,18 @@ class WorklistSection(Section):
         return by_unsureness(cases) if self.ui.orderComboBox.currentIndex else cases
 
     def beside(self, step):
-        """Return the case that the table shows after the open one, or before it for a step of -1; None: none."""
-        keys, current = [case.key for case in self.shown()], self.worklist.current
-        if current.key in keys:
-            place = keys.index(current.key) + step
-        else:
-            every = [case.key for case in self.worklist.cases]
-            later = [n for n, key in enumerate(keys) if every.index(key) > self.worklist.index]
-            place = (later[0] if later else len(keys)) + (step if step < 0 else 0)
-        return self.shown()[place] if 0 <= place < len(keys) else None
+        """Return the case that the table shows after the open one, or before it for a step of -1; None: none.
+
+        Cases that could not be opened are passed over: a click in the table tries them again.
+        """
+        cases, current = self.shown(), self.worklist.current
+        place = next((n for n, case in enumerate(cases) if case.key == current.key), None)
+        if place is None:
+            places = {case.key: n for n, case in enumerate(self.worklist.cases)}
+            later = (n for n, case in enumerate(cases) if places[case.key] > self.worklist.index)
+            place = next(later, len(cases)) - (step > 0)
+        following = cases[place + 1 :] if step > 0 else reversed(cases[:place])
+        return next((case for case in following if case.key not in self._unreadable), None)
 
     def situation(self):
         """Return what decides over the controls of the whole worklist."""
@@ -142,11 +146,14 @@ class WorklistSection(Section):
         current = self.worklist.current.key if self.worklist else None
         if (cases, current) == self._filled:
             return
+        before = self._filled[0] if self._filled else []
         self._filled = cases, current
         table = self.ui.casesTable
         table.blockSignals(True)
         table.setRowCount(len(cases))
         for row, case in enumerate(cases):
+            if row < len(before) and before[row] == case:
+                continue
             unsure = "" if case.unsure is None else f"{case.unsure:.2f}"
             for column, text in enumerate((case.name, _(case.state.value), case.reader, unsure, case.comment)):
                 item = qt.QTableWidgetItem(text)
@@ -175,7 +182,7 @@ class WorklistSection(Section):
             worklist = Worklist.open(path, self.ui.readerEdit.text.strip())
             if self.logic.case is not None:
                 self.logic.case.save()
-            self.logic.case = OpenCase(slicer.mrmlScene, worklist)
+            self.logic.case, self._unreadable = OpenCase(slicer.mrmlScene, worklist), set()
             self.openCase(worklist.current)
             if worklist.problems:
                 more = f" (+{len(worklist.problems) - 1})" if len(worklist.problems) > 1 else ""
@@ -185,7 +192,13 @@ class WorklistSection(Section):
         self.logic.tools.drop()
         self.logic.closeSession()
         self.worklist.refresh()
-        self.logic.case.open(self.worklist.cases.index(self.worklist.find(case)))
+        self.logic.case.save()
+        try:
+            self.logic.case.open(self.worklist.cases.index(self.worklist.find(case)))
+        except SceneFileError:
+            self._unreadable.add(case.key)
+            raise
+        self._unreadable.discard(case.key)
         self._begun = None
         self.panel.review.begin()
         self.parameters.volume = self.logic.case.volume_node

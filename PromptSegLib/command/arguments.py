@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from PromptSegLib.errors import PromptError, PromptSegError
+from PromptSegLib.predictors.registry import entry_of
+from PromptSegLib.predictors.server_access import KEY_VARIABLE
 from PromptSegLib.prompts import TextPrompt
 
 Numbers = tuple[float, ...]
@@ -166,9 +169,13 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
 
 def server_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what `create_predictor` is to know of the server, nothing where none was spoken of."""
-    if arguments.server is None and not arguments.send_image:
-        return {}
-    return {"server": arguments.server, "consent": arguments.send_image or None}
+    options: dict[str, Any] = {}
+    if arguments.server is not None or arguments.send_image:
+        options = {"server": arguments.server, "consent": arguments.send_image or None}
+    key = os.environ.get(KEY_VARIABLE)
+    if key and "api_key" in entry_of(arguments.model).options:
+        options["api_key"] = key
+    return options
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:

@@ -45,6 +45,14 @@ def unsureness(probability_kji: NDArray[np.float32], mask_kji: BoolArray) -> flo
     return 1 - 2 * overlap / total if total else 0.0
 
 
+def with_corrections(probability_kji: NDArray[np.float32], mask_kji: BoolArray) -> NDArray[np.float32]:
+    """Return the probabilities with what somebody corrected by hand as sure: where the mask is not what they say.
+
+    probability_kji: (k, j, i), 0 to 1, of what a model proposed. mask_kji: bool, of that shape, as it is now.
+    """
+    return np.where(mask_kji == (probability_kji >= 0.5), probability_kji, mask_kji.astype(np.float32))
+
+
 def next_doubt(
     probability_kji: NDArray[np.float32],
     mask_kji: BoolArray,

@@ -45,16 +45,28 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         VolumeError: it cannot be written; what was there stays then.
     """
+    with replacing_file(path) as part, part.open("wb") as file:
+        yield file
+
+
+@contextmanager
+def replacing_file(path: Path, ending: str = "") -> Iterator[Path]:
+    """Yield where to write a file that then takes the place of `path`: as `replacing`, for writers that want a name.
+
+    ending: of that name, for writers that go by it.
+
+    Raises:
+        VolumeError: it cannot be written; what was there stays then.
+    """
     if "\0" in str(path):
         raise _no_place(path, ValueError("a name holds no NUL"))
     try:
         target = _followed(path)
-        part = target.with_name(f"{_beginning(target)}{os.getpid()}.part")
+        part = target.with_name(f"{_beginning(target)}{os.getpid()}.part{ending}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             _clear_left_over(target)
-            with part.open("wb") as file:
-                yield file
+            yield part
             part.replace(target)
         finally:
             with suppress(OSError):
@@ -82,8 +94,8 @@ def _beginning(target: Path) -> str:
 def _clear_left_over(target: Path) -> None:
     """Remove what writers of `target` left that were killed."""
     beginning = _beginning(target)
-    for part in target.parent.glob(f"{beginning}*.part"):
-        number = part.name[len(beginning) : -len(".part")]
+    for part in target.parent.glob(f"{beginning}*.part*"):
+        number = part.name[len(beginning) :].partition(".")[0]
         if number.isdecimal() and not _is_running(int(number)):
             part.unlink(missing_ok=True)
 

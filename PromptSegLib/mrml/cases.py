@@ -37,6 +37,11 @@ class OpenCase:
         return all(node is not None and node.GetScene() is not None for node in nodes)
 
     @property
+    def is_as_proposed(self) -> bool:
+        """Whether the segments are what a model proposed, and nobody has changed them."""
+        return self.worklist.current.state is CaseState.PROPOSED and not self.is_changed
+
+    @property
     def is_changed(self) -> bool:
         """Whether the segments are others than those that were loaded or saved."""
         return self.is_open and _look_of(self.segmentation_node) != self._saved
@@ -74,7 +79,6 @@ class OpenCase:
         case = self.worklist.claim(self.worklist.current)
         save_segmentation(self.segmentation_node, case.segmentation)
         self._saved = _look_of(self.segmentation_node)
-        # What is in work is not what was proposed: how sure a model was of that says nothing any more.
         self.worklist.record(case, add_seconds=self.stopwatch.take(), add_clicks=self._take_clicks())
         return True
 
@@ -102,7 +106,12 @@ class OpenCase:
         self._certainties = {}
 
     def certainties(self) -> dict[str, Certainty]:
-        """Return how sure the model was of what it proposed, by the names of segments, while that is as it left it."""
+        """Return how sure the model was of what it proposed, by the names of segments.
+
+        Raises:
+            VolumeError: that cannot be read; it is told once.
+            GeometryError: as before, as it is of another grid.
+        """
         if self._certainties is None:
             self._certainties = {}
             path = self.worklist.current.certainty_file
@@ -110,7 +119,7 @@ class OpenCase:
                 volume = volume_from_node(self.volume_node)
                 grid = Grid(volume.grid.shape_kji, volume.ijk_to_ras)
                 self._certainties = read_certainties(path, grid)
-        return self._certainties if not self.is_changed else {}
+        return self._certainties
 
     def _begin_anew(self) -> None:
         self._certainties = None

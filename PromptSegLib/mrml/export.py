@@ -9,6 +9,7 @@ from typing import Any
 import slicer
 
 from PromptSegLib.errors import SceneError, SceneFileError
+from PromptSegLib.io.output_file import replacing_file
 
 
 def export_labelmap(segmentation_node: Any, volume_node: Any) -> Any:
@@ -59,17 +60,18 @@ def save_labelmap(segmentation_node: Any, volume_node: Any, path: str | PathLike
 
 
 def save_segmentation(segmentation_node: Any, path: str | PathLike[str]) -> None:
-    """Write the segments, names and colours to a .seg.nrrd file.
+    """Write the segments, names and colours to a .seg.nrrd file, which appears whole or not at all.
 
     Raises:
-        SceneFileError: the file cannot be read or written.
+        SceneFileError: the file cannot be written; what was there stays then.
+        VolumeError: as before, as its folder cannot be written.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     storage = slicer.vtkMRMLSegmentationStorageNode()
-    storage.SetFileName(str(target))
-    if not storage.WriteData(segmentation_node):
-        raise SceneFileError(f"could not save the segmentation to {target}")
+    with replacing_file(target, "".join(target.suffixes[-2:])) as part:
+        storage.SetFileName(str(part))
+        if not storage.WriteData(segmentation_node) or not part.is_file():
+            raise SceneFileError(f"could not save the segmentation to {target}")
 
 
 def load_segmentation(segmentation_node: Any, path: str | PathLike[str]) -> None:

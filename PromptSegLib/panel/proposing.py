@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from PromptSegLib.cancel import CancelToken, Progress
-from PromptSegLib.errors import PredictionError
+from PromptSegLib.errors import ConsentError, PredictionError
 from PromptSegLib.execution.background import Work
 from PromptSegLib.execution.process.handle import environment_with_package
+from PromptSegLib.predictors.registry import Recipe
+from PromptSegLib.predictors.server_access import CONSENT_EXPECTED, KEY_VARIABLE
 
 _NICENESS = 10
 _POLL_S = 0.2
@@ -26,21 +28,27 @@ _NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 
 def proposing(
     path: Path,
-    model: str,
-    device: str,
+    recipe: Recipe,
     classes: Sequence[str] = (),
     texts: Sequence[str] = (),
     python: str | None = None,
 ) -> Work:
-    """Return the work of `promptseg propose` on the list at `path`.
+    """Return the work of `promptseg propose` on the list at `path`, with the model and on the server of `recipe`.
+
+    The key of a server goes by the environment of that process: command lines are shown to everybody on the computer.
 
     classes, texts: structures, for a model that finds them by name. python: the interpreter, this one by default. The
     work tells of its progress after each case, and returns how many were proposed and which failed, as
-    `{"proposed": 3, "taken": 0, "failed": ["b: …"]}`. When it is cancelled, what is done stays.
+    `{"proposed": 3, "taken": 0, "failed": ["b: …"]}`. When it is cancelled, what is done stays. It raises ConsentError
+    where the user has not agreed to send images to the server, and PredictionError for all else that ends it.
     """
-    words = ["propose", str(path), "--model", model, "--device", device, "--json"]
-    words += [word for name in classes for word in ("--classes", name)]
-    words += [word for name in texts for word in ("--text", name)]
+    options = recipe.options
+    words = ["propose", str(path), f"--model={recipe.name}", f"--device={recipe.device}", "--json"]
+    words += [f"--server={options['server']}"] if options.get("server") else []
+    words += ["--send-image"] if options.get("consent") else []
+    words += [f"--classes={name}" for name in classes]
+    words += [f"--text={name}" for name in texts]
+    added = {"PYTHONIOENCODING": "utf-8", KEY_VARIABLE: str(options.get("api_key", ""))}
     command = [python or sys.executable, "-P", "-m", "PromptSegLib", *words]
 
     def work(progress: Progress, cancel: CancelToken) -> dict[str, Any]:
@@ -52,7 +60,7 @@ def proposing(
             text=True,
             encoding="utf-8",
             errors="replace",
-            env=environment_with_package({"PYTHONIOENCODING": "utf-8"}),
+            env=environment_with_package(added),
             creationflags=_BELOW_NORMAL | _NO_WINDOW,
         )
         try:
@@ -96,8 +104,10 @@ def _followed(process: subprocess.Popen[str], progress: Progress, cancel: Cancel
     status = process.wait()
     threads[1].join(_GRACE_S)
     if status not in (0, 3):
-        last = said[-1].strip() if said else f"exit status {status}"
-        raise PredictionError(f"expected proposals, got none: {last.removeprefix('promptseg: ')}")
+        last = said[-1].strip().removeprefix("promptseg: ") if said else f"exit status {status}"
+        if last.startswith(CONSENT_EXPECTED):
+            raise ConsentError(last)
+        raise PredictionError(f"expected proposals, got none: {last}")
     return {"proposed": proposed, "taken": taken, "failed": failed}
 
 

@@ -19,6 +19,9 @@ from dataclasses import dataclass, field
 
 from PromptSegLib.errors import ConsentError, PredictionError
 
+KEY_VARIABLE = "PROMPTSEG_SERVER_KEY"
+"""Environment variable by which a command is told the key of the server that it is to ask, whatever system that is."""
+CONSENT_EXPECTED = "expected consent before the image is sent"
 _AN_ADDRESS = "http://127.0.0.1:1527"
 _SHOWN, _READ = 500, 5000  # Characters of what a server says that are shown, and looked at for the key.
 _MOST_CAUSES = 20
@@ -57,7 +60,7 @@ class ServedSystem:
             consent = tidied(os.environ.get(self.consent_variable, "")) == address
         if not _is_here(host) and not consent:
             raise ConsentError(
-                f"expected consent before the image is sent to {address}, got none: the server's operator will be "
+                f"{CONSENT_EXPECTED} to {address}, got none: the server's operator will be "
                 f"able to see it. To agree: --send-image, consent=True, or {self.consent_variable}={address}"
             )
         return ServerAccess(address, api_key or os.environ.get(self.key_variable))

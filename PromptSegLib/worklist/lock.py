@@ -23,6 +23,7 @@ STALE_S = 10.0
 _PATIENCE_S = 20.0
 _POLL_S = 0.005
 _SLOWEST_POLL_S = 0.1
+_RELEASES = 100
 
 
 @contextmanager
@@ -38,9 +39,7 @@ def lock_beside(path: Path, patience_s: float = _PATIENCE_S) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):
-            if lock.read_text(encoding="utf-8") == token:
-                lock.unlink()
+        _release(lock, token)
 
 
 def _acquire(lock: Path, path: Path, token: str, patience_s: float) -> None:
@@ -77,9 +76,26 @@ def _made(lock: Path, path: Path, token: str) -> bool:
         raise _no_place(path, error) from error
     try:
         os.write(number, token.encode())
-    finally:
+    except OSError as error:  # the disk is full
         os.close(number)
+        with suppress(OSError):
+            lock.unlink()
+        raise _no_place(path, error) from error
+    os.close(number)
     return True
+
+
+def _release(lock: Path, token: str) -> None:
+    """Remove the lock, if nobody took it away. Windows refuses that while somebody reads it, which is soon over."""
+    for _ in range(_RELEASES):
+        try:
+            if lock.read_text(encoding="utf-8") == token:
+                lock.unlink()
+            return
+        except PermissionError:
+            time.sleep(_POLL_S)
+        except OSError:
+            return
 
 
 def _marker(lock: Path) -> tuple[str, int, int] | None:

@@ -38,6 +38,7 @@ _CHANNEL = "channel "
 _TORN = "torn"
 # A spreadsheet takes what begins like this for a formula, and puts what comes of it, or an error, in its place.
 _FORMULA = re.compile(r"'*[=+\-@]")
+_LONGEST = 30_000  # letters in a cell: no spreadsheet keeps more, and what is far longer cannot be read as CSV
 _MOST_UNSURE = 0.9999  # without a digit before the point, no spreadsheet makes a date or a thousand of it
 
 
@@ -91,21 +92,24 @@ class Table:
         self.cases: dict[tuple[Path, Path], WorklistCase] = {}
         self.problems: list[str] = []
         self.change = 0
+        self._is_sorted = False  # rows without a number are then older than all others, wherever they stand
         self._names: dict[str, Path] = {}
         self._cells: dict[tuple[Path, Path], dict[str, str]] = {}
 
     def copy(self) -> Table:
         other = Table(self.folder)
-        other.head, other.change = self.head, self.change
+        other.head, other.change, other._is_sorted = self.head, self.change, self._is_sorted
         other.cases, other.problems = dict(self.cases), list(self.problems)
         other._names, other._cells = dict(self._names), dict(self._cells)
         return other
 
     def take(self, records: Iterable[Record]) -> None:
         """Take further rows. Raises WorklistError when the first line names no column `image`."""
-        for record in records:
-            if not any(record.cells) or record.cells[0].lower().startswith("sep="):
-                continue
+        rows = [row for row in records if any(row.cells) and not row.cells[0].lower().startswith("sep=")]
+        if self.head is None and (head := _head_of_sorted(rows)) is not None:
+            self.head, self._is_sorted = head, True
+            rows = rows[1:]
+        for record in rows:
             if self.head is None:
                 self._take_head(record)
             elif self.head.is_head(record):
@@ -175,10 +179,10 @@ class Table:
             return
         before = self.cells_of(case.key)
         known = self.cases.get(case.key)
+        if known is not None and case.change < known.change and (case.change or self._is_sorted):
+            return
         if known is not None and not case.change:
             self._note(record, f"{known.name} is in line {known.line}, too: the later row counts")
-        elif known is not None and case.change < known.change:
-            return
         if known is not None:
             extra = {**known.extra, **{name: cell for name, cell in case.extra.items() if cell}}
             case = replace(case, extra=extra, channels={**known.channels, **case.channels}, name=known.name)
@@ -269,6 +273,23 @@ class Table:
         return path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else str(path)
 
 
+def _head_of_sorted(rows: Sequence[Record]) -> Head | None:
+    """Return the second line of heads where a spreadsheet has sorted the rows, and with them that line; else None.
+
+    It then no longer stands above its rows. It goes on from the first line, so that it fits the other rows, too.
+    """
+    first = rows[0].cells if rows else ()
+    second = next((at for at in range(1, len(rows)) if Head(first).is_head(rows[at])), None)
+    if second is None or not (head := Head(rows[second].cells)).is_ours:
+        return None
+    while first and not first[-1]:  # a spreadsheet gives all rows the same number of cells
+        first = first[:-1]
+    if head.names[: len(first)] != Head(first).names:
+        return None
+    is_sorted = second == 1 or any(head.cell(row, "change") for row in rows[1:second])
+    return head if is_sorted else None
+
+
 def _state_of_saved(case: WorklistCase) -> CaseState:
     """Return the state of a case that no row gives one: where there is a segmentation, somebody made it."""
     return CaseState.IN_WORK if case.is_saved else CaseState.TODO
@@ -281,7 +302,7 @@ def torn_end(record: Record, head: Head) -> list[str]:
 
 
 def _shielded(text: str) -> str:
-    text = one_line(text)
+    text = one_line(text)[:_LONGEST]
     return f"'{text}" if _FORMULA.match(text) else text
 
 

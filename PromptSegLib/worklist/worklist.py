@@ -45,6 +45,7 @@ class Worklist:
         self._folder = folder_of_images
         self._file = ListFile(path, self._images if folder_of_images is not None else tuple)
         self._index = 0
+        self._done: int | None = None
         self.cases: tuple[WorklistCase, ...] = ()
         self.refresh()
 
@@ -92,8 +93,10 @@ class Worklist:
 
     @property
     def done(self) -> int:
-        """How many cases have a segmentation that somebody made or agreed to."""
-        return sum(case.is_done for case in self.cases)
+        """How many cases have a segmentation that somebody made or agreed to; looked at once for each change."""
+        if self._done is None:
+            self._done = sum(case.is_done for case in self.cases)
+        return self._done
 
     def refresh(self) -> bool:
         """Take in what others recorded since. Returns whether anything changed. Raises WorklistError."""
@@ -194,7 +197,7 @@ class Worklist:
 
     def _take_cases(self) -> None:
         current = self.cases[self._index].key if self.cases else None
-        self.cases = tuple(self._file.table.cases.values())
+        self.cases, self._done = tuple(self._file.table.cases.values()), None
         found = [index for index, case in enumerate(self.cases) if case.key == current]
         self._index = found[0] if found else 0
 

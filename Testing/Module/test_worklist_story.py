@@ -1,8 +1,11 @@
 """Six cases in the panel: proposed, accepted, rejected, corrected, looked at where unsure, read twice, compared."""
 
+import os
 import shutil
 import time
+from pathlib import Path
 
+import fakes
 import numpy as np
 import pytest
 import slicer
@@ -10,10 +13,13 @@ from image_files import write_with_itk
 from shape_model import ShapePredictor
 from standin.application import FileDialog, qt
 
+from PromptSegLib.certainty import Certainty
 from PromptSegLib.geometry import Grid
 from PromptSegLib.io import Segment, write_segmentation
+from PromptSegLib.io.certainty_file import write_certainties
 from PromptSegLib.io.prompts import write_prompts
 from PromptSegLib.panel import proposing
+from PromptSegLib.predictors import registry
 from PromptSegLib.prompts import Point
 from PromptSegLib.worklist.case import CaseState
 from PromptSegLib.worklist.worklist import Worklist
@@ -37,6 +43,18 @@ def ball(middle_kji, radius):
 
 
 @pytest.fixture
+def sure(model, monkeypatch, tmp_path):
+    """A model of somebody's own package, for this process and for others; made before the panel."""
+    monkeypatch.setitem(registry.BUILT_IN, "ball", "fakes:SureBallPredictor")
+    package = tmp_path / "packages" / "sure-1.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: sure\nVersion: 1\n")
+    (package / "entry_points.txt").write_text(f"[{registry.GROUP}]\nball = fakes:SureBallPredictor\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package.parent), str(Path(fakes.__file__).parent)]))
+    return "ball"
+
+
+@pytest.fixture
 def cases(tmp_path):
     """A list of six images of a ball, each with a click on it."""
     for number, name in enumerate(NAMES):
@@ -55,6 +73,11 @@ def open_list(user, path, reader="Ann"):
     FileDialog.answers.append(str(path))
     user.ui.worklistCollapsibleButton.collapsed = False
     user.press("openCsv")
+
+
+def choose_model(user, name):
+    user.ui.modelComboBox.setCurrentIndex(user.ui.modelComboBox.findData(name))
+    user.look()
 
 
 def rows(user):
@@ -76,25 +99,38 @@ def show_in_views(user):
         view.show(user.ui.volumeSelector.currentNode())
 
 
+def propose_ball(path):
+    """Record a proposal of the first case, and return that."""
+    worklist = Worklist.open(path)
+    write_segmentation(worklist.cases[0].segmentation, [Segment("ball", ball((8, 12, 12), 5))], GRID)
+    return worklist.record(worklist.cases[0], state=CaseState.PROPOSED)
+
+
 def states(path):
     return {case.name: case.state.value for case in Worklist.open(path).cases}
 
 
-def test_a_list_is_proposed_reviewed_resumed_and_read_twice(user, scene, cases):
+def test_a_list_is_proposed_reviewed_resumed_and_read_twice(sure, user, scene, cases):
     open_list(user, cases)
     assert rows(user) == [[name, "to do", ""] for name in NAMES]
+    choose_model(user, sure)
     user.press("proposeAll")
     assert not user.is_enabled("proposeAll")
     wait_for_proposals(user)
-    assert user.ui.proposingLabel.text == "6 proposed"
+    assert user.ui.proposingLabel.text == "6 proposed", user.status
+    choose_model(user, "default")
     assert set(states(cases).values()) == {"proposed"}
     assert user.session is None  # and no model is loaded here
-    unsure = [float(user.ui.casesTable.item(row, 3).text()) for row in range(6)]
-    assert all(0 < value < 0.5 for value in unsure)
+    worklist = user.widget.worklist.worklist
+    for row, value in ((1, 0.25), (4, 0.95)):
+        assert 0 < worklist.cases[row].unsure < 1
+        worklist.record(worklist.cases[row], unsure=value)
+    unsure = [case.unsure for case in worklist.cases]
     user.ui.orderComboBox.setCurrentIndex(1)
     user.look()
     shown = [float(user.ui.casesTable.item(row, 3).text()) for row in range(6)]
-    assert shown == sorted(unsure, reverse=True)
+    assert shown == [round(value, 2) for value in sorted(unsure, reverse=True)]
+    assert [rows(user)[row][0] for row in (0, 5)] == ["e", "b"]
     user.ui.orderComboBox.setCurrentIndex(0)
     user.look()
 
@@ -121,6 +157,8 @@ def test_a_list_is_proposed_reviewed_resumed_and_read_twice(user, scene, cases):
     user.tool("pointPlus")
     user.click((4, 4, 4))
     assert Worklist.open(cases).cases[2].is_others("Bob")
+    user.press("lookNext")  # what is left of the proposal is as unsure as it was
+    assert "ball: look in the middle of " in user.status
     user.press("accept")
     corrected = Worklist.open(cases).cases[2]
     assert (corrected.state, corrected.clicks, corrected.extra["site"]) == (CaseState.ACCEPTED, 1, "Bern")
@@ -196,10 +234,7 @@ def test_proposing_is_stopped_and_what_was_proposed_stays(user, cases):
 
 def test_looking_through_a_case_changes_nothing(user, cases):
     open_list(user, cases)
-    case = Worklist.open(cases).cases[0]
-    write_segmentation(case.segmentation, [Segment("ball", ball((8, 12, 12), 5))], GRID)
-    worklist = Worklist.open(cases)
-    worklist.record(worklist.cases[0], state=CaseState.PROPOSED)
+    case = propose_ball(cases)
     before, text = case.segmentation.read_bytes(), cases.read_bytes()
     user.press("nextCase")
     user.press("previousCase")
@@ -234,13 +269,80 @@ def test_a_case_of_somebody_else_is_told_at_the_first_change_and_kept_as_a_secon
 
 
 def test_what_is_wrong_with_a_list_is_told_and_a_missing_image_leaves_the_case_before(user, cases):
-    cases.write_text(cases.read_text() + "gone.nrrd,,\n,,\n")
+    cases.write_text(cases.read_text() + "gone.nrrd,,\n,click.json,\n")
     open_list(user, cases)
-    assert "line 9: expected an image" in user.status or user.status == ""
+    assert user.status == "line 9: expected an image, got none: left out"
     user.ui.casesTable.cellClicked.emit(6, 0)
     user.look()
     assert "Could not read a volume" in user.status
     assert user.ui.volumeSelector.currentNode().GetName() == "a"
+
+
+def test_an_image_that_vanishes_while_the_list_is_open_is_told_and_passed_over(user, cases):
+    open_list(user, cases)
+    cases.with_name("b.nrrd").unlink()
+    user.press("reject")
+    assert "Could not read a volume" in user.status
+    assert rows(user)[0] == ["a", "rejected", "Ann"]
+    user.press("nextCase")
+    assert user.ui.worklistLabel.text.startswith("c (3/6")
+    user.press("previousCase")
+    assert user.ui.worklistLabel.text.startswith("a (1/6")
+
+
+def test_places_that_nobody_corrected_are_left_to_look_at_and_those_by_hand_are_sure(user, scene, cases):
+    worklist = Worklist.open(cases)
+    case, probability = worklist.cases[0], np.where(ball((8, 12, 12), 5), 1.0, 0.0).astype(np.float32)
+    probability[8, 12, 16:18], probability[8, 12, 6:8] = 0.6, 0.65
+    write_segmentation(case.segmentation, [Segment("ball", probability >= 0.5)], GRID)
+    write_certainties(case.certainty_file, {"ball": Certainty.of(GRID.extent, probability)}, GRID)
+    worklist.record(case, state=CaseState.PROPOSED)
+    open_list(user, cases)
+    node = user.ui.segmentationSelector.currentNode()
+    segment_id = node.GetSegmentation().GetSegmentIdBySegmentName("ball")
+    volume = user.ui.volumeSelector.currentNode()
+    for place, left in ((slice(6, 8), 1), (slice(16, 18), 0)):
+        mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, volume)
+        mask[8, 12, place] = 0
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, segment_id, volume)
+        user.widget.review._seen = {}
+        user.look()
+        user.press("lookNext")
+        assert user.status.startswith("ball: look" if left else "No unsure place is left")
+
+
+def test_how_sure_a_model_was_is_told_where_that_cannot_be_read_and_the_case_is_there(user, cases):
+    case = propose_ball(cases)
+    case.certainty_file.write_bytes(b"PK not whole")
+    open_list(user, cases)
+    assert "Expected how sure a model was" in user.status
+    assert user.is_enabled("accept")
+    assert not user.is_enabled("lookNext")
+
+
+def test_a_segmentation_that_cannot_be_written_whole_leaves_the_one_before(user, cases, monkeypatch):
+    case = propose_ball(cases)
+    before = case.segmentation.read_bytes()
+    open_list(user, cases)
+    show_in_views(user)
+    user.tool("pointPlus")
+    user.click((4, 4, 4))
+
+    def write_half(storage, node):
+        Path(storage.GetFileName()).write_bytes(before[:100])
+        return 0
+
+    full = type("Full", (slicer.vtkMRMLSegmentationStorageNode,), {"WriteData": write_half})
+    with monkeypatch.context() as patch:
+        patch.setattr(slicer, "vtkMRMLSegmentationStorageNode", full)
+        user.press("nextCase")
+    assert "Could not save the segmentation to" in user.status
+    assert user.ui.volumeSelector.currentNode().GetName() == "a"
+    assert [path.name for path in case.segmentation.parent.glob("*nrrd")] == [case.segmentation.name]
+    assert case.segmentation.read_bytes() == before
+    user.press("nextCase")
+    assert user.ui.volumeSelector.currentNode().GetName() == "b"
+    assert case.segmentation.read_bytes() != before
 
 
 def test_a_list_that_cannot_be_written_is_looked_through_and_what_fails_is_told(user, cases, monkeypatch):
@@ -263,9 +365,7 @@ def test_a_list_that_cannot_be_written_is_looked_through_and_what_fails_is_told(
 def test_a_proposal_that_comes_while_its_case_is_open_is_shown(user, scene, cases):
     open_list(user, cases)
     ShapePredictor.gate.set()
-    worklist = Worklist.open(cases)
-    write_segmentation(worklist.cases[0].segmentation, [Segment("ball", ball((8, 12, 12), 5))], GRID)
-    worklist.record(worklist.cases[0], state=CaseState.PROPOSED)
+    propose_ball(cases)
     user.widget.proposals._takeIn()
     user.look()
     node = user.ui.segmentationSelector.currentNode()

@@ -1,12 +1,14 @@
 """One file for several people: rows are added, never changed; spreadsheets and killed writers in between."""
 
 import csv
+import errno
 import io
 import os
 import platform
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -111,6 +113,32 @@ def test_the_newest_row_holds_in_whatever_order_a_spreadsheet_sorts_them(path):
     assert states(path)[0] == CaseState.REJECTED
 
 
+@pytest.mark.parametrize("key", [None, lambda row: row.split(";")[-1]], ids=["by image", "by change"])
+@pytest.mark.parametrize("descending", [False, True])
+def test_what_was_recorded_holds_when_a_spreadsheet_sorts_all_rows_and_the_second_heads_with_them(
+    path, key, descending
+):
+    path.write_text("image;site;state\na.nii;Bern;to do\nb.nii;Basel;\nz.nii;Chur;rejected\n", encoding="utf-8")
+    worklist = Worklist.open(path, "Ann")
+    worklist.record(worklist.cases[0], state=CaseState.ACCEPTED, comment="good")
+    worklist.record(worklist.cases[2], state=CaseState.ACCEPTED)
+    width = path.read_text().splitlines()[-1].count(";")
+    first, *rows = [row + ";" * (width - row.count(";")) for row in path.read_text().splitlines()]
+    path.write_text("\n".join([first, *sorted(rows, key=key, reverse=descending)]) + "\n", encoding="utf-8")
+    again = Worklist.open(path, "Ann")
+    assert again.problems == ()
+    assert {case.name: case.state for case in again.cases} == {"a": "accepted", "b": "to do", "z": "accepted"}
+    again.record(next(case for case in again.cases if case.name == "b"), state=CaseState.REJECTED)
+    found = {case.name: (case.state, case.comment, case.extra["site"]) for case in Worklist.open(path).cases}
+    assert found == {"a": ("accepted", "good", "Bern"), "b": ("rejected", "", "Basel"), "z": ("accepted", "", "Chur")}
+
+
+def test_a_comment_longer_than_any_list_holds_is_cut_and_its_row_is_read(path):
+    worklist = Worklist.open(path)
+    assert len(worklist.record(worklist.cases[0], state=CaseState.REJECTED, comment="x" * 200_000).comment) == 30_000
+    assert states(path)[0] == CaseState.REJECTED
+
+
 def test_a_list_that_was_cut_anywhere_in_its_last_row_is_read_and_goes_on(path):
     worklist = Worklist.open(path, "Ann")
     worklist.record(worklist.cases[0], state=CaseState.ACCEPTED)
@@ -191,6 +219,32 @@ def test_a_killed_writer_leaves_a_whole_list_that_others_go_on_with(path):
         worklist.record(worklist.cases[0], reader="Bob")
         assert time.monotonic() - started < lock.STALE_S / 2  # the lock of the dead is not waited for
     assert Worklist.open(path).cases[0].reader == "Bob"
+
+
+def test_a_disk_that_is_full_is_told_and_leaves_no_lock(path, monkeypatch):
+    def full(number, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    worklist, before = Worklist.open(path), path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(WorklistError, match="No space left"):
+            worklist.record(worklist.cases[0], state=CaseState.ACCEPTED)
+    assert (list(path.parent.iterdir()), path.read_bytes()) == ([path], before)
+
+
+def test_a_lock_that_somebody_reads_just_now_is_removed_all_the_same(path, monkeypatch):
+    refusals, unlink = iter(range(3)), Path.unlink
+
+    def refused(self, **how):  # as Windows does
+        if next(refusals, None) is not None:
+            raise PermissionError(errno.EACCES, "in use")
+        unlink(self, **how)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    worklist = Worklist.open(path)
+    worklist.record(worklist.cases[0], state=CaseState.ACCEPTED)
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_lock_of_another_computer_is_waited_for_and_named(path, monkeypatch):
