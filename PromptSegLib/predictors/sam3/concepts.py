@@ -68,12 +68,13 @@ class Sam3Concepts(WeightedPredictor["ConceptModel"]):
             self._weights.require(_WORDS)
 
     def published(self) -> ConceptModel:
-        from PromptSegLib.predictors.published import filled
+        from PromptSegLib.predictors.published import with_weights_of_transformers
         from PromptSegLib.predictors.sam3.concepts_model import ConceptModel, read_merges
         from PromptSegLib.predictors.sam3.names import detector_from_published
         from PromptSegLib.predictors.sam3.network import sam3_detector
 
-        network = filled(sam3_detector(**self.configuration), detector_from_published(self.state_dict()))
+        weights = detector_from_published(self.state_dict())
+        network = with_weights_of_transformers(lambda: sam3_detector(**self.configuration), weights)
         merges = read_merges(self._weights.path(_WORDS), network.config.text_config.vocab_size)  # type: ignore[union-attr]
         return ConceptModel(network, merges, self._device)
 
