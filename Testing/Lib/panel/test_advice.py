@@ -139,7 +139,10 @@ def test_a_model_with_both_of_its_channels_suits():
     (names,) = advise(both, "name", has_gpu=True, predictors={"autopet-2022": ALL_THERE["autopet-2022"]})
     assert names.advised.name == "autopet-2022"
     (names,) = advise(
-        kind_of("ct", channels=("ct", "t1")), "name", has_gpu=True, predictors={"autopet-2022": ALL_THERE["autopet-2022"]}
+        kind_of("ct", channels=("ct", "t1")),
+        "name",
+        has_gpu=True,
+        predictors={"autopet-2022": ALL_THERE["autopet-2022"]},
     )
     assert names.advised is None, "a session refuses it then"
 
@@ -160,7 +163,7 @@ def test_models_of_other_packages_are_the_users_own():
 @pytest.mark.parametrize("is_volume", [True, False])
 @pytest.mark.parametrize("gpu", [True, False])
 def test_what_suits_takes_the_prompt_and_the_image(kind, is_volume, prompt, gpu):
-    """What is in hand is a prompt of the model's own, and none that suits says of itself that it takes no such image."""
+    """What is in hand is a prompt of the model's own, and none that suits says that it takes no such image."""
     for group in advise(kind_of(kind, is_volume), prompt, has_gpu=gpu, predictors=ALL_THERE):
         asks_words = prompt in ("name", "text")
         is_asked = asks_words == (group.key in ("names", "text"))
