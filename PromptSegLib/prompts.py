@@ -172,7 +172,7 @@ class Scribble(Prompt):
     def __post_init__(self) -> None:
         width = self.width_mm
         if not (isinstance(width, Real) and 0 <= width <= FARTHEST_MM):
-            raise PromptError(f"expected a brush width >= 0 mm and up to {FARTHEST_MM:.0e} mm, got {_shown(width)}")
+            raise PromptError(f"expected a brush width >= 0 mm and up to {FARTHEST_MM:.0e} mm, got {shown(width)}")
         points = _positions(self.points_ras, 1, "a scribble")
         _set(self, points_ras=points, width_mm=float(width), positive=bool(self.positive))
 
@@ -378,7 +378,7 @@ def _text(values: ArrayLike) -> str:
 def _position(values: ArrayLike, what: str) -> Position:
     array = _numbers(values)
     if array is None or array.shape != (3,):
-        raise PromptError(f"expected three finite numbers for {what}, got {_shown(values)}")
+        raise PromptError(f"expected three finite numbers for {what}, got {shown(values)}")
     _check_reach(array, what)
     return _tuple(array)
 
@@ -386,7 +386,7 @@ def _position(values: ArrayLike, what: str) -> Position:
 def _positions(values: ArrayLike, at_least: int, what: str) -> tuple[Position, ...]:
     array = _numbers(values)
     if array is None:
-        raise PromptError(f"expected finite positions (n, 3) for {what}, got {_shown(values)}")
+        raise PromptError(f"expected finite positions (n, 3) for {what}, got {shown(values)}")
     if array.ndim != 2 or array.shape[1:] != (3,) or len(array) < at_least:
         raise PromptError(
             f"expected at least {at_least} finite positions (n, 3) for {what}, got an array of shape {array.shape}"
@@ -409,7 +409,7 @@ def _check_reach(array: FloatArray, what: str) -> None:
         raise PromptError(f"expected {what} within {FARTHEST_MM:.0e} mm, got {farthest:.4g} mm")
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Return what an error shows of `value`; Python does not write out numbers of thousands of digits."""
     try:
         text = repr(value)
@@ -420,5 +420,5 @@ def _shown(value: object) -> str:
 
 def _words(text: str, what: str) -> str:
     if not isinstance(text, str) or not text.strip():
-        raise PromptError(f"expected {what} of at least one letter, got {_shown(text)}")
+        raise PromptError(f"expected {what} of at least one letter, got {shown(text)}")
     return " ".join(text.split())

@@ -100,7 +100,8 @@ def _reason(lacks: str, because: str) -> str:
 
 
 def _wrapped(head: str, text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
+    margin = " " * len(head)
+    return textwrap.wrap(text, _WIDTH, initial_indent=head, subsequent_indent=margin, break_on_hyphens=False)
 
 
 def _record(kind: ImageKind, groups: list[Group], arguments: argparse.Namespace) -> dict[str, Any]:

@@ -23,7 +23,10 @@ RULES_PATH = Path(__file__).with_name("advice.toml")
 PROMPTS = {
     "click": frozenset({"point+"}),
     "box": frozenset({"box2d+", "box3d+"}),
+    "box2d": frozenset({"box2d+"}),
+    "box3d": frozenset({"box3d+"}),
     "scribble": frozenset({"scribble+"}),
+    "lasso": frozenset({"lasso+"}),
     "name": frozenset({"class"}),
     "text": frozenset({"text"}),
 }
@@ -31,6 +34,20 @@ PROMPTS = {
 
 GROUPS = {"clicks": "Clicks, boxes, scribbles", "names": "Names", "text": "Free text", "own": "Your own"}
 """The groups by what one gives, and their titles."""
+
+_RULES_OF = {"box2d": "box", "box3d": "box", "lasso": "scribble"}
+"""Which prompt's rules hold for those that have none of their own."""
+
+_PLURAL = {
+    "click": "clicks",
+    "box": "boxes",
+    "box2d": "boxes on a slice",
+    "box3d": "boxes in 3D",
+    "scribble": "scribbles",
+    "lasso": "lassos",
+    "name": "names",
+    "text": "names",
+}
 
 _GROUPS_FOR = {"name": ("names", "text"), "text": ("text", "names")}
 _LAST = 10_000
@@ -196,7 +213,7 @@ def _judged(
     against, because, rank = _cannot(capabilities, kind, prompt), "", _LAST
     if not against:
         for place, rule in enumerate(rules()):
-            if name in rule.models and rule.fits(kind, prompt, has_gpu):
+            if name in rule.models and rule.fits(kind, _RULES_OF.get(prompt, prompt), has_gpu):
                 against, because = rule.against, rule.because.format(score=rule.scores.get(kind.kind, ""))
                 rank = place * 100 + rule.models.index(name)
                 break
@@ -207,13 +224,11 @@ def _judged(
 def _cannot(capabilities: Capabilities, kind: ImageKind, prompt: str) -> str:
     """Return why a model cannot be asked this at all, by what it says of itself; nothing when it can."""
     if prompt and PROMPTS[prompt].isdisjoint(capabilities.prompts) and not _takes_words(capabilities, prompt):
-        return "takes no names" if prompt in ("name", "text") else f"takes no {prompt}{'e' * prompt.endswith('x')}s"
+        return f"takes no {_PLURAL[prompt]}"
     if not kind.is_volume and 2 not in capabilities.dimensions:
         return "wants a volume, not one slice"
-    if len(capabilities.channels) > 1:
-        missing = [channel for channel in capabilities.channels if channel not in kind.channels]
-        if len(missing) > 1 or len(kind.channels) < len(capabilities.channels):
-            return f"wants {' and '.join(channel.upper() for channel in capabilities.channels)} together"
+    if len(capabilities.channels) > 1 and not set(capabilities.channels) <= set(kind.channels):
+        return f"wants {' and '.join(channel.upper() for channel in capabilities.channels)} together"
     return ""
 
 

@@ -99,10 +99,10 @@ def prompt_in_hand(tool: str) -> str:
     """Return what the tool in hand gives, out of `PromptSegLib.panel.advice.PROMPTS`; nothing without a tool."""
     kinds = {
         "point": "click",
-        "box2d": "box",
-        "box3d": "box",
+        "box2d": "box2d",
+        "box3d": "box3d",
         "scribble": "scribble",
-        "lasso": "scribble",
+        "lasso": "lasso",
         "ask": "name",
     }
     return kinds.get(tool.rstrip("+-"), "")

@@ -41,11 +41,11 @@ class Sam2Predictor(SlicePredictor):
     configuration: ClassVar[Mapping[str, Any]]
 
     def published(self) -> Sam2:
-        from PromptSegLib.predictors.published import filled
+        from PromptSegLib.predictors.published import with_weights_of_transformers
         from PromptSegLib.predictors.sam2.network import Sam2, from_published, sam2_video
 
-        # It computes positional encodings, which no checkpoint holds, when it is made.
-        return Sam2(filled(sam2_video(**self.configuration), from_published(self.state_dict())))
+        weights = from_published(self.state_dict())
+        return Sam2(with_weights_of_transformers(lambda: sam2_video(**self.configuration), weights))
 
     def model_of(self, network: Sam2) -> Sam2Model:
         from PromptSegLib.predictors.sam2.model import Sam2Model

@@ -22,7 +22,7 @@ from PromptSegLib.predictors.names.found_structures import names_asked, places_i
 from PromptSegLib.predictors.names.named_places import NOWHERE, part_at
 from PromptSegLib.predictors.slices.slices import ArraySlice
 from PromptSegLib.predictors.weighted import WeightedPredictor
-from PromptSegLib.prompts import Prompt
+from PromptSegLib.prompts import Prompt, shown
 from PromptSegLib.volume import Image, Volume
 from PromptSegLib.weights.store import WeightsStore
 
@@ -68,12 +68,13 @@ class Sam3Concepts(WeightedPredictor["ConceptModel"]):
             self._weights.require(_WORDS)
 
     def published(self) -> ConceptModel:
-        from PromptSegLib.predictors.published import filled
+        from PromptSegLib.predictors.published import with_weights_of_transformers
         from PromptSegLib.predictors.sam3.concepts_model import ConceptModel, read_merges
         from PromptSegLib.predictors.sam3.names import detector_from_published
         from PromptSegLib.predictors.sam3.network import sam3_detector
 
-        network = filled(sam3_detector(**self.configuration), detector_from_published(self.state_dict()))
+        weights = detector_from_published(self.state_dict())
+        network = with_weights_of_transformers(lambda: sam3_detector(**self.configuration), weights)
         merges = read_merges(self._weights.path(_WORDS), network.config.text_config.vocab_size)  # type: ignore[union-attr]
         return ConceptModel(network, merges, self._device)
 
@@ -113,7 +114,7 @@ class Sam3Concepts(WeightedPredictor["ConceptModel"]):
             box = masks[target].bounds()
             everywhere = NOWHERE if box is None else Patch(box, masks[target].read(box))
             patch = part_at(everywhere, places[target], encoding.grid)
-            nothing = "" if patch.mask_kji.size else f"{text!r} was not found there"
+            nothing = "" if patch.mask_kji.size else f"{shown(text)} was not found there"
             note = "; ".join(filter(None, [NOTE, nothing, model.on_device.note]))
             yield Prediction({target: patch}, surest[target], timings_ms, note, device=device, replaces=True)
             timings_ms = {}

@@ -34,12 +34,12 @@ class Sam3Predictor(SlicePredictor):
     configuration: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     def published(self) -> Sam3:
-        from PromptSegLib.predictors.published import filled
+        from PromptSegLib.predictors.published import with_weights_of_transformers
         from PromptSegLib.predictors.sam3.names import tracker_from_published
         from PromptSegLib.predictors.sam3.network import Sam3, sam3_tracker
 
-        # It computes positional encodings, which no checkpoint holds, when it is made.
-        return Sam3(filled(sam3_tracker(**self.configuration), tracker_from_published(self.state_dict())))
+        weights = tracker_from_published(self.state_dict())
+        return Sam3(with_weights_of_transformers(lambda: sam3_tracker(**self.configuration), weights))
 
     def model_of(self, network: Sam3) -> Sam3Model:
         from PromptSegLib.predictors.sam3.model import Sam3Model

@@ -19,6 +19,7 @@ from PromptSegLib.predictors.base import Capabilities, Prediction, TargetState
 from PromptSegLib.predictors.names.found_structures import FoundStructures, names_asked, places_in
 from PromptSegLib.predictors.names.modality import modality_of
 from PromptSegLib.predictors.weighted import WeightedPredictor
+from PromptSegLib.prompts import shown
 from PromptSegLib.structures.names import all_structures
 from PromptSegLib.volume import Image
 from PromptSegLib.weights.store import WeightsStore
@@ -177,10 +178,10 @@ def language_note(text: str) -> str:
         PromptError: it has letters that English does not have.
     """
     if foreign := sorted({letter for letter in text if letter.isalpha() and not letter.isascii()}):
-        raise PromptError(f"expected the English name of a structure, got {text!r} with {', '.join(foreign)}")
+        raise PromptError(f"expected the English name of a structure, got {shown(text)} with {', '.join(foreign)}")
     words = _words(text)
     if not words:
-        raise PromptError(f"expected the English name of a structure, got {text!r}")
+        raise PromptError(f"expected the English name of a structure, got {shown(text)}")
     if words.isdisjoint(_english()):
         return f"no word of {text!r} is in the table of English names: the model understands English only"
     return ""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from PromptSegLib.errors import PromptError, WeightsError
+from PromptSegLib.prompts import shown
 from PromptSegLib.weights.npz import read_npz
 
 ENCODER = "voxtell-text-encoder"
@@ -46,6 +47,6 @@ def check_known(texts: Iterable[str], bank: Mapping[str, NDArray[Any]]) -> None:
         near = difflib.get_close_matches(text.lower(), bank, n=_SHOWN, cutoff=0.5)
         stored = f", such as {', '.join(map(repr, near))}" if near else ""
         raise PromptError(
-            f"expected one of the {len(bank)} texts that VoxTell's vectors are stored of{stored}, got {text!r}: other "
-            f"words need its text encoder (8 GB): promptseg weights get {ENCODER}, or VoxTell on a server"
+            f"expected one of the {len(bank)} texts that VoxTell's vectors are stored of{stored}, got {shown(text)}: "
+            f"other words need its text encoder (8 GB): promptseg weights get {ENCODER}, or VoxTell on a server"
         )

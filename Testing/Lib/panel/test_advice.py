@@ -71,7 +71,7 @@ def test_what_is_advised_with_everything_here(kind, prompt, gpu, expected):
 
 
 @pytest.mark.parametrize("kind", ["ct", "mri", "us", "microscopy", "rgb"])
-@pytest.mark.parametrize("prompt", ["click", "box", "scribble"])
+@pytest.mark.parametrize("prompt", ["click", "box", "box3d", "scribble", "lasso"])
 @pytest.mark.parametrize("gpu", [True, False])
 @pytest.mark.parametrize("is_volume", [True, False])
 def test_a_bare_installation_is_advised_what_it_ships(kind, prompt, gpu, is_volume):
@@ -94,6 +94,15 @@ def test_what_would_be_better_is_named_with_what_it_lacks():
     )[0]
     assert (clicks.advised.name, clicks.better.name) == ("default", "nninteractive")
     assert clicks.better.line.startswith("nnInteractive (411 MB to get): 3.44 of 4")
+
+
+def test_a_box_in_3d_or_a_lasso_in_hand_is_not_advised_what_takes_none():
+    """MedSAM2 has the best rule for boxes on a CPU, but is told them slice by slice."""
+    on_cpu = {p: best(advise(kind_of("ct"), p, has_gpu=False, predictors=ALL_THERE), p).name for p in PROMPTS}
+    assert (on_cpu["box2d"], on_cpu["box3d"]) == ("medsam2", "default")
+    flat = kind_of("us", is_volume=False)
+    by_hand = {p: best(advise(flat, p, has_gpu=False, predictors=ALL_THERE), p).name for p in ("scribble", "lasso")}
+    assert by_hand == {"scribble": "scribbleprompt", "lasso": "default"}
 
 
 def test_every_model_is_in_a_group_once_and_those_that_suit_come_first():
@@ -129,6 +138,13 @@ def test_a_model_with_both_of_its_channels_suits():
     both = kind_of("ct", channels=("ct", "pet"))
     (names,) = advise(both, "name", has_gpu=True, predictors={"autopet-2022": ALL_THERE["autopet-2022"]})
     assert names.advised.name == "autopet-2022"
+    (names,) = advise(
+        kind_of("ct", channels=("ct", "t1")),
+        "name",
+        has_gpu=True,
+        predictors={"autopet-2022": ALL_THERE["autopet-2022"]},
+    )
+    assert names.advised is None, "a session refuses it then"
 
 
 def test_models_of_other_packages_are_the_users_own():
@@ -140,6 +156,24 @@ def test_models_of_other_packages_are_the_users_own():
     assert best(groups, "click").name != "mine"
     flat = advise(kind_of("ct", is_volume=False), "click", has_gpu=False, predictors={"mine": own})
     assert flat[0].advised is None
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("is_volume", [True, False])
+@pytest.mark.parametrize("gpu", [True, False])
+def test_what_suits_takes_the_prompt_and_the_image(kind, is_volume, prompt, gpu):
+    """What is in hand is a prompt of the model's own, and none that suits says that it takes no such image."""
+    for group in advise(kind_of(kind, is_volume), prompt, has_gpu=gpu, predictors=ALL_THERE):
+        asks_words = prompt in ("name", "text")
+        is_asked = asks_words == (group.key in ("names", "text"))
+        in_hand = {"class", "text"} if asks_words else PROMPTS[prompt]
+        for advice in filter(None, (group.advised, group.better, *group.others)):
+            takes = ALL_THERE[advice.name]
+            if advice.suits:
+                assert not is_asked or takes.prompts & in_hand
+                assert is_volume or 2 in takes.dimensions
+                assert len(takes.channels) <= 1
 
 
 # The table
@@ -177,6 +211,10 @@ def test_a_rule_about_voxels_fits_by_their_edges():
 # What an image is
 
 
+def coloured(*shape):
+    return np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+
+
 def volume(array, spacing=1.0):
     return Volume(np.asarray(array), np.diag([spacing, spacing, spacing, 1.0]))
 
@@ -191,7 +229,12 @@ def volume(array, spacing=1.0):
         (volume(np.zeros((4, 5, 6), np.int16)), {"dicom_modality": "XX"}, ("mri", False)),
         (volume(np.zeros((1, 5, 6), np.uint8)), {}, ("other", False)),
         (volume(np.zeros((1, 5, 6), np.uint8)), {"said": "us"}, ("us", True)),
-        (volume(np.zeros((1, 5, 6, 3), np.uint8)), {}, ("rgb", True)),
+        (volume(np.zeros((5, 6, 1), np.uint8)), {}, ("other", False)),
+        (volume(np.zeros((5, 1, 6), np.int16)), {}, ("mri", False)),
+        (volume(coloured(1, 5, 6, 3)), {}, ("rgb", True)),
+        (volume(coloured(9, 5, 6, 4)), {}, ("rgb", True)),
+        (volume(np.zeros((1, 5, 6, 3), np.uint8)), {}, ("other", False)),
+        (volume(np.full((1, 5, 6, 4), (0, 0, 0, 255), np.uint8)), {}, ("other", False)),
         (volume(np.zeros((1, 5, 6, 3), np.uint8)), {"dicom_modality": "US"}, ("us", True)),
         (volume(np.zeros((9, 5, 6), np.uint16), 0.001), {}, ("microscopy", False)),
         (volume(np.full((2, 2, 2), np.nan, np.float32)), {}, ("other", False)),
@@ -200,7 +243,7 @@ def volume(array, spacing=1.0):
 def test_what_an_image_is(image, known, expected):
     kind = ImageKind.of(image, **known)
     assert (kind.kind, kind.is_sure) == expected
-    assert kind.is_volume == (image.array.shape[0] > 1)
+    assert kind.is_volume == (1 not in image.array.shape[:3])
     assert kind.text.startswith("taken for") != kind.is_sure
 
 

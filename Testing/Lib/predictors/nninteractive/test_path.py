@@ -40,10 +40,13 @@ def weights(tmp_path, monkeypatch):
 
 
 def test_the_model_is_listed_with_the_license_of_its_weights(promptseg, weights):
-    rows = [line for line in promptseg("models").out.splitlines() if line.startswith("nninteractive")]
-    assert len(rows) == 2
-    assert all("CC BY-NC-SA 4.0" in row and "point±, box2d±, box3d±, scribble±, lasso±, mask" in row for row in rows)
-    assert "nninteractive ready" in rows[0]
+    listed = [line for line in promptseg("models").out.splitlines() if line.startswith("nninteractive")]
+    rows = {line.split()[0]: line for line in listed}
+    assert set(rows) == {"nninteractive", "nninteractive-other", "nninteractive-server"}
+    assert all("point±, box2d±, box3d±, scribble±, lasso±, mask" in row for row in rows.values())
+    assert "nninteractive ready" in rows["nninteractive"]
+    assert "CC BY-NC-SA 4.0" in rows["nninteractive"]
+    assert "CC BY-NC-SA 4.0" in rows["nninteractive-server"]
 
 
 @needs_images

@@ -117,7 +117,7 @@ def assert_near(expected, actual, atol=TOLERANCE):
     np.testing.assert_allclose(actual.numpy(), expected, rtol=0, atol=atol)
 
 
-def test_weights_as_published_are_taken_from_the_store_and_carry_a_segment_on(tmp_path, network):
+def test_weights_as_published_are_taken_from_the_store_and_carry_a_segment_on(tmp_path, monkeypatch, network):
     folder = tmp_path / "medsam2"
     folder.mkdir()
     torch.save({"model": tiny_sam2_state_dict()}, folder / "MedSAM2_latest.pt")
@@ -126,6 +126,7 @@ def test_weights_as_published_are_taken_from_the_store_and_carry_a_segment_on(tm
         configuration = TINY_SAM2
 
     store = WeightsStore(tmp_path / "store", offline_folder=tmp_path)
+    monkeypatch.setattr("torch.nn.init.kaiming_uniform_", lambda *_, **__: pytest.fail("weights are drawn in vain"))
     masks = []
     for predictor in (
         TinyMedSam2(device="cpu", weights=store, cache=EmbeddingCache()),

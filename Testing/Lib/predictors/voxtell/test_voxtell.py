@@ -11,7 +11,7 @@ from tiny_voxtell import AXES, TEXTS, WIDTH, bank, image, official_predictor, pl
 from PromptSegLib.cancel import CancelToken, no_progress
 from PromptSegLib.errors import Cancelled, PredictionError, PromptError, VolumeError, WeightsError
 from PromptSegLib.predictors.registry import create_predictor
-from PromptSegLib.predictors.voxtell.embeddings import read_bank
+from PromptSegLib.predictors.voxtell.embeddings import check_known, read_bank
 from PromptSegLib.predictors.voxtell.local import LocalVoxTell, check_pins
 from PromptSegLib.predictors.voxtell.predictor import VoxTell
 from PromptSegLib.prompts import Box, ClassPrompt, Point, TextPrompt
@@ -109,6 +109,14 @@ def test_a_text_without_a_stored_vector_names_those_that_are_near(folder):
     with pytest.raises(PromptError, match=r"such as 'liver', got 'livers'.*weights get voxtell-text-encoder"):
         session.add(TextPrompt("livers"))
     assert session.prompts() == ()
+
+
+@pytest.mark.parametrize("text", ["x" * 10_000, "liver " * 1700, "liver, spleen", "Leber", "肝臓", "a\nb"])
+def test_any_text_without_a_stored_vector_is_refused_in_a_short_line(text):
+    with pytest.raises(PromptError, match="weights get voxtell-text-encoder") as caught:
+        check_known([TextPrompt(text).text], {"liver": np.zeros(2)})
+    assert len(str(caught.value)) < 400
+    assert "\n" not in str(caught.value)
 
 
 def test_other_words_go_to_the_text_encoder_where_it_is_here(folder, tmp_path):
