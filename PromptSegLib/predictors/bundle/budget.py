@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from PromptSegLib.errors import WeightsError
 
-_VALUES, _CALLS = 1 << 25, 20_000
+_VALUES, _CALLS = 1 << 25, 3_000
 
 
 class Budget(TorchDispatchMode):
@@ -30,7 +30,7 @@ class Budget(TorchDispatchMode):
     def __init__(self, weights_bytes: int) -> None:
         super().__init__()
         self._values = _VALUES + weights_bytes
-        self._calls = _CALLS + weights_bytes // 100
+        self._calls = _CALLS + weights_bytes // 4000  # MONAI takes 4 operations a tensor at most
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None

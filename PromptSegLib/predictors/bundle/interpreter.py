@@ -145,7 +145,8 @@ class Interpreter:
         except WeightsError:
             raise
         except Exception as error:
-            raise WeightsError(f"expected arguments of {target}, got {type(error).__name__}: {error}") from error
+            why = " ".join(str(error).split())[:300]
+            raise WeightsError(f"expected arguments of {target}, got {type(error).__name__}: {why}") from error
 
     def _expression(self, text: str) -> Any:
         names: dict[str, str] = {}

@@ -22,4 +22,5 @@ def structure_names(names: Sequence[str]) -> list[str]:
 
 def _english(name: str) -> str:
     structure = find_structure(name)
-    return structure.name if structure and structure.kind == "anatomy" else name
+    is_told = structure is not None and (structure.kind == "anatomy" or structure.totalsegmentator == name)
+    return structure.name if structure is not None and is_told else name
