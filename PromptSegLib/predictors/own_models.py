@@ -331,7 +331,7 @@ def _found(kind: str, place: Path, options: Mapping[str, Any]) -> Found:
     try:
         return kind_named(kind).find(place, options)
     except RecursionError as error:
-        raise WeightsError(f"expected descriptions of a few levels in {place.name}, got one too deep to read") from error
+        raise WeightsError(f"expected a few levels in {place.name}, got one too deep to read") from error
 
 
 def _shown(capabilities: Capabilities, name: str) -> Capabilities:
@@ -432,7 +432,9 @@ def _read_description(path: Path) -> dict[str, Any]:
 def _origin(place: Path) -> str:
     """Where an exported model came from at first; nothing for others."""
     path = place / DESCRIPTION
-    return one_line(str(_read_description(path).get("origin", "")))[:500] if path.is_file() and (place / FILES).is_dir() else ""
+    if not (path.is_file() and (place / FILES).is_dir()):
+        return ""
+    return one_line(str(_read_description(path).get("origin", "")))[:500]
 
 
 def _described(folder: Path) -> OwnModel:

@@ -51,7 +51,9 @@ class BundleFolder:
     def text(self, *keys: str) -> str:
         """Return the first of these entries of the metadata that is a text."""
         found = (self.metadata.get(key) for key in keys)
-        return next((" ".join(one_line(value).split())[:300] for value in found if isinstance(value, str) and value.strip()), "")
+        return next(
+            (" ".join(one_line(value).split())[:300] for value in found if isinstance(value, str) and value.strip()), ""
+        )
 
 
 def bundle_root(folder: Path) -> Path | None:
@@ -92,10 +94,7 @@ def _table(path: Path) -> Mapping[str, Any]:
             text = file.read(_MOST_BYTES + 1)
         if len(text) > _MOST_BYTES:
             raise ValueError(f"it has more than {_MOST_BYTES >> 20} MB")
-        if path.suffix == ".json":
-            table = json.loads(text)
-        else:
-            table = _yaml(text)
+        table = json.loads(text) if path.suffix == ".json" else _yaml(text)
     except ImportError as error:
         raise WeightsError(f"reading {path.name} needs the package PyYAML") from error
     except (OSError, ValueError, RecursionError) as error:
@@ -130,7 +129,13 @@ def _formats(metadata: Mapping[str, Any]) -> tuple[tuple[str, ...], Mapping[int,
         found = {int(number): one_line(str(name)) for number, name in (pred.get("channel_def") or {}).items()}
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, StopIteration) as error:
         raise WeightsError(f"metadata.json: expected network_data_format with inputs and outputs: {error}") from error
-    if not found or min(found) < 0 or max(found) > _MOST_OUTPUTS or not 1 <= count <= 64 or not all(map(one_line, found.values())):
+    if (
+        not found
+        or min(found) < 0
+        or max(found) > _MOST_OUTPUTS
+        or not 1 <= count <= 64
+        or not all(map(one_line, found.values()))
+    ):
         raise WeightsError("metadata.json: expected channel_def of the output to name what the network finds")
     named = {n: name for n, name in sorted(found.items()) if name.casefold() != "background"}
     classes = dict(zip(named, structure_names(list(named.values())), strict=True))

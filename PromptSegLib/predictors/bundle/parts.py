@@ -75,7 +75,8 @@ def parts_of(bundle: BundleFolder, agreed: bool = False) -> Parts:
             raise
         except Exception as error:  # MONAI's classes say in many ways what they cannot be made of
             why = " ".join(str(error).split())[:300]
-            raise WeightsError(f"the bundle {bundle.root.name} makes no network: {type(error).__name__}: {why}") from error
+            told = f"the bundle {bundle.root.name} makes no network: {type(error).__name__}: {why}"
+            raise WeightsError(told) from error
         return _by_monai(bundle)
 
 
