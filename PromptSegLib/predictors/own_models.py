@@ -336,8 +336,14 @@ def _found(kind: str, place: Path, options: Mapping[str, Any]) -> Found:
 
 def _shown(capabilities: Capabilities, name: str) -> Capabilities:
     """The capabilities under a name, their texts without what would move a terminal's cursor."""
-    texts = ("title", "summary", "code_license", "weights_license")
-    return replace(capabilities, name=name, **{text: one_line(getattr(capabilities, text)) for text in texts})
+    return replace(
+        capabilities,
+        name=name,
+        title=one_line(capabilities.title),
+        summary=one_line(capabilities.summary),
+        code_license=one_line(capabilities.code_license),
+        weights_license=one_line(capabilities.weights_license),
+    )
 
 
 def opened(source: Path, scratch: Path, cancel: CancelToken | None = None) -> Path:

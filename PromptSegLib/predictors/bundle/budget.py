@@ -15,7 +15,7 @@ from PromptSegLib.errors import WeightsError
 _VALUES, _CALLS = 1 << 25, 3_000
 
 
-class Budget(TorchDispatchMode):
+class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While it is entered, torch makes no more than suits a file of weights; each operation is tried without memory.
 
     MONAI's networks cannot be built on the device "meta" as a whole: some read numbers back.
@@ -28,7 +28,7 @@ class Budget(TorchDispatchMode):
     """
 
     def __init__(self, weights_bytes: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._values = _VALUES + weights_bytes
         self._calls = _CALLS + weights_bytes // 4000  # MONAI takes 4 operations a tensor at most
 
