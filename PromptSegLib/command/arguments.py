@@ -167,6 +167,38 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add how models that see an image tile by tile go about it."""
+    parser.add_argument(
+        "--mirror",
+        action="store_true",
+        help="for models such as an nnU-Net: take the mean over all mirrorings, a little better and 8 times slower "
+        "(off here, where nnU-Net has it on)",
+    )
+    parser.add_argument(
+        "--step", type=_step, metavar="FRACTION", help="likewise: of a tile, from one to the next (default: 0.5)"
+    )
+    parser.add_argument(
+        "--folds", type=lambda text: text.split(","), metavar="N,N", help="of an nnU-Net: these alone (default: all)"
+    )
+
+
+def run_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of `add_run_options` that are given, as `create_predictor` takes them."""
+    given = {"mirror": arguments.mirror or None, "step": arguments.step, "folds": arguments.folds}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _step(text: str) -> float:
+    try:
+        step = float(text)
+    except ValueError:
+        step = 0.0
+    if not 0.05 <= step <= 1:
+        raise argparse.ArgumentTypeError(f"expected a step from 0.05 to 1, got {text!r}")
+    return step
+
+
 def server_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what `create_predictor` is to know of the server, nothing where none was spoken of."""
     options: dict[str, Any] = {}

@@ -22,8 +22,9 @@ _EPILOG = """\
 DATA: image.nii.gz beside labels.nii.gz, images/ beside labels/ or masks/, .npz files with image and mask, in any folder
 below it. Beside the models of promptseg models there are growcut, Slicer's Grow from Seeds, threshold, Otsu's in the
 box, and any class as module:Class. Protocols: clicks in the middle of the largest error, random-clicks anywhere in it,
-box, random-box, box-clicks as in the CVPR 2025 challenge, scribbles along the middle of the largest error, human
-scribbles of a data set, corrections and stroke-corrections of masks that came from elsewhere. A benchmark that was
+box, random-box, box-clicks as in the CVPR 2025 challenge, name of the structure, scribbles along the middle of the
+largest error, human scribbles of a data set, corrections and stroke-corrections
+of masks that came from elsewhere. A benchmark that was
 stopped goes on where it was when the same command is given again. promptseg benchmark compare says whether one went
 better than another.
 """

@@ -54,6 +54,7 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help=f"what to write: {', '.join(FORMATS)}")
     parsing.add_model_options(parser)
+    parsing.add_run_options(parser)
     parsing.add_server_options(parser)
     point, box = parsing.numbers(2, 3), parsing.numbers(4, 6)
     parsing.add_in_order(parser, "--positive", point, "X,Y,Z", "a click on the structure; repeatable")
@@ -162,7 +163,8 @@ def names_of(arguments: argparse.Namespace) -> tuple[ClassPrompt | TextPrompt, .
 
 def predictor_of(arguments: argparse.Namespace) -> Predictor:
     """Return the predictor that the options name."""
-    return create_predictor(arguments.model, arguments.device, **parsing.server_options(arguments))
+    options = parsing.run_options(arguments) | parsing.server_options(arguments)
+    return create_predictor(arguments.model, arguments.device, **options)
 
 
 def _values(labels: list[tuple[str, int]]) -> dict[str, int]:

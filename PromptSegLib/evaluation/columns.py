@@ -67,6 +67,7 @@ def dice_columns(clicks: int) -> list[Column]:
         _dice("random box", "random-box", 1),
         *(_dice(f"{count} scribble{'s'[: count > 1]}", "scribbles", count) for count in (1, 3)),
         _dice("human scribbles", "human", 1),
+        _dice("name", "name", 1),
     ]
 
 

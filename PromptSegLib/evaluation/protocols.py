@@ -16,7 +16,7 @@ from PromptSegLib.evaluation.cases import LoadedCase
 from PromptSegLib.evaluation.clicks import challenge_click, middle_kji, next_click, random_click
 from PromptSegLib.evaluation.correction_starts import STARTS, start_of
 from PromptSegLib.evaluation.strokes import next_scribble
-from PromptSegLib.prompts import Prompt
+from PromptSegLib.prompts import ClassPrompt, Prompt
 
 BOX_MARGIN = 0.05
 CHALLENGE_CLICKS = 5
@@ -117,6 +117,10 @@ def _human_scribbles(now: TrialSituation) -> Sequence[Prompt]:
     return now.case.scribbles[now.repetition]
 
 
+def _name(now: TrialSituation) -> Sequence[Prompt]:
+    return (ClassPrompt(now.case.case.structure),)
+
+
 _ALL = (
     Prompting("clicks", "each click in the middle of the largest error", _center_click),
     Prompting(
@@ -131,6 +135,7 @@ _ALL = (
         turns=1 + CHALLENGE_CLICKS,
         all_surfaces=True,
     ),
+    Prompting("name", "the structure's name, for models that find what they know by name", _name, turns=1),
     Prompting("scribbles", "three strokes, each along the middle of the largest error", _scribble, turns=3),
     Prompting("human", "scribbles that people drew, on the structure and beside it", _human_scribbles, 1, 0),
     Prompting(

@@ -134,7 +134,8 @@ def _answer(
     changed = 0
     for prompt in prompts:
         before = session.prediction
-        session.add(prompt, None if view is None else view.of(prompt))
+        is_placed = len(prompt.positions_ras()) > 0  # a name is not
+        session.add(prompt, view.of(prompt) if view is not None and is_placed else None)
         answer = session.prediction
         if answer is not None and answer is not before:
             changed += answer.changed_voxels

@@ -24,8 +24,10 @@ from typing import Any, Protocol
 from PromptSegLib.archives import ArchiveError, unpack
 from PromptSegLib.cancel import CancelToken
 from PromptSegLib.errors import ConsentError, UnknownPredictorError, WeightsError
+from PromptSegLib.io.one_line import one_line
 from PromptSegLib.predictors.base import Capabilities
 from PromptSegLib.weights.disk_errors import plain_errors
+from PromptSegLib.weights.leftovers import is_abandoned
 from PromptSegLib.weights.partfile import sha256_of
 from PromptSegLib.weights.places import default_folder
 from PromptSegLib.weights.records import write_text_atomically
@@ -189,19 +191,19 @@ class OwnModels:
             kind, found = recognised(place, options or {})
             if found.code and not agreed:
                 raise ConsentError(f"{source.name} would run code of its own: {found.code}; agree to that first")
-            chosen = name or self._free_name(_slug(found.capabilities.title), taken)
             staged = scratch / "model"
             sha256, size = _copied(found, staged / FILES, cancel)
             # The copy is read again: what it leaves out is missed here and now.
-            again = kind_named(kind).find(staged / FILES, {**found.options, "agreed": agreed})
-            capabilities = replace(again.capabilities, name=chosen)
+            again = _found(kind, staged / FILES, {**found.options, "agreed": agreed})
+            chosen = name or self._free_name(_slug(again.capabilities.title), taken)
+            capabilities = _shown(again.capabilities, chosen)
             origin = _origin(place) or str(source)
             model = OwnModel(chosen, kind, capabilities, origin, sha256, size, found.options, bool(found.code), staged)
             (staged / DESCRIPTION).write_text(json.dumps(_as_json(model), indent=1), encoding="utf-8")
-            target = self.folder / chosen
-            if target.exists():
-                raise WeightsError(f"expected a name that is free, got {chosen!r}: remove or rename that model first")
-            os.replace(staged, target)
+            while not self._moved(staged, chosen):  # another process was quicker
+                if name is not None:
+                    self._check_name(name, taken)
+                chosen = self._free_name(chosen, taken)
         return self.get(chosen)
 
     @plain_errors()
@@ -230,7 +232,8 @@ class OwnModels:
         self._check_name(new, taken)
         renamed = replace(model, name=new, capabilities=replace(model.capabilities, name=new))
         write_text_atomically(model.folder / DESCRIPTION, json.dumps(_as_json(renamed), indent=1))
-        os.replace(model.folder, self.folder / new)
+        if not self._moved(model.folder, new):
+            self._check_name(new, taken)
         return self.get(new)
 
     @plain_errors()
@@ -258,18 +261,34 @@ class OwnModels:
     def _check_name(self, name: str, taken: Sequence[str]) -> None:
         if not _NAME.fullmatch(name):
             raise WeightsError(f"expected a name of letters, digits, '.', '_' and '-', 64 at most, got {name!r}")
-        if name in self or name in taken:
+        if self._is_taken(name, taken):
             raise WeightsError(f"expected a name that is free, got {name!r}: there is such a model")
 
     def _free_name(self, wanted: str, taken: Sequence[str]) -> str:
         names = (wanted, *(f"{wanted[:60]}-{n}" for n in range(2, 1000)))
-        return next(name for name in names if name not in taken and name not in self)
+        return next(name for name in names if not self._is_taken(name, taken))
+
+    def _is_taken(self, name: str, taken: Sequence[str]) -> bool:
+        return name.casefold() in {other.casefold() for other in taken} or os.path.lexists(self.folder / name)
+
+    def _moved(self, folder: Path, name: str) -> bool:
+        """Give a whole folder its name at once; whether that was still free."""
+        try:
+            os.replace(folder, self.folder / name)
+        except OSError:
+            if os.path.lexists(self.folder / name):
+                return False
+            raise
+        return True
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
         """A folder of one's own beside the models, gone in the end whatever happens."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self.folder) as scratch:
+        for left in self.folder.glob(f"{_SCRATCH}*"):  # by runs that were killed
+            if is_abandoned(left, left.name.removeprefix(_SCRATCH).partition("-")[0]):
+                shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-", dir=self.folder) as scratch:
             yield Path(scratch)
 
 
@@ -296,15 +315,34 @@ def recognised(place: Path, options: Mapping[str, Any]) -> tuple[str, Found]:
         table = _read_description(place / DESCRIPTION)
         kind, kept = str(table.get("kind")), table.get("options")
         options = {**(kept if isinstance(kept, dict) else {}), **options}
-        return kind, kind_named(kind).find(place / FILES, options)
+        return kind, _found(kind, place / FILES, options)
     if "like" in options:
-        return "checkpoint", kind_named("checkpoint").find(place, options)
+        return "checkpoint", _found("checkpoint", place, options)
     for kind in KINDS:
         if kind_named(kind).recognises(place):
-            return kind, kind_named(kind).find(place, options)
+            return kind, _found(kind, place, options)
     raise WeightsError(
         "expected an nnU-Net folder of results, a MONAI bundle, a TorchScript with its description, or a checkpoint "
         f"with --like and the system it is of, got {place.name}"
+    )
+
+
+def _found(kind: str, place: Path, options: Mapping[str, Any]) -> Found:
+    try:
+        return kind_named(kind).find(place, options)
+    except RecursionError as error:
+        raise WeightsError(f"expected a few levels in {place.name}, got one too deep to read") from error
+
+
+def _shown(capabilities: Capabilities, name: str) -> Capabilities:
+    """The capabilities under a name, their texts without what would move a terminal's cursor."""
+    return replace(
+        capabilities,
+        name=name,
+        title=one_line(capabilities.title),
+        summary=one_line(capabilities.summary),
+        code_license=one_line(capabilities.code_license),
+        weights_license=one_line(capabilities.weights_license),
     )
 
 
@@ -344,7 +382,7 @@ def found_at(path: Path) -> tuple[Capabilities, Any]:
     kind, found = recognised(opened(place, place), {})
     if found.code:
         raise ConsentError(f"{path} would run code of its own: {found.code}; add it first: promptseg models add {path}")
-    capabilities = replace(found.capabilities, name=str(path))
+    capabilities = _shown(found.capabilities, str(path))
     return capabilities, kind_named(kind).make(found.root, capabilities, found.options)
 
 
@@ -400,7 +438,9 @@ def _read_description(path: Path) -> dict[str, Any]:
 def _origin(place: Path) -> str:
     """Where an exported model came from at first; nothing for others."""
     path = place / DESCRIPTION
-    return str(_read_description(path).get("origin", ""))[:500] if path.is_file() and (place / FILES).is_dir() else ""
+    if not (path.is_file() and (place / FILES).is_dir()):
+        return ""
+    return one_line(str(_read_description(path).get("origin", "")))[:500]
 
 
 def _described(folder: Path) -> OwnModel:

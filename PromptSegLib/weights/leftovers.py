@@ -24,7 +24,7 @@ def sweep(places: Places, name: str) -> None:
         if not folder.is_dir():
             return
         for path in _files(folder, SCRATCH_SUFFIX):
-            if _is_abandoned(path):
+            if is_abandoned(path, path.name.removesuffix(SCRATCH_SUFFIX).rpartition(".")[2]):
                 path.unlink(missing_ok=True)
         copies = set(_files(folder, ".safetensors.part"))
         with free_lock(places.lock(f"{name}.copy")) as is_mine:
@@ -57,9 +57,8 @@ def _age_s(path: Path) -> float:
     return time.time() - path.stat().st_mtime
 
 
-def _is_abandoned(path: Path) -> bool:
-    """Whether the process whose number a scratch file bears is gone."""
-    number = path.name.removesuffix(SCRATCH_SUFFIX).rpartition(".")[2]
+def is_abandoned(path: Path, number: str) -> bool:
+    """Whether the process whose number a scratch file or folder bears is gone."""
     if sys.platform != "win32" and number.isdecimal() and len(number) < 10:
         try:
             os.kill(int(number), 0)

@@ -55,6 +55,19 @@ def test_a_model_is_added_used_renamed_exported_and_removed_by_mouse(
     expected = Session(volume, results, device="cpu")
     [key] = expected.add_classes(["liver"])
     assert np.array_equal(segments(user)["liver"], expected.mask(key))
+    k, j, i = np.argwhere(expected.mask(key))[0]
+    user.ui.modelComboBox.setCurrentIndex(user.ui.modelComboBox.findData("default"))
+    user.look()
+    user.tool("pointMinus")
+    user.click((i, j, k))
+    user.wait(60)
+    corrected = segments(user)["liver"]
+    assert not corrected[k, j, i]
+    assert corrected.any()
+    user.press("undo")
+    assert np.array_equal(segments(user)["liver"], expected.mask(key))
+    user.ui.modelComboBox.setCurrentIndex(user.ui.modelComboBox.findData("plain"))
+    user.look()
     user.ui.ownNameEdit.text = "ours"
     user.press("renameModel")
     user.look()

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from PromptSegLib.errors import WeightsError
+from PromptSegLib.io.one_line import one_line
 from PromptSegLib.predictors.names.label_names import structure_names
 
 _MOST_BYTES = 4 << 20
 _ENDINGS = (".json", ".yaml", ".yml")
 _DEPTH = 2
+_MOST_OUTPUTS = 4096
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,22 @@ class BundleFolder:
     @property
     def files(self) -> list[Path]:
         """All that belongs to it: what MONAI's own way of running it may want is among them."""
+        # Of files downloaded into a cache the needed ones may be links; others could lead to what is private.
+        needed = {self.root / "configs" / "metadata.json", self.configuration, self.weights}
         return [
             path
             for path in sorted(self.root.rglob("*"))
-            if path.is_file() and not path.is_symlink() and ".git" not in path.relative_to(self.root).parts
+            if path.is_file()
+            and (path in needed or not path.is_symlink())
+            and ".git" not in path.relative_to(self.root).parts
         ]
 
     def text(self, *keys: str) -> str:
         """Return the first of these entries of the metadata that is a text."""
         found = (self.metadata.get(key) for key in keys)
-        return next((" ".join(value.split())[:300] for value in found if isinstance(value, str) and value.strip()), "")
+        return next(
+            (" ".join(one_line(value).split())[:300] for value in found if isinstance(value, str) and value.strip()), ""
+        )
 
 
 def bundle_root(folder: Path) -> Path | None:
@@ -86,12 +94,7 @@ def _table(path: Path) -> Mapping[str, Any]:
             text = file.read(_MOST_BYTES + 1)
         if len(text) > _MOST_BYTES:
             raise ValueError(f"it has more than {_MOST_BYTES >> 20} MB")
-        if path.suffix == ".json":
-            table = json.loads(text)
-        else:
-            import yaml
-
-            table = yaml.safe_load(text)
+        table = json.loads(text) if path.suffix == ".json" else _yaml(text)
     except ImportError as error:
         raise WeightsError(f"reading {path.name} needs the package PyYAML") from error
     except (OSError, ValueError, RecursionError) as error:
@@ -101,6 +104,16 @@ def _table(path: Path) -> Mapping[str, Any]:
     if not isinstance(table, dict):
         raise WeightsError(f"{path}: expected entries by name, got {type(table).__name__}")
     return table
+
+
+def _yaml(text: bytes) -> Any:
+    """Read YAML without merges: each can hold the one before ten times, and all of them are written out."""
+    import yaml
+
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.ScalarEvent) and event.value == "<<":
+            raise ValueError("expected entries without merges '<<'")
+    return yaml.safe_load(text)
 
 
 def _formats(metadata: Mapping[str, Any]) -> tuple[tuple[str, ...], Mapping[int, str]]:
@@ -113,10 +126,16 @@ def _formats(metadata: Mapping[str, Any]) -> tuple[tuple[str, ...], Mapping[int,
         count = int(image.get("num_channels", 1))
         named = image.get("channel_def") or {}
         channels = [str(named.get(str(n), f"image_{n}")) for n in range(count)]
-        found = {int(number): str(name) for number, name in (pred.get("channel_def") or {}).items()}
-    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+        found = {int(number): one_line(str(name)) for number, name in (pred.get("channel_def") or {}).items()}
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, StopIteration) as error:
         raise WeightsError(f"metadata.json: expected network_data_format with inputs and outputs: {error}") from error
-    if not found or not 1 <= count <= 64 or len(found) > 4096:
+    if (
+        not found
+        or min(found) < 0
+        or max(found) > _MOST_OUTPUTS
+        or not 1 <= count <= 64
+        or not all(map(one_line, found.values()))
+    ):
         raise WeightsError("metadata.json: expected channel_def of the output to name what the network finds")
     named = {n: name for n, name in sorted(found.items()) if name.casefold() != "background"}
     classes = dict(zip(named, structure_names(list(named.values())), strict=True))

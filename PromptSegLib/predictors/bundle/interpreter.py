@@ -8,6 +8,7 @@ itself would run it as Python.
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,7 +21,10 @@ _SEPARATORS = re.compile(r"::|#")
 _DEEPEST = 60
 _MOST_STEPS = 100_000
 _LONGEST = 2000
-_LARGEST = 1 << 20
+_LARGEST = 1 << 16
+_SIZES = {"spatial_size", "spatial_border", "roi_size", "img_size", "k"}
+"""Arguments that say how large images and tiles become."""
+_MOST_VOXELS = 1 << 28
 
 _OPERATIONS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: lambda a, b: a + b,
@@ -103,9 +107,7 @@ class Interpreter:
         return self._value(written)
 
     def _value(self, written: Any) -> Any:
-        self._steps += 1
-        if self._steps > _MOST_STEPS:
-            raise WeightsError("the configuration takes too long to read")
+        self._step()
         if isinstance(written, str):
             return self._text(written)
         if isinstance(written, list):
@@ -115,6 +117,11 @@ class Interpreter:
                 return self._component(written)
             return {str(key): self._value(value) for key, value in written.items()}
         return written
+
+    def _step(self) -> None:
+        self._steps += 1
+        if self._steps > _MOST_STEPS:
+            raise WeightsError("the configuration takes too long to read")
 
     def _text(self, text: str) -> Any:
         if text.startswith("%"):
@@ -132,12 +139,14 @@ class Interpreter:
         if known is None or written.get("_mode_", "default") != "default" or "_requires_" in written:
             raise NotUnderstoodError(f"{str(target)[:100]!r}")
         arguments = {str(key): self._value(value) for key, value in written.items() if not str(key).startswith("_")}
+        _check_arguments(str(target), arguments)
         try:
             return known(**arguments)
-        except NotUnderstoodError:
+        except WeightsError:
             raise
         except Exception as error:
-            raise WeightsError(f"expected arguments of {target}, got {type(error).__name__}: {error}") from error
+            why = " ".join(str(error).split())[:300]
+            raise WeightsError(f"expected arguments of {target}, got {type(error).__name__}: {why}") from error
 
     def _expression(self, text: str) -> Any:
         names: dict[str, str] = {}
@@ -160,6 +169,7 @@ class Interpreter:
 
     def _node(self, node: ast.expr, names: Mapping[str, str], text: str) -> Any:
         def of(inner: ast.expr) -> Any:
+            self._step()
             return self._node(inner, names, text)
 
         match node:
@@ -234,10 +244,12 @@ def _computed(operation: Callable[[Any, Any], Any], left: Any, right: Any) -> An
     for value in (left, right):
         if not isinstance(value, _PLAIN):
             raise TypeError(f"expected numbers or texts, got {type(value).__name__}")
-    # A text times a number, or a number times itself, could fill the memory.
-    size = sum(len(value) for value in (left, right) if isinstance(value, str | list | tuple))
+    # A text times a number, a number times itself, or a text and itself over and over could fill the memory.
+    size = _size(left) + _size(right)
     numbers = [abs(value) for value in (left, right) if isinstance(value, int | float)]
-    if size and numbers and size * max(numbers) > _LARGEST:
+    if numbers and any(isinstance(value, str | list | tuple) for value in (left, right)):
+        size *= max(1, int(max(numbers)))
+    if size > _LARGEST:
         raise ValueError("it is too long")
     if any(isinstance(n, int) and n.bit_length() > 256 for n in numbers):
         raise ValueError("it is too large")
@@ -247,7 +259,49 @@ def _computed(operation: Callable[[Any, Any], Any], left: Any, right: Any) -> An
 def _plain(value: Any, text: str) -> Any:
     if not isinstance(value, (*_PLAIN, dict)):
         raise NotUnderstoodError(f"{text[:100]!r}")
+    _size(value)
     return value
+
+
+def _size(value: Any) -> int:
+    """How many letters and elements a value has, those within others counted as often as they are met.
+
+    Raises:
+        ValueError: more than are ever needed. Lists that hold one another twice and twice again take no memory until
+            they are written out or compared.
+    """
+    total, waiting = 0, [value]
+    while waiting:
+        one = waiting.pop()
+        total += len(one) if isinstance(one, str) else 1
+        if isinstance(one, dict):
+            waiting += [*one.keys(), *one.values()]
+        elif isinstance(one, list | tuple):
+            waiting += one
+        if total + len(waiting) > _LARGEST:
+            raise ValueError("it is too long")
+    return total
+
+
+def _check_arguments(target: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse what would fill the memory when it is made or used.
+
+    Raises:
+        WeightsError: then.
+    """
+    try:
+        _size(arguments)
+    except ValueError as error:
+        raise WeightsError(f"expected arguments of {target}, got too many of them") from error
+    for name in _SIZES.intersection(arguments):
+        value = arguments[name]
+        sides = [abs(one) for one in (value if isinstance(value, list | tuple) else [value] * 3) if _is_number(one)]
+        if math.prod(max(1, side) for side in sides) > _MOST_VOXELS:
+            raise WeightsError(f"expected {name!r} of {target} to have at most {_MOST_VOXELS:,} voxels, got {value}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_disabled(written: Any) -> bool:

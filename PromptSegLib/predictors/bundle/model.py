@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from PromptSegLib.bitmask import Patch
 from PromptSegLib.cancel import CancelToken, Progress
-from PromptSegLib.errors import PredictionError
+from PromptSegLib.errors import Cancelled, PredictionError, PromptSegError
 from PromptSegLib.geometry import Extent, transpose_kji_to_ijk
 from PromptSegLib.predictors.bundle.folder import BundleFolder
 from PromptSegLib.predictors.bundle.parts import Parts
@@ -54,14 +55,17 @@ class BundleModel:
         progress(0.0, "preparing the image")
         image = self._loaded(volumes)
         shape, affine = image.shape[-3:], image.affine
-        data = parts.before({parts.image: image})
+        with _told("preparing the image"):
+            data = parts.before({parts.image: image})
         cancel.check()
         progress(0.2, "predicting")
         prepared = data[parts.image]
-        found = self.on_device.run(lambda: self._inferred(prepared, cancel))
+        with _told("predicting"):
+            found = self.on_device.run(lambda: self._inferred(prepared, cancel))
         progress(0.8, "finding where the structures are")
         data[parts.answer] = found
-        data = parts.after(data)
+        with _told("postprocessing"):
+            data = parts.after(data)
         cancel.check()
         return _on_grid(data[parts.answer], shape, affine)
 
@@ -96,6 +100,18 @@ class BundleModel:
 
             found = MetaTensor(found, affine=prepared.affine, meta=prepared.meta)
         return found[0].float().cpu()
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say in one line what a bundle's transforms or its inferer cannot do; they raise whatever they like."""
+    try:
+        yield
+    except (PromptSegError, Cancelled, MemoryError):
+        raise
+    except Exception as error:
+        why = " ".join(str(error).split())[:300]
+        raise PredictionError(f"the bundle fails at {what}: {type(error).__name__}: {why}") from error
 
 
 def _on_grid(answer: Any, shape: Sequence[int], affine: Tensor) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from PromptSegLib.errors import WeightsError
+from PromptSegLib.predictors.bundle.budget import Budget
 from PromptSegLib.predictors.bundle.folder import BundleFolder
 from PromptSegLib.predictors.bundle.interpreter import Interpreter, NotUnderstoodError
 from PromptSegLib.predictors.bundle.known import Skipped
@@ -65,10 +66,17 @@ def parts_of(bundle: BundleFolder, agreed: bool = False) -> Parts:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of arguments that will change: the bundle was written for its own version
         try:
-            return _parts(own.has, own.resolve, own.value, bundle.entries)
+            with Budget(bundle.weights.stat().st_size):
+                return _parts(own.has, own.resolve, own.value, bundle.entries)
         except NotUnderstoodError:
             if not agreed:
                 raise
+        except WeightsError:
+            raise
+        except Exception as error:  # MONAI's classes say in many ways what they cannot be made of
+            why = " ".join(str(error).split())[:300]
+            told = f"the bundle {bundle.root.name} makes no network: {type(error).__name__}: {why}"
+            raise WeightsError(told) from error
         return _by_monai(bundle)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from PromptSegLib.io.one_line import one_line
 from PromptSegLib.structures.names import find_structure
 
 
@@ -13,6 +14,7 @@ def structure_names(names: Sequence[str]) -> list[str]:
 
     A "tumour" stays one: of what, its trainer knows.
     """
+    names = [" ".join(one_line(name).split()) or "unnamed" for name in names]
     known = [_english(name) for name in names]
     counts = Counter(known)
     return [one if counts[one] == 1 else name for one, name in zip(known, names, strict=True)]
@@ -20,4 +22,5 @@ def structure_names(names: Sequence[str]) -> list[str]:
 
 def _english(name: str) -> str:
     structure = find_structure(name)
-    return structure.name if structure and structure.kind == "anatomy" else " ".join(name.split())
+    is_told = structure is not None and (structure.kind == "anatomy" or structure.totalsegmentator == name)
+    return structure.name if structure is not None and is_told else name

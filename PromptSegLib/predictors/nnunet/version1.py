@@ -81,6 +81,9 @@ def read_version1(folder: Path) -> Version1:
     base = int(plans.number("base_num_features"))
     if not 1 <= base <= 1024:
         raise WeightsError(f"{PLANS}: expected 1 to 1024 features, got {base}")
+    convs = int(plans.number("conv_per_stage", 2))
+    if not 2 <= convs <= 16:
+        raise WeightsError(f"{PLANS}: expected 2 to 16 convolutions of each stage, got {convs}")
     (a, b, c), (x, y, z), (p, q, r) = transpose, spacing, patch
     normalisations, masked = _normalisations(plans)
     plan = Plan(_channels(plans), normalisations, (x, y, z), (p, q, r), _classes(plans, place), 0, (a, b, c), masked)
@@ -90,7 +93,7 @@ def read_version1(folder: Path) -> Version1:
         widths=tuple(min(base * 2**level, 320) for level in range(len(kernels))),
         strides=strides,
         kernels=kernels,
-        convs=int(plans.number("conv_per_stage", 2)),
+        convs=convs,
         folds=folds,
         trainer=told.text("name", "nnUNetTrainerV2"),
     )

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import signal
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from tiny_networks import tiny_scribbleprompt
 from PromptSegLib.errors import ConsentError, PromptSegError, WeightsError
 from PromptSegLib.execution.process.executor import ProcessExecutor
 from PromptSegLib.io import read_volume
+from PromptSegLib.predictors.nnunet.predictor import NnUNet
 from PromptSegLib.predictors.own_models import OwnModels
 from PromptSegLib.predictors.registry import capabilities_of, create_predictor, predictor_names
 from PromptSegLib.session.session import Session
@@ -111,17 +116,19 @@ def test_a_checkpoint_of_a_known_system_is_added(promptseg, home, tmp_path, monk
     assert "--like a model" in promptseg.refuses("models", "add", checkpoint, "--like", "default")
 
 
+SCRIPT = {
+    "file": "net.ts", "title": "My script", "channels": ["ct"], "classes": ["liver", "spleen"],
+    "spacing_mm": [1.0, 1.0, 2.0], "patch": [16, 16, 8], "intensities": {},
+}  # fmt: skip
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit")
 def test_a_torchscript_runs_once_agreed_to(home, tmp_path, image):
     folder = tmp_path / "script"
     folder.mkdir()
     torch.manual_seed(0)
     torch.jit.script(torch.nn.Sequential(torch.nn.Conv3d(1, 3, 3, padding=1))).save(str(folder / "net.ts"))
-    description = {
-        "file": "net.ts", "title": "My script", "channels": ["ct"], "classes": ["liver", "spleen"],
-        "spacing_mm": [1.0, 1.0, 2.0], "patch": [16, 16, 8], "intensities": {},
-    }  # fmt: skip
-    (folder / "torchscript.json").write_text(json.dumps(description))
+    (folder / "torchscript.json").write_text(json.dumps(SCRIPT))
     with pytest.raises(ConsentError, match=r"the program in net\.ts"):
         OwnModels().add(folder)
     OwnModels().add(folder, agreed=True)
@@ -250,3 +257,61 @@ def test_a_damaged_description_harms_nobody_else(promptseg, home, results):
     with pytest.raises(PromptSegError):
         create_predictor("mine")
     assert promptseg("models", "remove", "mine").status == 0
+
+
+def test_two_that_add_at_once_get_a_name_each_and_a_name_taken_meanwhile_is_told(home, results, monkeypatch):
+    mine, replace = OwnModels(), os.replace
+
+    def quicker(source, target):
+        monkeypatch.setattr(os, "replace", replace)
+        OwnModels().add(results, Path(target).name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", quicker)
+    assert mine.add(results).name == "plain-2"
+    monkeypatch.setattr(os, "replace", quicker)
+    with pytest.raises(WeightsError, match="a name that is free, got 'mine'"):
+        mine.add(results, "mine")
+    assert mine.names() == ("mine", "plain", "plain-2")
+
+
+def test_what_a_killed_process_left_goes_with_the_next_addition(home, tmp_path):
+    script = tmp_path / "script"
+    script.mkdir()
+    (script / "net.ts").write_bytes(b"not looked into")
+    (script / "torchscript.json").write_text(json.dumps(SCRIPT))
+    folder = OwnModels().folder
+    code = (
+        "import os, signal, shutil, sys; from PromptSegLib.predictors.own_models import OwnModels;"
+        "shutil.copyfile = lambda *_: os.kill(os.getpid(), signal.SIGKILL);"
+        "OwnModels().add(sys.argv[1], 'half', agreed=True)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(script)], check=False).returncode == -signal.SIGKILL
+    assert len(list(folder.iterdir())) == 1
+    assert OwnModels().names() == ()
+    OwnModels().add(script, "whole", agreed=True)
+    assert [path.name for path in folder.iterdir()] == ["whole"]
+
+
+def test_texts_that_would_move_the_cursor_are_plain(promptseg, home, results):
+    def edit(dataset):
+        dataset["labels"] = {"background": 0, "\x1b[2Jliver": 1, "a\nb": 2}
+        dataset["licence"] = "CC0\x1b]0;x\x07"
+
+    change("dataset.json", edit)(results)
+    shown = promptseg("models", "add", results, "--name", "mine")
+    assert shown.status == 0, shown.err
+    assert "\x1b" not in shown.out
+    assert capabilities_of("mine").classes == ("[2Jliver", "a b")
+
+
+def test_mirroring_step_and_folds_are_options_of_segment(promptseg, home, results, image, tmp_path):
+    given = ("segment", image, "--model", results, "--device", "cpu", "--classes", "liver", "-o", tmp_path / "o.nii.gz")
+    assert promptseg(*given, "--mirror", "--step", "0.75", "--folds", "1").status == 0
+    predictor = NnUNet(results, device="cpu", mirror=True, step=0.75, folds=[1])
+    expected = Session(read_volume(image), predictor)
+    [key] = expected.add_classes(["liver"])
+    assert np.array_equal(read_volume(tmp_path / "o.nii.gz").array > 0, expected.mask(key))
+    assert "folds out of 0, 1" in promptseg.refuses(*given, "--folds", "7")
+    assert "a step from" in promptseg.refuses(*given, "--step", "0")
+    assert "no such option" in promptseg.refuses(*given[:3], "classical", *given[4:], "--mirror")
