@@ -53,7 +53,7 @@ def unlike_side(image: Float32Array, mask: BoolArray, far: FloatArray, reach: fl
     if bounds is None or mask.all():
         return np.zeros(image.shape, dtype=np.float32)
     wrong_side, is_near = (~mask if is_positive else mask), far <= TUNED.doubted * reach
-    if (wrong_side & is_near).sum() > TUNED.most_doubted * mask.sum():
+    if is_positive and (wrong_side & is_near).sum() > TUNED.most_doubted * mask.sum():
         return np.zeros(image.shape, dtype=np.float32)
     features = np.stack(list(_plain_features(image.squeeze())), axis=-1).reshape(*image.shape, -1)
     padded = bounds.padded(round(TUNED.around * max(bounds.shape_kji)))

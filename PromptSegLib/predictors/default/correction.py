@@ -106,14 +106,17 @@ def correction_of(
     own = deepest(mask, step_kji) or usual_depth
     reach = max(1.0, _farthest_from(prompted, ~domain, step_kji))
     if is_positive:
-        # What is missing is about as thick as what is there, however far from it the prompt lies.
-        reach = max(1.0, min(reach, own))
+        # What is missing is seldom much thicker than what is there, however far from it the prompt lies.
+        reach = max(1.0, min(reach, TUNED.thicker_missing * own))
     looks = unlike_side(image, mask, far, reach, is_positive)
     sign = 1 if is_positive else -1
     network = np.clip(logits, -TUNED.most_of_network, TUNED.most_of_network)
     looks = np.clip(looks, -TUNED.most_of_looks, TUNED.most_of_looks)
     odds = TUNED.wrong_constant + TUNED.wrong_by_network * sign * network
-    odds += TUNED.wrong_by_looks * sign * looks + TUNED.wrong_by_distance * np.log(far / reach + 0.5)
+    odds += TUNED.wrong_by_distance * np.log(far / reach + 0.5)
+    by_looks = TUNED.wrong_by_looks * sign * looks
+    if is_positive or (((odds + by_looks) > 0) & mask).sum() <= TUNED.most_taken * mask.sum():
+        odds += by_looks
     heard = prompted | (domain & (far <= min(TUNED.heard_in_correction, reach)))
     odds = odds.astype(np.float32)
     if not is_positive:

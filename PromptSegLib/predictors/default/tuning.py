@@ -126,9 +126,13 @@ class Tuning:
     weight_of_side: float = 100.0
     doubted: float = 1.5
     told: float = 0.5
-    # Where more is in doubt than this part of the mask's size, its sides tell nothing: a part that is missing whole
-    # is as far from the mask as from all else. On phantoms of several parts the first click has 0.04 more Dice by it.
-    most_doubted: float = 0.7
+    # Where more is in doubt beyond the mask than so many times its size, its sides tell nothing: a part that is missing
+    # altogether is about as far from the mask as from all else that lies there.
+    most_doubted: float = 2.0
+    # A prompt against the mask does not take more of it than this part: what looks like that all over is the mask.
+    most_taken: float = 0.5
+    # What is missing reaches no farther from its prompt than so many times the depth of what is there.
+    thicker_missing: float = 2.0
 
     # Doubtful voxels, decided by the image.
     # Probabilities between these are in doubt.
