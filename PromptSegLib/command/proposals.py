@@ -57,7 +57,8 @@ def make_proposal(
 ) -> Proposal:
     """Segment `case`, by its prompts or by the names among `settings`, into a file beside its segmentation.
 
-    Raises PromptSegError subclasses; nothing is left then.
+    Raises:
+        PromptSegError: says what was expected and what came; nothing is left then.
     """
     if not settings.names and case.prompts is None:
         raise PromptError(f"expected prompts of {case.name} in the list, or names of structures, got neither")

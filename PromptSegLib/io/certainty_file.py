@@ -21,7 +21,11 @@ from PromptSegLib.io.output_file import replacing
 
 
 def write_certainties(path: Path, certainties: Mapping[str, Certainty], grid: Grid) -> None:
-    """Write `certainties`, all on `grid`, by the names of their segments. Raises VolumeError as `replacing`."""
+    """Write `certainties`, all on `grid`, by the names of their segments.
+
+    Raises:
+        VolumeError: as `replacing`.
+    """
     arrays: dict[str, Any] = {
         "segments": np.array(json.dumps(list(certainties))),
         "shape_kji": np.array(grid.shape_kji),

@@ -78,7 +78,10 @@ def agreement(first: Segmentation | Paths, second: Segmentation | Paths) -> tupl
 def masks_of_both(mine: Segmentation, other: Segmentation, name: str) -> tuple[BoolArray, BoolArray, Extent]:
     """Return a segment's mask in either, (k, j, i) in the box of `mine`'s lattice that is returned with them.
 
-    The box may reach beyond the grid of `mine`. Raises GeometryError as `agreement`.
+    The box may reach beyond the grid of `mine`.
+
+    Raises:
+        GeometryError: as `agreement`.
     """
     patches = [_patch(mine, name), _moved(_patch(other, name), other, mine.grid)]
     boxes = [patch.extent for patch in patches if patch is not None]
@@ -96,7 +99,11 @@ def masks_of_both(mine: Segmentation, other: Segmentation, name: str) -> tuple[B
 
 
 def mask_on(segmentation: Segmentation, name: str, grid: Grid) -> BoolArray:
-    """Return a segment's mask : (k, j, i) on `grid`, what lies outside of it left out. Raises as `agreement`."""
+    """Return a segment's mask: (k, j, i) on `grid`, what lies outside of it left out.
+
+    Raises:
+        GeometryError: as `agreement`.
+    """
     mask = np.zeros(grid.shape_kji, dtype=bool)
     patch = _moved(_patch(segmentation, name), segmentation, grid)
     if patch is not None and (inside := patch.extent.intersection(grid.extent)).size:

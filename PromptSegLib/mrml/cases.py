@@ -72,7 +72,10 @@ class OpenCase:
     def save(self) -> bool:
         """Save the segmentation of the open case if it changed, and return whether it did.
 
-        The case is in work then, and the reader's. Raises CaseTakenError when it is another's: nothing is saved then.
+        The case is in work then, and the reader's.
+
+        Raises:
+            CaseTakenError: it is another's: nothing is saved then.
         """
         if not self.is_changed:
             return False
@@ -85,7 +88,8 @@ class OpenCase:
     def decide(self, state: CaseState, comment: str) -> WorklistCase:
         """Save the open case, and record what the reader decided of it.
 
-        Raises CaseTakenError when another reader has it.
+        Raises:
+            CaseTakenError: another reader has it.
         """
         self.save()
         case = self.worklist.current

@@ -62,7 +62,11 @@ class Text:
 
 
 def dialect_of(content: bytes) -> Dialect:
-    """Return how a list is written, by its first rows. Raises WorklistError for UTF-16."""
+    """Return how a list is written, by its first rows.
+
+    Raises:
+        WorklistError: it is UTF-16.
+    """
     if content.startswith(_UTF16_MARKS):
         raise WorklistError("expected a list in UTF-8, got UTF-16: save it as CSV UTF-8")
     lines = content.removeprefix(_UTF8_MARK).splitlines()

@@ -26,7 +26,11 @@ class ListFile:
         self.table = Table(path.parent)
 
     def refresh(self) -> None:
-        """Take in what was added since. Raises WorklistError."""
+        """Take in what was added since.
+
+        Raises:
+            WorklistError: the list cannot be read any more.
+        """
         try:
             with self.path.open("rb") as file:
                 self._read(file.fileno())
@@ -44,7 +48,11 @@ class ListFile:
             yield
 
     def add(self, case: WorklistCase) -> None:
-        """Add a row that says all there is of `case`. Raises WorklistError; the list is then as it was."""
+        """Add a row that says all there is of `case`.
+
+        Raises:
+            WorklistError: it cannot be written; the list is then as it was.
+        """
         if any(not record.is_closed for record in self._text.open if record.is_whole):
             line = next(record.line for record in self._text.open if not record.is_closed)
             raise WorklistError(f"expected quotes that end in {self.path}, got none in line {line}: mend it first")

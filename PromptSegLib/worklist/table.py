@@ -104,7 +104,11 @@ class Table:
         return other
 
     def take(self, records: Iterable[Record]) -> None:
-        """Take further rows. Raises WorklistError when the first line names no column `image`."""
+        """Take further rows.
+
+        Raises:
+            WorklistError: the first line names no column `image`.
+        """
         rows = [row for row in records if any(row.cells) and not row.cells[0].lower().startswith("sep=")]
         if self.head is None and (head := _head_of_sorted(rows)) is not None:
             self.head, self._is_sorted = head, True

@@ -99,14 +99,22 @@ class Worklist:
         return self._done
 
     def refresh(self) -> bool:
-        """Take in what others recorded since. Returns whether anything changed. Raises WorklistError."""
+        """Take in what others recorded since. Returns whether anything changed.
+
+        Raises:
+            WorklistError: the list cannot be read any more.
+        """
         self._file.refresh()
         before = self.cases
         self._take_cases()
         return self.cases != before
 
     def find(self, case: WorklistCase) -> WorklistCase:
-        """Return `case` as it is now. Raises WorklistError when it is not in the list any more."""
+        """Return `case` as it is now.
+
+        Raises:
+            WorklistError: it is not in the list any more.
+        """
         found = self._file.table.cases.get(case.key)
         if found is None:
             raise WorklistError(f"expected a case of {self.path}, got {case.name}: it is not in the list")
@@ -171,7 +179,8 @@ class Worklist:
     def add_reading(self, case: WorklistCase, reader: str = "") -> WorklistCase:
         """Add a reading of the image of `case`, with a segmentation of its own, for `reader`; return the one there is.
 
-        Raises WorklistError as `record`.
+        Raises:
+            WorklistError: as `record`.
         """
         reader = reader or self.reader
         first = self.readings(case)[0] if self.readings(case) else case

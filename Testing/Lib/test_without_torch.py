@@ -22,7 +22,7 @@ NEED_TORCH = {
     "PromptSegLib.predictors": "published torch_device",
     "PromptSegLib.predictors.default": "network_torch prompt_features prompt_unet",
     "PromptSegLib.predictors.names": "label_export model plain_unet slab_masks tiling",
-    "PromptSegLib.predictors.bundle": "model parts",
+    "PromptSegLib.predictors.bundle": "budget model parts",
     "PromptSegLib.predictors.nnunet": "architecture folds layers model",
     "PromptSegLib.predictors.nninteractive": "local",
     "PromptSegLib.predictors.sam": """decoder encoder layers medsam_transforms model network

@@ -47,7 +47,8 @@ class Budget(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _values_made(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     """How many values an operation returns; 0 where torch cannot tell without running it, or will refuse it."""
     given, named = tree_map_only(Tensor, lambda tensor: tensor.to("meta"), (args, kwargs))
-    if any(argument.name == "device" for argument in func._schema.arguments):
+    schema = getattr(func, "_schema", None)  # of an operation of torch
+    if schema is not None and any(argument.name == "device" for argument in schema.arguments):
         named["device"] = torch.device("meta")
     try:
         made = func(*given, **named)
