@@ -32,6 +32,7 @@ def add_parser(commands: argparse._SubParsersAction[parsing.Parser]) -> None:
     parser.add_argument("list", type=Path, metavar="LIST", help="CSV file of cases, or folder of images")
     parsing.add_model_options(parser)
     parsing.add_server_options(parser)
+    parsing.add_run_options(parser)
     add_name_options(parser)
     parser.add_argument("--again", action="store_true", help="make proposals anew that nobody has looked at")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each case")

@@ -30,7 +30,7 @@ def enabled(user):
     return {name.removesuffix("Button") for name, w in controls(user).items() if name.endswith("Button") and w.enabled}
 
 
-ALWAYS = {"clearCache", "openFolder", "openCsv", "resetKeys"}
+ALWAYS = {"addModel", "clearCache", "openFolder", "openCsv", "resetKeys"}
 TOOLS = {"pointPlus", "pointMinus", "box2d", "box3d", "scribblePlus", "scribbleMinus", "lassoPlus", "lassoMinus"}
 ON_SEGMENTS = {"exportLabelmap", "exportFile", "show3D", "segmentEditor", "measure"}
 ON_MASKS = {"island", "holes", "smooth"}
@@ -61,7 +61,7 @@ def test_without_a_volume_nothing_can_be_done_and_the_tool_tips_say_why(user):
 
 
 def test_what_can_be_used_follows_what_there_is(user, image):
-    idle = ALWAYS | TOOLS | {"addSegment"}
+    idle = ALWAYS | TOOLS | {"addSegment", "which"}
     assert enabled(user) == idle
     user.press("addSegment")
     assert enabled(user) == idle | ON_SEGMENTS | {"copyPython"}

@@ -24,8 +24,8 @@ from PromptSegLib.weights.catalogue import Checkpoint, WeightFile
 from PromptSegLib.weights.store import WeightsStore
 folder, url, size, sha256 = sys.argv[2:]
 file = WeightFile("demo.pth", "page", (url,), int(size), sha256=sha256, sha256_source="official")
-texts = ("title", "version", "system", "code", "code_license", "weights_license", "citation", "needs")
-demo = Checkpoint(name="demo", consent=False, files=(file,), **dict.fromkeys(texts, ""))
+texts = ("title", "version", "code", "code_license", "weights_license", "citation", "needs")
+demo = Checkpoint(name="demo", consent=False, files=(file,), predictors={}, **dict.fromkeys(texts, ""))
 store = WeightsStore(folder, catalogue={"demo": demo})
 print("ready", flush=True)
 sys.stdin.readline()
