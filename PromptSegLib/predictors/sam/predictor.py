@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from PromptSegLib.imaging.windowing import IntensityRule
-from PromptSegLib.predictors.base import Capabilities
+from PromptSegLib.predictors.slices.capabilities import on_slices
 from PromptSegLib.predictors.slices.predictor import SlicePredictor
 
 if TYPE_CHECKING:
@@ -20,22 +20,6 @@ if TYPE_CHECKING:
 
     from PromptSegLib.predictors.sam.model import SamModel, SamWay
     from PromptSegLib.predictors.sam.network import Sam
-
-_CLICKS = frozenset({"point+", "point-", "box2d+", "mask"})
-
-
-def _capabilities(
-    weights: str, title: str, summary: str, prompts: frozenset[str] = _CLICKS, name: str = ""
-) -> Capabilities:
-    return Capabilities.published(
-        weights,
-        name=name,
-        title=title,
-        summary=summary,
-        dimensions=frozenset({2}),
-        prompts=prompts,
-        devices=("cuda", "mps", "cpu"),
-    )
 
 
 class SamPredictor(SlicePredictor):
@@ -69,7 +53,7 @@ class SamPredictor(SlicePredictor):
 
 
 class SamVitB(SamPredictor):
-    capabilities = _capabilities("sam-vit-b", "SAM ViT-B", "clicks and boxes on a slice, any kind of image")
+    capabilities = on_slices("sam-vit-b", "SAM ViT-B", "clicks and boxes on a slice, any kind of image")
 
     def build(self) -> Sam:
         from PromptSegLib.predictors.sam.network import sam_vit_b
@@ -78,7 +62,7 @@ class SamVitB(SamPredictor):
 
 
 class SamVitL(SamPredictor):
-    capabilities = _capabilities("sam-vit-l", "SAM ViT-L", "as SAM ViT-B: larger, slower, better")
+    capabilities = on_slices("sam-vit-l", "SAM ViT-L", "as SAM ViT-B: larger, slower, better")
 
     def build(self) -> Sam:
         from PromptSegLib.predictors.sam.network import sam_vit_l
@@ -87,7 +71,7 @@ class SamVitL(SamPredictor):
 
 
 class SamVitH(SamPredictor):
-    capabilities = _capabilities("sam-vit-h", "SAM ViT-H", "the largest SAM; a GPU is advised")
+    capabilities = on_slices("sam-vit-h", "SAM ViT-H", "the largest SAM; a GPU is advised")
 
     def build(self) -> Sam:
         from PromptSegLib.predictors.sam.network import sam_vit_h
@@ -98,7 +82,7 @@ class SamVitH(SamPredictor):
 class MedSam(SamVitB):
     """For CT, give the window that it was trained with: level 40, width 400 for soft tissue."""
 
-    capabilities = _capabilities(
+    capabilities = on_slices(
         "medsam", "MedSAM", "a box on a slice, medical images of all kinds", prompts=frozenset({"box2d+"})
     )
     intensities = IntensityRule(positive_only=True)
@@ -110,7 +94,7 @@ class MedSam(SamVitB):
 
 
 class SamMed2D(SamPredictor):
-    capabilities = _capabilities(
+    capabilities = on_slices(
         "sam-med2d", "SAM-Med2D", "clicks and boxes on a slice, trained on medical images; fast on a CPU"
     )
 
@@ -126,7 +110,7 @@ class SamMed2D(SamPredictor):
 
 
 class SamMed2DNoAdapter(SamMed2D):
-    capabilities = _capabilities(
+    capabilities = on_slices(
         "sam-med2d",
         "SAM-Med2D without adapters",
         "SAM-Med2D, its adapters dropped: three times smaller, less accurate",
@@ -141,7 +125,7 @@ class SamMed2DNoAdapter(SamMed2D):
 
 
 class FtSam(SamMed2D):
-    capabilities = _capabilities(
+    capabilities = on_slices(
         "ft-sam", "FT-SAM", "SAM ViT-B fine-tuned on medical images by SAM-Med2D's authors, without adapters"
     )
     configuration = MappingProxyType({"adapters": False})

@@ -12,23 +12,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from PromptSegLib.imaging.windowing import IntensityRule
-from PromptSegLib.predictors.base import Capabilities
+from PromptSegLib.predictors.slices.capabilities import on_slices
 from PromptSegLib.predictors.slices.predictor import SlicePredictor
 
 if TYPE_CHECKING:
     from PromptSegLib.predictors.sam2.model import Sam2Model
     from PromptSegLib.predictors.sam2.network import Sam2
-
-
-def _capabilities(weights: str, title: str, summary: str) -> Capabilities:
-    return Capabilities.published(
-        weights,
-        title=title,
-        summary=summary,
-        dimensions=frozenset({2}),
-        prompts=frozenset({"point+", "point-", "box2d+", "mask"}),
-        devices=("cuda", "mps", "cpu"),
-    )
 
 
 class Sam2Predictor(SlicePredictor):
@@ -54,29 +43,29 @@ class Sam2Predictor(SlicePredictor):
 
 
 class Sam2Tiny(Sam2Predictor):
-    capabilities = _capabilities("sam2.1-tiny", "SAM 2.1, tiny", "clicks and boxes on a slice, carried on by a memory")
+    capabilities = on_slices("sam2.1-tiny", "SAM 2.1, tiny", "clicks and boxes on a slice, carried on by a memory")
     configuration = MappingProxyType({"hiera": "tiny"})
 
 
 class Sam2Small(Sam2Predictor):
-    capabilities = _capabilities("sam2.1-small", "SAM 2.1, small", "as SAM 2.1, tiny: a little larger")
+    capabilities = on_slices("sam2.1-small", "SAM 2.1, small", "as SAM 2.1, tiny: a little larger")
     configuration = MappingProxyType({"hiera": "small"})
 
 
 class Sam2BasePlus(Sam2Predictor):
-    capabilities = _capabilities("sam2.1-base-plus", "SAM 2.1, base+", "as SAM 2.1, tiny: larger; a GPU is advised")
+    capabilities = on_slices("sam2.1-base-plus", "SAM 2.1, base+", "as SAM 2.1, tiny: larger; a GPU is advised")
     configuration = MappingProxyType({"hiera": "base-plus"})
 
 
 class Sam2Large(Sam2Predictor):
-    capabilities = _capabilities("sam2.1-large", "SAM 2.1, large", "the largest SAM 2.1; a GPU is advised")
+    capabilities = on_slices("sam2.1-large", "SAM 2.1, large", "the largest SAM 2.1; a GPU is advised")
     configuration = MappingProxyType({"hiera": "large"})
 
 
 class MedSam2(Sam2Predictor):
     """For CT, give the window that shows the structure: it was trained on 8 bits of it."""
 
-    capabilities = _capabilities(
+    capabilities = on_slices(
         "medsam2",
         "MedSAM2",
         "a box on a slice, carried through the volume; trained on CT, MR, PET and ultrasound",

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from PromptSegLib.imaging.windowing import IntensityRule
-from PromptSegLib.predictors.base import Capabilities
+from PromptSegLib.predictors.slices.capabilities import on_slices
 from PromptSegLib.predictors.slices.predictor import SlicePredictor
 
 if TYPE_CHECKING:
@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 class Sam3Predictor(SlicePredictor):
     """See `SlicePredictor`. configuration: what the network is built with, see `sam3_tracker`."""
 
-    capabilities = Capabilities.published(
-        "sam3",
-        title="SAM 3",
-        summary="clicks and boxes on a slice, carried on by a memory; a GPU is advised",
-        dimensions=frozenset({2}),
-        prompts=frozenset({"point+", "point-", "box2d+", "mask"}),
-        devices=("cuda", "mps", "cpu"),
-    )
+    capabilities = on_slices("sam3", "SAM 3", "clicks and boxes on a slice, carried on by a memory; a GPU is advised")
     intensities = IntensityRule()
     configuration: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 

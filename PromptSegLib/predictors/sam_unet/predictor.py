@@ -10,23 +10,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from PromptSegLib.imaging.windowing import IntensityRule
-from PromptSegLib.predictors.base import Capabilities
+from PromptSegLib.predictors.slices.capabilities import on_slices
 from PromptSegLib.predictors.slices.predictor import SlicePredictor
 
 if TYPE_CHECKING:
     from PromptSegLib.predictors.sam_unet.model import SamUNetModel
     from PromptSegLib.predictors.sam_unet.network import SamUNet
-
-
-def _capabilities(weights: str, title: str, summary: str) -> Capabilities:
-    return Capabilities.published(
-        weights,
-        title=title,
-        summary=summary,
-        dimensions=frozenset({2}),
-        prompts=frozenset({"point+", "point-", "box2d+", "mask"}),
-        devices=("cuda", "mps", "cpu"),
-    )
 
 
 class SamUNetPredictor(SlicePredictor):
@@ -51,7 +40,7 @@ class SamUNetPredictor(SlicePredictor):
 
 
 class SamUNet34(SamUNetPredictor):
-    capabilities = _capabilities(
+    capabilities = on_slices(
         "sam-unet-res34",
         "SAM-UNet, ResNet-34",
         "boxes and clicks on a slice, medical images; no weights are published: bring your own",
@@ -60,7 +49,7 @@ class SamUNet34(SamUNetPredictor):
 
 
 class SamUNet50(SamUNetPredictor):
-    capabilities = _capabilities(
+    capabilities = on_slices(
         "sam-unet-res50", "SAM-UNet, ResNet-50", "as SAM-UNet, ResNet-34: a little larger; bring your own weights"
     )
     configuration = MappingProxyType({"depth": 50})

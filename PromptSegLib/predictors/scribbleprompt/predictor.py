@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PromptSegLib.imaging.windowing import IntensityRule
-from PromptSegLib.predictors.base import Capabilities
+from PromptSegLib.predictors.slices.capabilities import on_slices
 from PromptSegLib.predictors.slices.embedding_cache import EmbeddingCache
 from PromptSegLib.predictors.slices.predictor import SlicePredictor
 from PromptSegLib.weights.store import WeightsStore
@@ -19,13 +19,11 @@ if TYPE_CHECKING:
 class ScribblePromptPredictor(SlicePredictor):
     """Black and white come from the session's window; without one, from percentiles 0.5 and 99.5 of the slice."""
 
-    capabilities = Capabilities.published(
+    capabilities = on_slices(
         "scribbleprompt",
-        title="ScribblePrompt",
-        summary="scribbles, clicks and boxes on a slice, all kinds of medical images; fast on a CPU",
-        dimensions=frozenset({2}),
+        "ScribblePrompt",
+        "scribbles, clicks and boxes on a slice, all kinds of medical images; fast on a CPU",
         prompts=frozenset({"point+", "point-", "box2d+", "scribble+", "scribble-", "mask"}),
-        devices=("cuda", "mps", "cpu"),
     )
     intensities = IntensityRule(over="slice", keeps_bytes=False)
     sees_colour = False
