@@ -99,8 +99,6 @@ def _table(path: Path) -> Mapping[str, Any]:
         raise WeightsError(f"reading {path.name} needs the package PyYAML") from error
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} cannot be read: {error}") from error
-    except Exception as error:  # YAML's errors have a base of their own
-        raise WeightsError(f"{path} is damaged: {error}") from error
     if not isinstance(table, dict):
         raise WeightsError(f"{path}: expected entries by name, got {type(table).__name__}")
     return table
@@ -110,10 +108,14 @@ def _yaml(text: bytes) -> Any:
     """Read YAML without merges: each can hold the one before ten times, and all of them are written out."""
     import yaml
 
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.ScalarEvent) and event.value == "<<":
-            raise ValueError("expected entries without merges '<<'")
-    return yaml.safe_load(text)
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.ScalarEvent) and event.value == "<<":
+                raise ValueError("expected entries without merges '<<'")
+        return yaml.safe_load(text)
+    # Of a value that is not of its tag, such as `!!bool x`, PyYAML says only that a lookup failed.
+    except (yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"it is damaged: {error}") from error
 
 
 def _formats(metadata: Mapping[str, Any]) -> tuple[tuple[str, ...], Mapping[int, str]]:

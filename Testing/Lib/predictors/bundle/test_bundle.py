@@ -186,6 +186,15 @@ def test_merges_that_multiply_are_not_followed(tmp_path):
         OwnModels(tmp_path / "models").add(root)
 
 
+@pytest.mark.parametrize("value", ["[1", "!!bool x", '!!int ""', "!!timestamp x", "*nobody", "? [1]"])
+def test_damaged_yaml_is_told_in_one_line(value, tmp_path):
+    root = bundles.write_bundle(tmp_path)
+    (root / "configs" / "inference.json").unlink()
+    (root / "configs" / "inference.yaml").write_text(f"network_def: {value}")
+    with pytest.raises(WeightsError, match=r"inference\.yaml"):
+        read_bundle(root)
+
+
 @pytest.mark.parametrize("outputs", [{"-1": "liver"}, {"1" + "0" * 100: "liver"}, {"1": "\x1b"}, {"1": ""}])
 def test_outputs_that_no_network_has_are_refused(outputs, tmp_path):
     root = bundles.write_bundle(tmp_path)
