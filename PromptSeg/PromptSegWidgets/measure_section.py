@@ -24,21 +24,16 @@ from PromptSegLib.mrml.measurement_nodes import (
 from PromptSegLib.mrml.measuring import measure_nodes, measured_list, value_unit
 from PromptSegLib.mrml.view_geometry import jump_slices
 from PromptSegWidgets.section import Section
+from PromptSegWidgets.table import setUpTable
 
 _SLAB = 32
 _REST_MS = 500
-_ROW_PX = 22
 
 
 class MeasureSection(Section):
     def connect(self):
         table = self.ui.measureTable
-        table.setHorizontalHeaderLabels([_("Segment"), _("Part"), _("mL"), _("Axial, mm"), _("Mean")])
-        table.horizontalHeader().setStretchLastSection(True)
-        table.verticalHeader().setVisible(False)
-        table.verticalHeader().setDefaultSectionSize(_ROW_PX)
-        for column, width_px in enumerate((92, 34, 56, 86)):
-            table.setColumnWidth(column, width_px)
+        setUpTable(table, [_("Segment"), _("Part"), _("mL"), _("Axial, mm"), _("Mean")], (92, 34, 56, 86))
         table.connect("cellClicked(int,int)", self.onRow)
         self.ui.measureCollapsibleButton.connect("contentsCollapsed(bool)", lambda *_: self.panel.scheduleUpdate())
         self.ui.suvFactorEdit.connect("editingFinished()", self.panel.scheduleUpdate)

@@ -9,10 +9,10 @@ from PromptSegLib.mrml.view_geometry import jump_slices
 from PromptSegLib.panel.availability import TOOL_FEATURES
 from PromptSegLib.panel.texts import middle_ras, prompt_row
 from PromptSegWidgets.section import Section
+from PromptSegWidgets.table import setUpTable
 
 TOOL_BUTTONS = {tool: tool.replace("+", "Plus").replace("-", "Minus") + "Button" for tool in TOOL_FEATURES}
 """Names of the tools' buttons."""
-ROW_PX = 22
 
 
 class PromptsSection(Section):
@@ -20,12 +20,7 @@ class PromptsSection(Section):
         for tool, name in TOOL_BUTTONS.items():
             getattr(self.ui, name).connect("clicked(bool)", lambda checked, tool=tool: self.onTool(tool, checked))
         table = self.ui.promptsTable
-        table.setHorizontalHeaderLabels([_("Prompt"), _("Sign"), _("Slice"), _("RAS (mm)")])
-        table.horizontalHeader().setStretchLastSection(True)
-        table.verticalHeader().setVisible(False)
-        table.verticalHeader().setDefaultSectionSize(ROW_PX)
-        for column, width_px in enumerate((76, 40, 68)):
-            table.setColumnWidth(column, width_px)
+        setUpTable(table, [_("Prompt"), _("Sign"), _("Slice"), _("RAS (mm)")], (76, 40, 68))
         table.connect("cellEntered(int,int)", self.onPromptHovered)
         table.connect("viewportEntered()", lambda: self.onPromptHovered(-1, 0))
         table.connect("cellClicked(int,int)", self.onPromptClicked)

@@ -7,8 +7,9 @@ from slicer.i18n import tr as _
 from PromptSegLib.mrml.display import editor_node, overwrite_mode, overwrite_modes
 from PromptSegLib.panel.shortcuts import Shortcuts
 from PromptSegLib.panel.texts import timings_text
-from PromptSegWidgets.prompts_section import ROW_PX, TOOL_BUTTONS
+from PromptSegWidgets.prompts_section import TOOL_BUTTONS
 from PromptSegWidgets.section import Section
+from PromptSegWidgets.table import setUpTable
 
 _KEYS_SETTING = "PromptSeg/shortcuts"
 _OWN_PROCESS_SETTING = "PromptSeg/ownProcess"
@@ -34,10 +35,7 @@ class SettingsSection(Section):
         self.logic.setOwnProcess(ui.ownProcessCheckBox.checked)
         ui.ownProcessCheckBox.connect("toggled(bool)", self.onOwnProcess)
         table = ui.shortcutsTable
-        table.setHorizontalHeaderLabels([_("Action"), _("Key")])
-        table.horizontalHeader().setStretchLastSection(True)
-        table.verticalHeader().setVisible(False)
-        table.verticalHeader().setDefaultSectionSize(ROW_PX)
+        setUpTable(table, [_("Action"), _("Key")])
         table.connect("cellChanged(int,int)", self.onKeyChanged)
         ui.timingsText.setMaximumBlockCount(_TIMINGS_KEPT)
         self.showKeys()

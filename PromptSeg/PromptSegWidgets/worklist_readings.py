@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import qt
 import slicer
 from slicer.i18n import tr as _
 
 from PromptSegLib.bitmask import MaskDelta
+from PromptSegLib.geometry import flip_axes
 from PromptSegLib.io.output_file import replacing
 from PromptSegLib.measurement.agreement import (
     agreement,
@@ -20,8 +22,8 @@ from PromptSegLib.mrml.change_overlay import ChangeOverlay
 from PromptSegLib.mrml.measuring import segmentation_from_node
 from PromptSegLib.mrml.view_geometry import jump_slices
 from PromptSegWidgets.section import Section
+from PromptSegWidgets.table import setUpTable
 
-_ROW_PX = 22
 _WIDTHS_PX = (92, 52, 40, 76)
 
 
@@ -32,12 +34,7 @@ class ReadingsSection(Section):
         self._other = None  # the other reader's segments
         self._rows = ()
         table = self.ui.readingsTable
-        table.setHorizontalHeaderLabels([_("Segment"), _("Dice"), _("mm"), _("Only this"), _("Only other")])
-        table.horizontalHeader().setStretchLastSection(True)
-        table.verticalHeader().setVisible(False)
-        table.verticalHeader().setDefaultSectionSize(_ROW_PX)
-        for column, width_px in enumerate(_WIDTHS_PX):
-            table.setColumnWidth(column, width_px)
+        setUpTable(table, [_("Segment"), _("Dice"), _("mm"), _("Only this"), _("Only other")], _WIDTHS_PX)
         table.connect("cellClicked(int,int)", self.onRow)
         table.connect("itemChanged(QTableWidgetItem*)", lambda *_: self.panel.scheduleUpdate())
 
@@ -129,9 +126,8 @@ class ReadingsSection(Section):
             return
         self._overlay = ChangeOverlay(self.logic.case.volume_node)
         self._overlay.show(delta, mine.grid.ijk_to_ras)
-        start, stop = delta.extent.start_kji, delta.extent.stop_kji
-        middle = [(a + b - 1) / 2 for a, b in zip(start, stop, strict=True)]
-        jump_slices(slicer.mrmlScene, mine.grid.to_ras(middle[::-1]))
+        middle_kji = np.add(delta.extent.start_kji, np.subtract(delta.extent.stop_kji, 1)) / 2
+        jump_slices(slicer.mrmlScene, mine.grid.to_ras(flip_axes(middle_kji)))
 
     def onTake(self):
         """Make the ticked segments those of the other reader, in one step."""

@@ -13,9 +13,9 @@ from PromptSegLib.worklist.case import CaseState, by_unsureness
 from PromptSegLib.worklist.reader import reader_by_login
 from PromptSegLib.worklist.worklist import Worklist
 from PromptSegWidgets.section import Section
+from PromptSegWidgets.table import setUpTable
 
 _READER_SETTING = "PromptSeg/reader"
-_ROW_PX = 22
 _WIDTHS_PX = (72, 74, 56, 58)
 
 
@@ -35,12 +35,7 @@ class WorklistSection(Section):
         ui.readerEdit.text = slicer.util.settingsValue(_READER_SETTING, "") or reader_by_login()
         ui.readerEdit.connect("editingFinished()", self.onReader)
         table = ui.casesTable
-        table.setHorizontalHeaderLabels([_("Case"), _("State"), _("Reader"), _("Unsure"), _("Comment")])
-        table.horizontalHeader().setStretchLastSection(True)
-        table.verticalHeader().setVisible(False)
-        table.verticalHeader().setDefaultSectionSize(_ROW_PX)
-        for column, width_px in enumerate(_WIDTHS_PX):
-            table.setColumnWidth(column, width_px)
+        setUpTable(table, [_("Case"), _("State"), _("Reader"), _("Unsure"), _("Comment")], _WIDTHS_PX)
         table.connect("cellClicked(int,int)", self.onRow)
 
     def actions(self):
