@@ -29,10 +29,7 @@ class TorchScript(ClassPredictor):
         super().__init__(device=device, step=step)
 
     def build(self) -> nn.Module:
-        """Nothing to build: the file holds the network and its weights."""
-        raise NotImplementedError
-
-    def published(self) -> nn.Module:
+        """Return the network with its weights: the file holds both."""
         import torch
 
         try:
@@ -40,3 +37,6 @@ class TorchScript(ClassPredictor):
         except (RuntimeError, ValueError, OSError) as error:
             raise WeightsError(f"{self._file.name} is no TorchScript: {str(error)[:200]}") from error
         return torch.nn.Sequential(network)  # a script cannot be told that it is not to be trained
+
+    def published(self) -> nn.Module:
+        return self.build()
