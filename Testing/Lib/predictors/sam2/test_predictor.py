@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from key_made_weights import shapes_and_aliases
+from moving_disk import CASES, disk, frame
 from references import KEPT_HERE, TOLERANCE, Reference
 from tiny_networks import TINY_SAM2, tiny_sam2, tiny_sam2_state_dict
 
@@ -21,24 +22,6 @@ from PromptSegLib.session.session import Session
 from PromptSegLib.view import View
 from PromptSegLib.volume import Volume
 from PromptSegLib.weights.store import WeightsStore
-
-POINT = ([(50, 40)], [1])
-POINTS = ([(50, 40), (10, 15), (70.5, 55.25)], [1, 0, 1])
-BOX = (30, 20, 85, 70)
-CASES = {"point1": (POINT, None), "points3": (POINTS, None), "box": (None, BOX), "box_point": (POINT, BOX)}
-ROWS, COLUMNS = np.mgrid[:90, :120]
-
-
-def disk(t):
-    """Return the structure on frame `t`, (h, w): it moves to the right and down."""
-    return (ROWS - 40 - t) ** 2 + (COLUMNS - 50 - 1.5 * t) ** 2 < 15**2
-
-
-def frame(t):
-    """Return an RGB image (h, w, 3)."""
-    grey = 60 + 30 * np.sin(COLUMNS / 9 + t / 5) + 20 * np.cos(ROWS / 7)
-    grey[disk(t)] = 200
-    return np.stack([grey, grey * 0.8, 255 - grey], axis=-1).round().clip(0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
