@@ -226,17 +226,17 @@ class Session:
         self._asking.note_moved(old, new)
         self._start_over(f"move {new.kind}{new.sign}", tuple(prompts))
 
-    def remove(self, *prompts: Prompt) -> None:
-        """Take `prompts` back from the selected target, in one step: the mask becomes what the others make of it.
+    def remove(self, prompt: Prompt, *others: Prompt) -> None:
+        """Take prompts back from the selected target, in one step: the mask becomes what the others make of it.
 
         What was there before the first prompt stays; so does what was edited by hand since.
         """
         self._begin()
         left = list(self.ledger.record(self.ledger.selected).prompts)
-        for prompt in prompts:
-            left.pop(self.ledger.index_of(prompt, left))
-        more = f" and {len(prompts) - 1} more" if len(prompts) > 1 else ""
-        self._start_over(f"remove {prompts[0].kind}{prompts[0].sign}{more}", tuple(left))
+        for one in (prompt, *others):
+            left.pop(self.ledger.index_of(one, left))
+        more = f" and {len(others)} more" if others else ""
+        self._start_over(f"remove {prompt.kind}{prompt.sign}{more}", tuple(left))
 
     def reset(self) -> None:
         """Drop all prompts of the selected target, and what was predicted from them."""
